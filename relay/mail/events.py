@@ -1,0 +1,221 @@
+"""The log vocabulary: one class per thing that happens (values).
+
+Code below the edges records events, it does not write log lines; `observe` turns them into Exim's main log, JSON and
+counters, and tests assert on them. Texts from a peer are carried as they came: escaping is the writer's duty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from relay.mail.address import Address
+from relay.mail.facts import SessionFacts
+from relay.mail.outcome import Deferred, Delivered, Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A message was committed: Exim's `<=` line."""
+
+    message_id: str
+    sender: Address
+    session: SessionFacts
+    size: int
+    header_message_id: str = ""
+    subject: str = ""
+    recipients: tuple[Address, ...] = ()
+    bounce_of: str = ""
+    """Message id that a bounce reports on, Exim's `R=`."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddressDelivered:
+    """A recipient was delivered: `=>` for the first of a transaction, `->` for each further one."""
+
+    message_id: str
+    address: Address
+    router: str
+    transport: str
+    outcome: Delivered
+    first: bool = True
+    elapsed: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AddressDeferred:
+    """A recipient waits: `==`. `router` and `transport` are empty where routing did not get so far."""
+
+    message_id: str
+    address: Address
+    router: str
+    transport: str
+    outcome: Deferred
+
+
+@dataclass(frozen=True, slots=True)
+class AddressFailed:
+    """A recipient was given up: `**`."""
+
+    message_id: str
+    address: Address
+    router: str
+    transport: str
+    outcome: Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """No recipient is pending any more; the message is gone from the queue."""
+
+    message_id: str
+    elapsed: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """The message is held back; `why` names the reason or the operator."""
+
+    message_id: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageNote:
+    """Anything else worth a line about a message (main log, with its id)."""
+
+    message_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostFailed:
+    """An attempt on one host of several failed; others may have been tried after it."""
+
+    message_id: str
+    outcome: Deferred
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionOpened:
+    """A client connected (log selector smtp_connection)."""
+
+    session: SessionFacts
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionClosed:
+    """A client's connection ended; `how` is "by QUIT", "lost", "timed out", …"""
+
+    session: SessionFacts
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRejected:
+    """A command or message was refused by policy or limits: `rejected RCPT <…>: why` in main and reject log."""
+
+    session: SessionFacts
+    command: str
+    """What was refused, for people: "RCPT <a@b>", "EHLO", "after DATA"."""
+    reason: str
+    sender: Address | None = None
+    temporary: bool = False
+    message_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolViolated:
+    """The client broke the protocol: synchronisation, too many errors, bare line ends."""
+
+    session: SessionFacts
+    what: str
+    input: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TLSStarted:
+    """A TLS layer is up on a client's connection."""
+
+    session: SessionFacts
+
+
+@dataclass(frozen=True, slots=True)
+class TLSEnded:
+    """The client shut its TLS layer down and goes on in clear."""
+
+    session: SessionFacts
+
+
+@dataclass(frozen=True, slots=True)
+class TLSFailed:
+    """A handshake failed. `whose` says at whose side the fault lies ("ours", "peer", "network")."""
+
+    session: SessionFacts
+    whose: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TLSUnusable:
+    """Our own TLS set-up does not work: the peer got 454."""
+
+    session: SessionFacts
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenByACL:
+    """A `logwrite` modifier's text. `log` names are Exim's: main, reject, panic."""
+
+    text: str
+    logs: tuple[str, ...] = ("main",)
+    message_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """A `log_message` of a warn statement that matched."""
+
+    session: SessionFacts
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonNote:
+    """Start, stop, reload, listening addresses, queue runs: lines without a message."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something on our side needs an operator: main and panic log."""
+
+    text: str
+    remedy: str = ""
+    message_id: str = ""
+
+
+Event = (
+    Arrived
+    | AddressDelivered
+    | AddressDeferred
+    | AddressFailed
+    | Completed
+    | Frozen
+    | MessageNote
+    | HostFailed
+    | ConnectionOpened
+    | ConnectionClosed
+    | CommandRejected
+    | ProtocolViolated
+    | TLSStarted
+    | TLSEnded
+    | TLSFailed
+    | TLSUnusable
+    | WrittenByACL
+    | Warned
+    | DaemonNote
+    | Trouble
+)

@@ -1,0 +1,181 @@
+"""What is known of a session and of its peer, as frozen values (values).
+
+Facts are observed by the edge and the TLS layer, judged by trust, read by policy and expansions, written into the
+message row and the log. They carry no opinion, with one exception: `TLSFacts.verification` holds what trust said of
+the peer's certificate, so that it travels with the layer that it belongs to and dies with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import assert_never
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One end of a TCP connection: a literal address without brackets (an IPv4-mapped one as IPv4), and a port."""
+
+    address: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate that its holder has just proved the key of, or one of ours.
+
+    `subject` and `issuer` are distinguished names in OpenSSL's one-line form (`/C=DE/CN=laptop`); `key_digest` is the
+    SHA-256 of the SubjectPublicKeyInfo in upper-case hex, what a key pin holds.
+    """
+
+    der: bytes
+    subject: str
+    issuer: str
+    key_digest: str
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the DER form in upper-case hex without colons, Exim's `${sha256:$tls_in_peercert}`."""
+        return hashlib.sha256(self.der).hexdigest().upper()
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The certificate passed: how ("anchor", "itself", "peer", "pin") it earned that."""
+
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unverified:
+    """The certificate did not pass, or there is none; `reason` is for the log and the operator."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotAsked:
+    """Nobody asked for a certificate."""
+
+
+Verification = Verified | Unverified | NotAsked
+
+
+@dataclass(frozen=True, slots=True)
+class TLSFacts:
+    """The TLS layer now in force. There is none (None where this type is optional) on a connection in clear."""
+
+    version: str
+    """`TLS1.3`, `TLS1.2`: the form of Exim's `$tls_in_ver`."""
+    suite: str
+    """OpenSSL's name of the cipher suite."""
+    bits: int
+    group: str = ""
+    """Key exchange group as OpenSSL names it, empty where unknown."""
+    sni: str = ""
+    alpn: str = ""
+    resumed: bool = False
+    ours: Certificate | None = None
+    peer: Certificate | None = None
+    verification: Verification = NotAsked()
+    binding: bytes = b""
+    """RFC 9266 tls-exporter value of this session, 32 octets."""
+
+    @property
+    def cipher(self) -> str:
+        """Exim's `$tls_in_cipher` and `X=`: version:suite:bits."""
+        return f"{self.version}:{self.suite}:{self.bits}"
+
+    @property
+    def is_verified(self) -> bool:
+        return isinstance(self.verification, Verified)
+
+    @property
+    def why_unverified(self) -> str:
+        """The reason of a failed verification, empty after a good one."""
+        match self.verification:
+            case Verified():
+                return ""
+            case Unverified(reason):
+                return reason
+            case NotAsked():
+                return "no certificate was asked for"
+            case _ as never:
+                assert_never(never)
+
+
+@dataclass(frozen=True, slots=True)
+class Authentication:
+    """A successful AUTH, or its standing-in by certificate: authenticator (the driver instance) and identity."""
+
+    authenticator: str
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The greeting that is in force: the name given, and whether by EHLO."""
+
+    name: str
+    extended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCaller:
+    """Who handed a message over without a network: the login name, numeric ids, and whether the options of trusted
+    users are open to them."""
+
+    login: str
+    uid: int
+    gid: int
+    trusted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFacts:
+    """All that is known of the client at one moment; a new value replaces it whenever something changes.
+
+    Exactly one of `peer` (a network session) and `caller` (a local one) is set, except in tests of the language.
+    A change of the TLS layer clears `hello`, `authentication`, `peer_name` (DESIGN section 3, trust never outlives the
+    layer that gave it).
+    """
+
+    peer: Endpoint | None = None
+    local: Endpoint | None = None
+    caller: LocalCaller | None = None
+    peer_host: str = ""
+    """Name of the client by forward-confirmed reverse lookup, empty where unknown (Exim: $sender_host_name)."""
+    hello: Hello | None = None
+    tls: TLSFacts | None = None
+    tls_on_connect: bool = False
+    authentication: Authentication | None = None
+    peer_name: str = ""
+    """Name of the paired device whose certificate is in force, ours."""
+    batched: bool = False
+
+    def protocol(self) -> str:
+        """Exim's `$received_protocol`: local, local-smtp, smtp, esmtp with `s` for TLS and `a` for AUTH."""
+        if self.caller is not None and self.hello is None:
+            return "local-bsmtp" if self.batched else "local"
+        extended = self.hello is not None and self.hello.extended
+        word = "esmtp" if extended else "smtp"
+        if self.caller is not None:
+            return f"local-{word}"
+        if not extended and self.tls is None:
+            return word
+        return word + ("s" if self.tls else "") + ("a" if self.authentication else "")
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFacts:
+    """What the message row carries of the message's reception, for routing, delivery, logs and explanations."""
+
+    session: SessionFacts
+    received_at: float
+    """Seconds since the epoch."""
+    acl_variables: dict[str, str] = field(default_factory=dict)
+    """`acl_c…` and `acl_m…` (and `acl_…` names without prefix) as they stood at the end of DATA."""
+    local_scan_data: str = ""

@@ -1,0 +1,80 @@
+"""What became of an attempt to deliver, one value per recipient (values).
+
+Delivered, Deferred, Failed are final for the attempt. Each says who caused it in words that a reader of the log or of
+a bounce understands; `Reply` is the remote server's where there was one.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from relay.mail.facts import TLSFacts
+from relay.mail.reply import Reply
+
+
+class ErrorClass(enum.Enum):
+    """Why a host or an address failed, in the words of Exim's retry rules (retry section, second field)."""
+
+    AUTH_FAILED = "auth_failed"
+    CONNECTION_REFUSED = "refused"
+    TIMEOUT_CONNECT = "timeout_connect"
+    TIMEOUT = "timeout"
+    LOST_CONNECTION = "lost_connection"
+    TLS_REQUIRED = "tls_required"
+    TLS_FAILED = "tls_failed"
+    MAIL_4XX = "mail_4xx"
+    RCPT_4XX = "rcpt_4xx"
+    DATA_4XX = "data_4xx"
+    LOOKUP = "lookup"
+    NO_NETWORK = "no_network"
+    """No route to the host exists: a laptop's offline time, which uses up no retry budget. Ours."""
+    QUOTA = "quota"
+    LOCAL = "local"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteHost:
+    """The server that was spoken to: its name as routed, the address and port that were dialled."""
+
+    name: str
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The next hop (or the mailbox) has taken responsibility."""
+
+    confirmation: str = ""
+    """The text of the reply to the end of the data, or the file that was written."""
+    host: RemoteHost | None = None
+    tls: TLSFacts | None = None
+    continued: bool = False
+    """Second or later message on its connection (Exim marks the address with `*`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """Not now: to be tried again. `host_wide` marks a fault of the host rather than of this recipient."""
+
+    reason: str
+    error: ErrorClass = ErrorClass.OTHER
+    reply: Reply | None = None
+    host: RemoteHost | None = None
+    host_wide: bool = False
+    possible_duplicate: bool = False
+    """The connection went between the final dot and its reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Never: a bounce is due."""
+
+    reason: str
+    reply: Reply | None = None
+    host: RemoteHost | None = None
+
+
+Outcome = Delivered | Deferred | Failed

@@ -1,0 +1,132 @@
+"""The seams between layers: what decisions may ask of the world (values).
+
+Each port has one to seven methods. Edges implement them over Twisted, tests with fakes that answer at once and refuse
+what they were not told. A port's coroutine may raise `Cancelled`; nobody but the edge catches it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import Protocol, TypeVar
+
+from relay.mail.events import Event
+from relay.mail.queue import NewMessage, QueuedMessage, QueueEntry, Settlement
+
+T = TypeVar("T")
+
+
+class Cancelled(Exception):
+    """The connection or attempt that asked is gone; unwind and release, answer nothing."""
+
+
+class TemporaryFailure(Exception):
+    """A port can't answer now (a lookup that failed, a database that is away); the text is for the log."""
+
+
+class SpoolUnavailable(TemporaryFailure):
+    """The queue can't take or give anything now: 451, never 250."""
+
+
+class SpoolFull(SpoolUnavailable):
+    """No room on the disk: 452."""
+
+
+class Clock(Protocol):
+    """Wall clock, seconds since the epoch."""
+
+    def now(self) -> float: ...
+
+
+class Journal(Protocol):
+    """Where events go."""
+
+    def record(self, event: Event) -> None: ...
+
+
+class Concurrency(Protocol):
+    """Time limits and parallel questions for coroutines that may not know Twisted."""
+
+    async def timeout(self, seconds: float, question: Awaitable[T]) -> T:
+        """The answer, or TimeoutError after `seconds`; the question is then cancelled."""
+        ...
+
+    async def gather(self, questions: Sequence[Awaitable[T]]) -> list[T]:
+        """All answers, in order; the first exception cancels the others."""
+        ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class HostNotFound(Exception):
+    """The name does not exist or has no address; asking again later gives the same answer."""
+
+
+class Resolver(Protocol):
+    """DNS, as much as hosts and routes need. Raises HostNotFound or TemporaryFailure."""
+
+    async def addresses(self, name: str) -> tuple[str, ...]:
+        """Literal addresses of a host name in the order to try them."""
+        ...
+
+    async def names(self, address: str) -> tuple[str, ...]:
+        """Names from the reverse zone, not yet confirmed forward."""
+        ...
+
+
+class Lookups(Protocol):
+    """`${lookup` and lookup list items. None: no such key. Raises TemporaryFailure."""
+
+    async def find(self, kind: str, key: str, source: str) -> str | None: ...
+
+
+class Intake(Protocol):
+    """The queue as reception sees it. Each raises SpoolUnavailable (or SpoolFull)."""
+
+    async def append(self, message_id: str, number: int, chunk: bytes) -> None:
+        """Stores piece `number` (from 0) of the body of a message that is still arriving."""
+        ...
+
+    async def accept(self, message: NewMessage, number: int, tail: bytes) -> None:
+        """Commits the message with the last piece of its body (`tail` may be empty: then there is no further piece).
+
+        On return the message is on disk and synced: the point of responsibility.
+        """
+        ...
+
+    async def abandon(self, message_id: str) -> None:
+        """Forgets the pieces of a message that will not be accepted; unknown ids are no error."""
+        ...
+
+
+class Body(Protocol):
+    """The body of a queued message, to be pulled piece by piece."""
+
+    async def piece(self, number: int) -> bytes:
+        """Piece `number` from 0; b"" behind the last one."""
+        ...
+
+
+class Outgoing(Protocol):
+    """The queue as delivery sees it. Each raises SpoolUnavailable."""
+
+    async def claim(self, now: float, limit: int) -> tuple[QueuedMessage, ...]:
+        """Up to `limit` due messages that nobody else has, oldest due first, now leased to this process."""
+        ...
+
+    async def claim_one(self, message_id: str, now: float) -> QueuedMessage | None:
+        """One message whether due or not; None where it is gone, frozen or claimed by another process."""
+        ...
+
+    def body(self, message_id: str) -> Body: ...
+
+    async def settle(self, settlement: Settlement, now: float) -> None:
+        """Makes the result of an attempt durable and gives the claim back."""
+        ...
+
+    async def next_due(self) -> float | None:
+        """When the next message that is neither frozen nor claimed is due, seconds since the epoch."""
+        ...
+
+    async def entries(self, limit: int, after: str = "") -> tuple[QueueEntry, ...]:
+        """A page of the queue in the order of arrival, behind the message id `after`."""
+        ...

@@ -1,0 +1,139 @@
+"""A message on its way through the queue, as values (values).
+
+`NewMessage` is what reception hands over; `QueuedMessage` is what delivery gets back. The body travels beside them in
+chunks, so that neither holds it whole.
+"""
+
+from __future__ import annotations
+
+import enum
+import random
+from dataclasses import dataclass, field
+
+from relay.mail.address import Address
+from relay.mail.envelope import BodyType, Parameters, Recipient
+from relay.mail.facts import MessageFacts
+
+# A body is stored and read in pieces of at most this many octets.
+CHUNK_SIZE = 65536
+
+_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def _base62(number: int, width: int) -> str:
+    digits = []
+    for _ in range(width):
+        number, digit = divmod(number, 62)
+        digits.append(_BASE62[digit])
+    return "".join(reversed(digits))
+
+
+def make_message_id(now: float, source: random.Random) -> str:
+    """A message id in Exim's classic form `tttttt-rrrrrr-ff`, which exigrep and eximstats know.
+
+    The first part is the second of arrival; the others are random (47 bits), since several processes and hosts give ids
+    without asking each other. The spool refuses an id that is taken.
+    """
+    return f"{_base62(int(now), 6)}-{_base62(source.getrandbits(35), 6)}-{_base62(source.randrange(62 * 62), 2)}"
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """An accepted message before it is committed. `header` has our Received: field already, each line with CRLF, no
+    empty line at its end."""
+
+    message_id: str
+    sender: Address
+    recipients: tuple[Recipient, ...]
+    header: bytes
+    facts: MessageFacts
+    body_type: BodyType = BodyType.SEVENBIT
+    body_size: int = 0
+    parameters: Parameters = field(default_factory=Parameters)
+    frozen: bool = False
+    due: float | None = None
+    """When the first attempt is due, seconds since the epoch; None: at once (it is committed as claimed by its owner)."""
+
+
+class RecipientState(enum.Enum):
+    """What is known of one recipient of a queued message."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedRecipient:
+    """One row of the recipient table. `number` is its place in the envelope, its key within the message."""
+
+    number: int
+    recipient: Recipient
+    state: RecipientState = RecipientState.PENDING
+    attempts: int = 0
+    last_error: str = ""
+    first_failed: float | None = None
+    """When this recipient was first deferred, seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedMessage:
+    """A message as it stands in the queue, without its body."""
+
+    message_id: str
+    sender: Address
+    recipients: tuple[QueuedRecipient, ...]
+    header: bytes
+    facts: MessageFacts
+    body_type: BodyType
+    body_size: int
+    parameters: Parameters
+    frozen: bool
+    due: float
+    attempts: int
+
+    @property
+    def pending(self) -> tuple[QueuedRecipient, ...]:
+        return tuple(each for each in self.recipients if each.state is RecipientState.PENDING)
+
+    @property
+    def size(self) -> int:
+        """Octets of header, empty line and body."""
+        return len(self.header) + 2 + self.body_size
+
+
+@dataclass(frozen=True, slots=True)
+class QueueEntry:
+    """A line of a queue listing."""
+
+    message_id: str
+    sender: Address
+    received_at: float
+    size: int
+    frozen: bool
+    due: float
+    recipients: tuple[QueuedRecipient, ...]
+    caller: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientUpdate:
+    """What an attempt changed for one recipient."""
+
+    number: int
+    state: RecipientState
+    error: str = ""
+    first_failed: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The result of an attempt as one durable step: recipients' states, when to try again, what else goes into the
+    queue (a bounce) in the same transaction. A message without pending recipients is removed."""
+
+    message_id: str
+    updates: tuple[RecipientUpdate, ...]
+    due: float
+    freeze: bool = False
+    bounce: NewMessage | None = None
+    bounce_body: bytes = b""

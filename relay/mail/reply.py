@@ -1,0 +1,120 @@
+"""SMTP replies: the value, and each reply that we give, named once (values).
+
+RFC 5321 4.2 (codes), RFC 3463 and RFC 2034 (enhanced status). The texts follow Exim's where clients and scripts
+have come to know them. A reply never holds text from a peer that was not through `text.printable`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from relay.mail.text import printable, to_wire
+
+# RFC 5321 4.5.3.1.5: a reply line has at most 512 octets with code and CRLF.
+LINE_LIMIT = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply of one or more lines. `enhanced` ("5.7.1") goes before each line if the session has negotiated it."""
+
+    code: int
+    enhanced: str = ""
+    lines: tuple[str, ...] = ("",)
+
+    def __str__(self) -> str:
+        return f"{self.code} {' '.join(self.lines)}"
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+    @property
+    def is_positive(self) -> bool:
+        """2xx, and the 3xx that ask for more."""
+        return 200 <= self.code < 400
+
+    @property
+    def is_transient(self) -> bool:
+        return 400 <= self.code < 500
+
+    @property
+    def is_permanent(self) -> bool:
+        return self.code >= 500
+
+    def with_text(self, *lines: str) -> Reply:
+        """The same code and status with other text."""
+        return replace(self, lines=lines)
+
+    def encode(self, enhanced: bool = False) -> bytes:
+        """The octets for the wire; every line is escaped and cut to the limit of RFC 5321."""
+        status = f"{self.enhanced} " if enhanced and self.enhanced else ""
+        shown = [printable(line, LINE_LIMIT - 6 - len(status)) for line in self.lines]
+        last = len(shown) - 1
+        return b"".join(
+            to_wire(f"{self.code}{' ' if number == last else '-'}{status}{line}\r\n") for number, line in enumerate(shown)
+        )
+
+
+def _reply(code: int, enhanced: str, *lines: str) -> Reply:
+    return Reply(code, enhanced, lines)
+
+
+# Session
+SERVICE_READY = _reply(220, "", "ESMTP")  # RFC 5321 3.1; the session puts its banner here
+CLOSING = _reply(221, "2.0.0", "closing connection")  # RFC 5321 4.1.1.10
+SHUTTING_DOWN = _reply(421, "4.3.2", "Service not available - closing connection")  # RFC 5321 3.8
+TOO_MANY_CONNECTIONS = _reply(421, "4.7.0", "Too many concurrent SMTP connections; please try again later")
+TIMED_OUT = _reply(421, "4.4.2", "SMTP command timeout - closing connection")
+DATA_TIMED_OUT = _reply(421, "4.4.2", "SMTP incoming data timeout - closing connection")
+LOST_IN_PROTOCOL = _reply(554, "5.5.0", "SMTP synchronization error")
+CONNECTION_REFUSED = _reply(554, "5.7.1", "SMTP service not available")
+OK = _reply(250, "2.0.0", "OK")
+RESET = _reply(250, "2.0.0", "Reset OK")  # RFC 5321 4.1.1.5
+HELP = _reply(214, "2.0.0", "Commands supported:")
+CANNOT_VERIFY = _reply(252, "2.5.0", "VRFY not available")  # RFC 5321 3.5.3
+
+# Syntax and sequence
+UNRECOGNIZED = _reply(500, "5.5.1", "unrecognized command")
+LINE_TOO_LONG = _reply(500, "5.5.2", "Line too long")  # RFC 5321 4.5.3.1.4
+BARE_LINE_END = _reply(500, "5.5.2", "bare CR or LF in command line")  # RFC 5321 2.3.8
+NULS_NOT_ALLOWED = _reply(501, "5.5.2", "NUL characters are not allowed in SMTP commands")
+BAD_ARGUMENTS = _reply(501, "5.5.4", "Syntactically invalid argument(s)")
+NO_ARGUMENTS_ALLOWED = _reply(501, "5.5.4", "No parameters allowed")
+BAD_SEQUENCE = _reply(503, "5.5.1", "Command sequence error")
+HELLO_FIRST = _reply(503, "5.5.1", "HELO or EHLO required")
+SENDER_FIRST = _reply(503, "5.5.1", "sender not yet given")
+SENDER_ALREADY = _reply(503, "5.5.1", "sender already given")
+RECIPIENT_FIRST = _reply(503, "5.5.1", "valid RCPT command must precede DATA")
+NOT_IMPLEMENTED = _reply(502, "5.5.1", "Command not implemented")
+TOO_MANY_SYNTAX_ERRORS = _reply(421, "4.7.0", "Too many syntax or protocol errors")
+TOO_MANY_UNKNOWN = _reply(500, "5.5.1", "Too many unrecognized commands")
+TOO_MANY_NONMAIL = _reply(554, "5.7.0", "Too many nonmail commands")
+UNKNOWN_PARAMETER = _reply(555, "5.5.4", "unsupported MAIL or RCPT parameter")  # RFC 5321 4.1.1.11
+
+# Transaction
+SENDER_OK = _reply(250, "2.1.0", "OK")
+RECIPIENT_OK = _reply(250, "2.1.5", "Accepted")
+SEND_DATA = _reply(354, "", 'Enter message, ending with "." on a line by itself')  # RFC 5321 4.1.1.4
+MESSAGE_ACCEPTED = _reply(250, "2.0.0", "OK")  # with id= behind it
+TOO_MANY_RECIPIENTS = _reply(452, "4.5.3", "too many recipients")  # RFC 5321 4.5.3.1.10
+NO_VALID_RECIPIENTS = _reply(554, "5.5.1", "No valid recipients")
+MESSAGE_TOO_BIG = _reply(552, "5.3.4", "Message size exceeds maximum permitted")  # RFC 1870 6.1
+HEADER_TOO_BIG = _reply(552, "5.3.4", "Message header too big")
+NO_SPACE = _reply(452, "4.3.1", "Insufficient system storage")
+LOCAL_PROBLEM = _reply(451, "4.3.0", "Temporary local problem - please try later")
+BARE_LINE_END_IN_DATA = _reply(554, "5.6.0", "bare CR or LF in message data")  # smuggling, RFC 5321 2.3.8
+TOO_MANY_HOPS = _reply(550, "5.4.6", "Too many \"Received\" headers - suspected mail loop")
+UNQUALIFIED_ADDRESS = _reply(501, "5.1.3", "address must contain a domain")
+RELAY_NOT_PERMITTED = _reply(550, "5.7.1", "relay not permitted")
+ADMINISTRATIVE_PROHIBITION = _reply(550, "5.7.1", "Administrative prohibition")
+
+# TLS, RFC 3207 4
+TLS_GO_AHEAD = _reply(220, "2.0.0", "TLS go ahead")
+TLS_NOT_AVAILABLE = _reply(454, "4.7.0", "TLS currently unavailable")
+TLS_NOT_ADVERTISED = _reply(503, "5.5.1", "STARTTLS command used when not advertised")
+TLS_ALREADY_UP = _reply(554, "5.5.1", "Already in TLS")
+SECURITY_FAILURE = _reply(554, "5.7.0", "Security failure")
+
+# AUTH, RFC 4954
+AUTH_NOT_ADVERTISED = _reply(503, "5.5.1", "AUTH command used when not advertised")

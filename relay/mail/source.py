@@ -1,0 +1,55 @@
+"""Where a piece of configuration stands, and what is wrong with it (values).
+
+Every operator-facing complaint names FILE:LINE, says what is wrong and what to do. All complaints of one reading
+are collected; nothing stops at the first.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Location:
+    """A line of a configuration file; `line` counts from 1, 0 means the file as a whole."""
+
+    file: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+BUILT_IN = Location("(built in)")
+
+
+class Severity(enum.Enum):
+    """How bad a problem is: an error keeps the daemon from starting, the others are printed and logged."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One complaint: where, what, and the remedy in the imperative ("" where `what` already says it)."""
+
+    location: Location
+    what: str
+    remedy: str = ""
+    severity: Severity = Severity.ERROR
+
+    def __str__(self) -> str:
+        kind = "" if self.severity is Severity.ERROR else f"{self.severity.value}: "
+        tail = f" ({self.remedy})" if self.remedy else ""
+        return f"{self.location}: {kind}{self.what}{tail}"
+
+
+class ConfigurationError(Exception):
+    """The configuration can't be used: one line per problem, in the order of the file."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems

@@ -1,0 +1,45 @@
+"""How text from outside is made harmless before anybody reads it (values).
+
+SMTP is bytes and the language is text: `from_wire` and `to_wire` convert one to the other without loss (bytes that
+are no UTF-8 become surrogates). `printable` is the one escape for logs, replies, headers, terminals and pages:
+what comes out is printable ASCII on one line, so that no peer can forge a line or move a cursor.
+"""
+
+from __future__ import annotations
+
+import re
+
+_UNPRINTABLE = re.compile(rb"[^\x20-\x7e]")
+_NAMED = {0x0A: b"\\n", 0x0D: b"\\r", 0x09: b"\\t", 0x08: b"\\b", 0x0B: b"\\v", 0x0C: b"\\f"}
+
+
+def from_wire(data: bytes) -> str:
+    """Bytes of a peer as text, reversible by `to_wire`."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def to_wire(text: str) -> bytes:
+    """Text as the bytes that it came from. A lone surrogate that no byte gave becomes a question mark."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace")
+
+
+def _escape(match: re.Match[bytes]) -> bytes:
+    octet = match.group()[0]
+    return _NAMED.get(octet) or b"\\%03o" % octet
+
+
+def printable(text: str, limit: int = 0) -> str:
+    """Text with every byte outside printable ASCII as a backslash escape (Exim: string_printing).
+
+    `limit` > 0 cuts the result to that many characters and marks the cut with three dots.
+    """
+    if text.isascii() and text.isprintable():
+        shown = text
+    else:
+        shown = _UNPRINTABLE.sub(_escape, to_wire(text)).decode("ascii")
+    if limit and len(shown) > limit:
+        return shown[: max(limit - 3, 0)] + "..."
+    return shown

@@ -1,0 +1,178 @@
+"""One TLS session of OpenSSL over memory BIOs (machine).
+
+The only file that knows pyOpenSSL's Connection and, with its reason, a private name. It is fed one record at a time
+and hands back what happened as values; every library error ends as `TLSBroken`. Whether a certificate is good enough
+is not decided here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cryptography import x509
+from OpenSSL import SSL
+
+from relay.mail.facts import Certificate
+from relay.tls.names import read_certificate
+
+# RFC 9266: the label, an empty context, 32 octets. An absent context gives another value in TLS 1.2.
+_BINDING_LABEL = b"EXPORTER-Channel-Binding"
+_READ_SIZE = 65536
+
+
+class TLSBroken(Exception):
+    """The session is unusable. `by_peer`: the peer said so with an alert; else we (or OpenSSL) found the fault."""
+
+    def __init__(self, reason: str, by_peer: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.by_peer = by_peer
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """What a completed handshake says, before anybody judges it. `chain` is what the peer sent, leaf first."""
+
+    version: str
+    suite: str
+    bits: int
+    group: str
+    alpn: str
+    resumed: bool
+    ours: Certificate | None
+    peer: Certificate | None
+    chain: tuple[x509.Certificate, ...]
+    binding: bytes
+
+
+class Engine:
+    """A TLS session in one role on one context."""
+
+    def __init__(self, context: SSL.Context, *, is_server: bool, server_name: str = "", alpn: tuple[str, ...] = ()) -> None:
+        self._connection = SSL.Connection(context, None)
+        self._is_server = is_server
+        if is_server:
+            self._connection.set_accept_state()
+        else:
+            self._connection.set_connect_state()
+            if server_name:
+                self._connection.set_tlsext_host_name(server_name.encode("idna" if not server_name.isascii() else "ascii"))
+        self.is_handshaking = True
+        self.peer_closed = False
+
+    def resume(self, session: SSL.Session) -> None:
+        """Offers an earlier session of the same context; legal before the first octet of the handshake."""
+        self._connection.set_session(session)
+
+    def session(self) -> SSL.Session | None:
+        """The session to resume later; with TLS 1.3 only after the first read is there one that works."""
+        return self._connection.get_session()
+
+    def feed(self, record: bytes) -> None:
+        """Gives OpenSSL one whole record."""
+        self._connection.bio_write(record)
+
+    def advance(self) -> bool:
+        """Takes the handshake as far as it goes; True when it is complete. Raises TLSBroken."""
+        try:
+            self._connection.do_handshake()
+        except SSL.WantReadError:
+            return False
+        except SSL.Error as error:
+            raise self._broken(error) from None
+        self.is_handshaking = False
+        return True
+
+    def read(self) -> bytes:
+        """All application data that is there; sets `peer_closed` at the peer's close_notify. Raises TLSBroken."""
+        pieces = []
+        try:
+            while True:
+                pieces.append(self._connection.recv(_READ_SIZE))
+        except SSL.WantReadError:
+            pass
+        except SSL.ZeroReturnError:
+            self.peer_closed = True
+        except SSL.Error as error:
+            raise self._broken(error) from None
+        return b"".join(pieces)
+
+    def write(self, data: bytes) -> None:
+        """Encrypts `data` (never empty: OpenSSL takes an empty write for an error). Raises TLSBroken."""
+        try:
+            self._connection.sendall(data)
+        except SSL.Error as error:
+            raise self._broken(error) from None
+
+    def close(self) -> None:
+        """Writes our close_notify; harmless where the session is broken already."""
+        try:
+            self._connection.shutdown()
+        except SSL.Error:
+            self.forget()
+
+    def forget(self) -> None:
+        """Marks both directions closed. A session that is dropped without this is struck from OpenSSL's cache."""
+        self._connection.set_shutdown(SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN)
+
+    def output(self) -> bytes:
+        """What is to go to the peer."""
+        pieces = []
+        try:
+            while True:
+                pieces.append(self._connection.bio_read(_READ_SIZE))
+        except SSL.WantReadError:
+            return b"".join(pieces)
+
+    def facts(self) -> Handshake:
+        """What the handshake agreed on and what the peer showed; legal once `advance` said True."""
+        connection = self._connection
+        chain = self._peer_chain()
+        ours = connection.get_certificate(as_cryptography=True)
+        return Handshake(
+            version=_version(connection.get_protocol_version_name()),
+            suite=connection.get_cipher_name() or "",
+            bits=connection.get_cipher_bits() or 0,
+            group=connection.get_group_name() or "",
+            alpn=connection.get_alpn_proto_negotiated().decode("latin-1"),
+            resumed=self._was_resumed(),
+            ours=read_certificate(ours) if ours is not None else None,
+            peer=read_certificate(chain[0]) if chain else None,
+            chain=chain,
+            binding=connection.export_keying_material(_BINDING_LABEL, 32, b""),
+        )
+
+    def _peer_chain(self) -> tuple[x509.Certificate, ...]:
+        leaf = self._connection.get_peer_certificate(as_cryptography=True)
+        if leaf is None:
+            return ()
+        sent = self._connection.get_peer_cert_chain(as_cryptography=True) or []
+        # A client sees the leaf in its chain, a server does not.
+        return (leaf, *(each for each in sent if each != leaf))
+
+    def _was_resumed(self) -> bool:
+        # Private: pyOpenSSL has no public name for SSL_session_reused; cutting the ServerHello ourselves would repeat
+        # OpenSSL's parser. tests/tls/test_engine.py notices when the name goes.
+        return bool(SSL._lib.SSL_session_reused(self._connection._ssl))  # type: ignore[attr-defined]  # see above
+
+    @staticmethod
+    def _broken(error: SSL.Error) -> TLSBroken:
+        text = _first_text(error)
+        return TLSBroken(text, by_peer=" alert " in f" {text} ")
+
+
+def _version(name: str) -> str:
+    """OpenSSL's `TLSv1.3` as Exim's `TLS1.3`."""
+    return name.replace("TLSv", "TLS")
+
+
+def _first_text(error: SSL.Error) -> str:
+    """The reason in OpenSSL's words: the first entry of its error queue."""
+    if isinstance(error, SSL.SysCallError):
+        return "the connection was cut"
+    queue = error.args[0] if error.args else ()
+    if isinstance(queue, list | tuple):
+        for entry in queue:
+            if isinstance(entry, tuple) and entry[-1]:
+                return str(entry[-1])
+    return "TLS error"

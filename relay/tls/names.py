@@ -1,0 +1,74 @@
+"""Certificates as values: names, fingerprints, dates (machine).
+
+`read_certificate` turns a parsed certificate into `mail.facts.Certificate`. Distinguished names come in OpenSSL's
+one-line form (`/C=DE/O=Example/CN=laptop`), since that is what an Exim built with OpenSSL shows and what operators
+compare with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from relay.mail.facts import Certificate
+
+# OpenSSL's short names where they differ from the dotted form, X.520 and RFC 4519.
+_SHORT_NAMES = {
+    "2.5.4.3": "CN",
+    "2.5.4.4": "SN",
+    "2.5.4.5": "serialNumber",
+    "2.5.4.6": "C",
+    "2.5.4.7": "L",
+    "2.5.4.8": "ST",
+    "2.5.4.9": "street",
+    "2.5.4.10": "O",
+    "2.5.4.11": "OU",
+    "2.5.4.12": "title",
+    "2.5.4.17": "postalCode",
+    "2.5.4.42": "GN",
+    "2.5.4.43": "initials",
+    "2.5.4.46": "dnQualifier",
+    "0.9.2342.19200300.100.1.1": "UID",
+    "0.9.2342.19200300.100.1.25": "DC",
+    "1.2.840.113549.1.9.1": "emailAddress",
+}
+
+
+def one_line_name(name: x509.Name) -> str:
+    """A distinguished name in OpenSSL's one-line form; octets outside printable ASCII become \\xHH."""
+    parts = []
+    for attribute in name:
+        value = attribute.value
+        octets = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+        shown = "".join(chr(octet) if 0x20 <= octet <= 0x7E else f"\\x{octet:02X}" for octet in octets)
+        label = _SHORT_NAMES.get(attribute.oid.dotted_string, attribute.oid.dotted_string)
+        parts.append(f"/{label}={shown}")
+    return "".join(parts)
+
+
+def key_digest(certificate: x509.Certificate) -> str:
+    """SHA-256 of the SubjectPublicKeyInfo, upper-case hex; empty for a key that can't be read."""
+    try:
+        octets = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except ValueError:
+        return ""
+    except Exception as error:  # cryptography names its own error class per version; a strange key gives no digest
+        if type(error).__module__.startswith("cryptography"):
+            return ""
+        raise
+    return hashlib.sha256(octets).hexdigest().upper()
+
+
+def read_certificate(certificate: x509.Certificate) -> Certificate:
+    """The facts of a certificate. A name that can't be read (bad encoding) becomes empty rather than an error."""
+    der = certificate.public_bytes(Encoding.DER)
+    return Certificate(der, _readable_name(certificate, "subject"), _readable_name(certificate, "issuer"), key_digest(certificate))
+
+
+def _readable_name(certificate: x509.Certificate, which: str) -> str:
+    try:
+        return one_line_name(certificate.subject if which == "subject" else certificate.issuer)
+    except ValueError:
+        return ""
