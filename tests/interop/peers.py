@@ -1,0 +1,126 @@
+"""Where the real servers are, and what running any of them takes.
+
+`make peers` installs them. A server gets a directory of its own under the system's temporary one, because it
+runs under several users that cannot look into pytest's; it is removed when the server has been stopped.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+PEERS = Path(os.environ.get("FINGERPOST_PEERS", "/opt/fingerpost-peers"))
+EXIM = PEERS / "exim/usr/sbin/exim4"
+POSTFIX = PEERS / "postfix/usr/sbin/postfix"
+HOST = "127.0.0.1"
+MAIL_USER = "fingerpost-mail"
+
+START_SECONDS = 15.0
+STOP_SECONDS = 10.0
+
+
+class DidNotStart(Exception):
+    """The text holds what the server printed and logged."""
+
+
+def missing(name: str) -> str:
+    """Why `exim`, `postfix` or a program cannot be used here; empty if it can."""
+    match name:
+        case "exim" | "postfix":
+            if not (PEERS / name / ".complete").exists():
+                return f"{name} is not installed (make peers)"
+            if os.geteuid() != 0:
+                return f"{name} needs root (it runs under several users)"
+        case _:
+            if not shutil.which(name):
+                return f"{name} is not installed (make peers)"
+    return ""
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody listened on a moment ago."""
+    with socket.create_server((HOST, 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextlib.contextmanager
+def directory(name: str) -> Iterator[Path]:
+    """A directory that other users may enter."""
+    path = Path(tempfile.mkdtemp(prefix=f"fingerpost-{name}-"))
+    path.chmod(0o755)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def make_directory(path: Path, owner: str, group: str | None = None, mode: int = 0o755) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    shutil.chown(path, owner, group or owner)
+    path.chmod(mode)
+    return path
+
+
+@contextlib.contextmanager
+def running(command: Sequence[str | Path], *, port: int | None, output: Path, logs: Path) -> Iterator[int]:
+    """Runs a server for as long as the block; it has begun to listen on `port` (None: it listens nowhere).
+
+    Yields the process id. The server is told to stop by SIGTERM; then its whole process group is killed.
+    """
+    with output.open("ab") as out:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+        )
+    try:
+        if port is not None:
+            _wait_for(port, process, output, logs)
+        yield process.pid
+    finally:
+        _stop(process)
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes], output: Path, logs: Path) -> None:
+    end = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < end:
+        with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+            return
+        time.sleep(0.05)
+    texts = [path.read_text(errors="replace") for path in (output, *sorted(logs.glob("*"))) if path.is_file()]
+    raise DidNotStart(f"nothing listens on port {port} (exit status {process.poll()})\n" + "\n".join(texts))
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass
+    # Children (deliveries, Postfix' services) are in the session that was made for the server.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(STOP_SECONDS)
+
+
+def processes_with(argument: str) -> list[int]:
+    """The ids of all processes that were started with this argument."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if argument.encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return found
+
+
+def wait_until(what: str, condition: Callable[[], object], seconds: float = 20.0) -> None:
+    """Returns as soon as the condition holds; AssertionError where it does not in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds:g} s in vain: {what}"
+        time.sleep(0.05)
