@@ -1,0 +1,184 @@
+"""What the outcomes of an attempt mean for a message: who is done, who waits until when, who is given up
+(machine).
+
+An attempt brings one `Result` per recipient, with the retry steps that are for it where it has to wait.
+`judge` turns them into the rows to be written and the time of the next attempt; it dials nothing, logs
+nothing and keeps nothing. Building the bounce for those given up, and writing it all down, is the caller's
+part.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, Outcome
+from relay.mail.queue import QueuedMessage, QueuedRecipient, RecipientState, RecipientUpdate
+from relay.policy.retry import Step, next_try, replayed_gap
+
+# How soon a recipient is tried again whose host can't be reached because there is no network. A network that
+# comes back wakes the queue earlier, so this is only the safety net.
+OFFLINE_INTERVAL = 300.0
+
+RETRY_TIMEOUT = "retry timeout exceeded"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The outcome for one recipient. `router` and `transport` are empty where routing did not get so far."""
+
+    recipient: QueuedRecipient
+    outcome: Outcome
+    router: str = ""
+    transport: str = ""
+    steps: tuple[Step, ...] = ()
+    """The retry rule for a delay; empty: it is given up at once."""
+    freeze: bool = False
+    """Routing asked for the message to be held (`host_find_failed = freeze`, `self = freeze`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """A recipient that gets no further attempt. `last` is the delay that lasted too long, None after a
+    refusal."""
+
+    result: Result
+    failed: Failed
+    last: Deferred | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What is to be written: recipients' rows, the next attempt, whether to hold the message, and whom to
+    report."""
+
+    updates: tuple[RecipientUpdate, ...]
+    due: float
+    given_up: tuple[GivenUp, ...] = ()
+    freeze: str = ""
+    """Why the message is to be held; empty where it is not."""
+    is_complete: bool = False
+    """No recipient is pending any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waits:
+    update: RecipientUpdate
+    due: float
+
+
+_Verdict = RecipientUpdate | _Waits | GivenUp
+
+
+def judge(message: QueuedMessage, results: Sequence[Result], now: float, source: random.Random) -> Judgement:
+    """The judgement on an attempt that ended at `now`.
+
+    Recipients without a result stay as they are and due at `now`. A recipient of a bounce who would be given
+    up stays pending instead, and the message is frozen: there is nobody to tell (Exim: "delivery error
+    message").
+    """
+    verdicts = [_verdict(message, result, now, source) for result in results]
+    given_up = tuple(verdict for verdict in verdicts if isinstance(verdict, GivenUp))
+    waiting = [verdict.due for verdict in verdicts if isinstance(verdict, _Waits)]
+    seen = {result.recipient.number for result in results}
+    untouched = any(recipient.number not in seen for recipient in message.pending)
+    freeze = next((_words(result.outcome) for result in results if result.freeze), "")
+
+    held = message.sender.is_null
+    if held and given_up:
+        freeze = "delivery error message"
+    updates: list[RecipientUpdate] = []
+    for verdict in verdicts:
+        match verdict:
+            case RecipientUpdate():
+                updates.append(verdict)
+            case _Waits(update, _):
+                updates.append(update)
+            case GivenUp(result, failed, _):
+                state = RecipientState.PENDING if held else RecipientState.FAILED
+                first_failed = result.recipient.first_failed
+                updates.append(RecipientUpdate(result.recipient.number, state, failed.reason, first_failed))
+            case _ as never:
+                assert_never(never)
+    return Judgement(
+        updates=tuple(updates),
+        due=now if untouched else min(waiting, default=now),
+        given_up=given_up,
+        freeze=freeze,
+        is_complete=not (waiting or untouched or (held and given_up)),
+    )
+
+
+def _verdict(message: QueuedMessage, result: Result, now: float, source: random.Random) -> _Verdict:
+    number = result.recipient.number
+    match result.outcome:
+        case Delivered(confirmation):
+            return RecipientUpdate(number, RecipientState.DELIVERED, confirmation, None)
+        case Failed() as failed:
+            return GivenUp(result, failed)
+        case Deferred(error=ErrorClass.NO_NETWORK) as deferred:
+            return _offline(message, result, deferred, now)
+        case Deferred() as deferred:
+            return _deferred(result, deferred, now, source)
+        case _ as never:
+            assert_never(never)
+
+
+def _deferred(result: Result, deferred: Deferred, now: float, source: random.Random) -> _Verdict:
+    recipient = result.recipient
+    first_failed = now if recipient.first_failed is None else recipient.first_failed
+    if result.freeze:
+        # Whoever thaws the message wants it tried at once, and the time on ice is no failure of the host.
+        return _Waits(_update(recipient, deferred, recipient.first_failed), now)
+    gap = replayed_gap(result.steps, first_failed, recipient.attempts, now)
+    due = next_try(result.steps, first_failed, gap, now, source)
+    if due is None:
+        return GivenUp(result, expired(deferred), deferred)
+    return _Waits(_update(recipient, deferred, first_failed), due)
+
+
+def _offline(message: QueuedMessage, result: Result, deferred: Deferred, now: float) -> _Waits:
+    """Time without a network does not count: the first failure moves along with it.
+
+    The wait that lies ahead is taken off in advance, and so is the time that this attempt came late; what an
+    earlier wake-up gives back is less than one interval.
+    """
+    first_failed = result.recipient.first_failed
+    if first_failed is not None:
+        first_failed = min(first_failed + OFFLINE_INTERVAL + max(now - message.due, 0.0), now)
+    return _Waits(_update(result.recipient, deferred, first_failed), now + OFFLINE_INTERVAL)
+
+
+def _update(recipient: QueuedRecipient, deferred: Deferred, first_failed: float | None) -> RecipientUpdate:
+    return RecipientUpdate(recipient.number, RecipientState.PENDING, deferred.reason, first_failed)
+
+
+def expired(deferred: Deferred) -> Failed:
+    """The failure that a delay becomes when its time is over, in Exim's words."""
+    reason = f"{deferred.reason}: {RETRY_TIMEOUT}" if deferred.reason else RETRY_TIMEOUT
+    return Failed(reason, deferred.reply, deferred.host)
+
+
+def _words(outcome: Outcome) -> str:
+    return outcome.confirmation if isinstance(outcome, Delivered) else outcome.reason
+
+
+def delivered_only(results: Sequence[Result]) -> tuple[RecipientUpdate, ...]:
+    """The rows that can be written before the attempt is over: a delivery is final whatever happens to the
+    others."""
+    return tuple(
+        RecipientUpdate(each.recipient.number, RecipientState.DELIVERED, each.outcome.confirmation)
+        for each in results
+        if isinstance(each.outcome, Delivered)
+    )
+
+
+def without(message: QueuedMessage, done: Sequence[RecipientUpdate]) -> QueuedMessage:
+    """The message as it stands once `done` is written."""
+    states = {update.number: update.state for update in done}
+    return replace(
+        message,
+        recipients=tuple(replace(each, state=states.get(each.number, each.state)) for each in message.recipients),
+    )

@@ -1,0 +1,423 @@
+"""Running an ACL: from statements and a context to a verdict (decision).
+
+`run` walks one compiled ACL, `check` starts from the option that names it (`acl_smtp_rcpt`), which may be
+unset, a name, a text of its own or an expansion. Statements are tried in order; the first that decides is
+named in the verdict. The end of an ACL refuses. A condition that can't be answered now gives a temporary
+refusal, and so does a mistake that shows only now; neither ever accepts. Exim: acl.c, acl_check_internal and
+smtp_handle_acl_fail.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from relay.expand.errors import ExpansionFailed, ForcedFailure
+from relay.expand.evaluate import Expansion
+from relay.expand.lists import NamedLists
+from relay.expand.scope import ACLAnswer, Scope
+from relay.expand.values import is_tainted
+from relay.mail import events
+from relay.mail import reply as replies
+from relay.mail.ports import Concurrency, Journal, TemporaryFailure
+from relay.mail.reply import Reply
+from relay.mail.source import BUILT_IN, ConfigurationError, Location
+from relay.policy.acl_modifiers import add_fields
+from relay.policy.acl_parse import ACL, Statement, Verb, inline_lines, parse_acl
+from relay.policy.acl_steps import NEGATED, ACLBroken, ACLDefers, Holds, Run, Step
+from relay.policy.acl_values import (
+    DISCARD_PLACES,
+    MESSAGE_PLACES,
+    Accepted,
+    ACLContext,
+    Deferred,
+    Denied,
+    Discarded,
+    Effects,
+    Inquiries,
+    TraceStep,
+    Verdict,
+    Where,
+)
+
+NESTING_LIMIT = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ACLReference:
+    """The value of an `acl_…` option: its text, and the ACL where that is known before anything runs."""
+
+    expansion: Expansion
+    location: Location
+    acl: ACL | None = None
+
+
+def find_acl(text: str, acls: Mapping[str, ACL], named_lists: NamedLists) -> ACL:
+    """The ACL that a text names, or that it is itself. Raises ACLBroken.
+
+    An ACL that was read from a file is known by its path. A text with statements, which only an expansion can
+    bring here, is compiled each time.
+    """
+    text = text.strip()
+    found = acls.get(text)
+    if found is not None:
+        return found
+    if is_tainted(text):
+        raise ACLBroken("an ACL may not come from outside")
+    if text.startswith("/") and " " not in text:
+        raise ACLBroken(f'ACL file "{text}" was not read with the configuration')
+    try:
+        return parse_acl("inline ACL", inline_lines(text, BUILT_IN), named_lists)
+    except ConfigurationError as error:
+        raise ACLBroken(error.problems[0].what) from None
+
+
+def _find(text: str, context: ACLContext) -> ACL:
+    named_lists = context.scope.named_lists
+    return find_acl(text, context.acls, named_lists if isinstance(named_lists, NamedLists) else NamedLists())
+
+
+# Where nothing is configured: these are refused, everything else goes on (Exim: an unset ACL).
+REFUSED_WHEN_UNSET = frozenset({Where.RCPT, Where.VRFY, Where.EXPN, Where.ETRN})
+
+_REFUSALS = {
+    Where.AUTH: replace(replies.ADMINISTRATIVE_PROHIBITION, code=503),
+    Where.ETRN: replace(replies.ADMINISTRATIVE_PROHIBITION, code=458, enhanced="4.7.1"),
+    Where.VRFY: replace(replies.ADMINISTRATIVE_PROHIBITION, code=252, enhanced="2.7.1"),
+}
+_TEMPORARY = replies.LOCAL_PROBLEM
+
+
+async def check(reference: ACLReference | None, context: ACLContext) -> Verdict:
+    """The verdict of the ACL that an option names."""
+    if reference is None:
+        if context.where in REFUSED_WHEN_UNSET:
+            return Denied(_refusal(context.where), "", None)
+        return Accepted(None)
+    if reference.acl is not None:
+        return await run(reference.acl, context)
+    try:
+        acl = _find(await reference.expansion.text(context.scope), context)
+    except ForcedFailure:
+        return Accepted(reference.location)
+    except ExpansionFailed as failed:
+        what = f'failed to expand ACL string "{reference.expansion.source}": {failed}'
+        return Deferred(_TEMPORARY, what, reference.location)
+    except (ACLBroken, TemporaryFailure) as failed:
+        return Deferred(_TEMPORARY, str(failed), reference.location)
+    return await run(acl, context)
+
+
+async def run(acl: ACL, context: ACLContext) -> Verdict:
+    """The verdict of one ACL at the place that the context names."""
+    state = Run(context, context.scope, 0, _nest)
+    try:
+        holds = await _walk(acl, state)
+    except ACLDefers:
+        reply = _TEMPORARY
+        if state.details and state.user_message:
+            refusal = replace(_TEMPORARY, enhanced="4.7.1")
+            reply, state.log_message = _worded(refusal, state.user_message, state.log_message, context)
+        return Deferred(reply, state.log_message, state.decided, state.logs)
+    except ACLBroken as broken:
+        return Deferred(_TEMPORARY, str(broken), state.decided, state.logs)
+    finally:
+        context.scope = state.scope
+    if holds is Holds.YES:
+        return Accepted(state.decided, state.user_message)
+    if holds is Holds.DISCARD:
+        if context.where not in DISCARD_PLACES:
+            what = f'"discard" verb not allowed in {context.where.value} ACL'
+            return Deferred(_TEMPORARY, what, state.decided, state.logs)
+        return Discarded(state.decided, state.log_message, state.user_message)
+    reply, log_message = _worded(_refusal(context.where), state.user_message, state.log_message, context)
+    return Denied(reply, log_message, state.decided, holds is Holds.DROP, state.logs)
+
+
+async def _nest(outer: Run, text: str, arguments: tuple[str, ...]) -> Holds:
+    """Runs an ACL inside of another one: the condition `acl`."""
+    if outer.level >= NESTING_LIMIT:
+        raise ACLBroken("ACL nested too deep: possible loop")
+    acl = _find(text, outer.context)
+    before = outer.scope.acl_arguments
+    scope = outer.scope.child(acl_arguments=arguments)
+    inner = Run(outer.context, scope, outer.level + 1, _nest)
+    inner.logs = outer.logs
+    shown = outer.shown
+    try:
+        return await _walk(acl, inner)
+    finally:
+        outer.user_message, outer.log_message = inner.user_message, inner.log_message
+        outer.details = inner.details
+        outer.logs = inner.logs
+        outer.shown = shown
+        if inner.scope is not scope:
+            outer.scope = inner.scope.child(acl_arguments=before)
+
+
+async def _walk(acl: ACL, state: Run) -> Holds:
+    """One ACL from its first statement on. Raises ACLDefers or ACLBroken; `state.decided` is where it ended."""
+    for statement in acl.statements:
+        state.user_message = state.log_message = ""
+        state.details = False
+        state.decided = statement.location
+        try:
+            holds, step = await _conditions(acl, statement, state)
+        except TemporaryFailure as failure:
+            if statement.verb is Verb.WARN:
+                _skipped(acl, statement, state, str(failure))
+                continue
+            state.log_message = state.log_message or str(failure)
+            raise ACLDefers from None
+        except ACLDefers:
+            state.decided = statement.location
+            if statement.verb is Verb.WARN:
+                _skipped(acl, statement, state, state.log_message)
+                continue
+            raise
+        result = await _verb(acl, statement, state, holds, step)
+        if result is not None:
+            return result
+    state.user_message = state.log_message = ""
+    state.decided = None
+    return Holds.NO
+
+
+async def _conditions(acl: ACL, statement: Statement, state: Run) -> tuple[Holds, Step | None]:
+    """Tries the steps in order: what they came to, and the one that failed (None where all held)."""
+    where = state.context.where
+    trace = state.context.trace
+    for step in statement.steps:
+        if where in step.forbidden:
+            use = "use" if step.is_modifier else "test"
+            raise ACLBroken(f"cannot {use} {step.name} condition in {where.value} ACL")
+        try:
+            holds = await step.test(state)
+        except ForcedFailure:
+            # Exim: a step whose expansion is forced to fail is left out.
+            holds = Holds.YES
+            if trace is not None:
+                _trace(acl, statement, step, state, "left out (forced failure)")
+            continue
+        except ExpansionFailed as failed:
+            if trace is not None:
+                _trace(acl, statement, step, state, f"failed: {failed}")
+            raise ACLBroken(f'failed to expand ACL string "{step.text}": {failed}') from None
+        except TemporaryFailure as failed:
+            if trace is not None:
+                _trace(acl, statement, step, state, f"deferred: {failed}")
+            raise
+        if step.negated:
+            holds = NEGATED[holds]
+        if trace is not None:
+            _trace(acl, statement, step, state, "done" if step.is_modifier else holds.value)
+        if holds is not Holds.YES:
+            return holds, step
+    return Holds.YES, None
+
+
+def _trace(acl: ACL, statement: Statement, step: Step, state: Run, result: str) -> None:
+    assert state.context.trace is not None
+    shown, state.shown = state.shown, ""
+    state.context.trace.record(TraceStep(acl.name, statement.verb.value, step.location, step.text, shown, result))
+
+
+async def _verb(acl: ACL, statement: Statement, state: Run, holds: Holds, step: Step | None) -> Holds | None:
+    """What the verb makes of its conditions' result: the end of the ACL, or None to go on."""
+    endpass = step.endpass if step is not None else statement.endpass
+    if holds is Holds.DISCARD and statement.verb not in (Verb.ACCEPT, Verb.DISCARD):
+        raise ACLBroken(f'nested ACL returned "discard" for "{statement.verb.value}" command')
+    match statement.verb:
+        case Verb.ACCEPT | Verb.DISCARD:
+            taken = holds in (Holds.YES, Holds.DISCARD)
+            if taken or endpass:
+                await _messages(statement, state, holds, step, keep=not taken, message=not (endpass and taken))
+                if not taken:
+                    return holds
+                return Holds.DISCARD if statement.verb is Verb.DISCARD else holds
+        case Verb.DENY | Verb.DROP:
+            if holds is Holds.YES:
+                await _messages(statement, state, holds, step)
+                return Holds.NO if statement.verb is Verb.DENY else Holds.DROP
+        case Verb.DEFER:
+            if holds is Holds.YES:
+                await _messages(statement, state, holds, step)
+                state.details = True
+                raise ACLDefers
+        case Verb.REQUIRE:
+            if holds is not Holds.YES:
+                await _messages(statement, state, holds, step)
+                return holds
+        case Verb.WARN:
+            if holds is Holds.YES:
+                await _messages(statement, state, holds, step, keep=False)
+                _warn(state)
+    return None
+
+
+async def _messages(
+    statement: Statement,
+    state: Run,
+    holds: Holds,
+    step: Step | None,
+    *,
+    keep: bool = True,
+    message: bool = True,
+) -> None:
+    """Puts the statement's own texts in the place of those that its conditions left, or before them in the
+    log.
+
+    `keep` False drops the latter. Where no log text is set it is the one for the client.
+    """
+    user = (step.message if step is not None else statement.message) if message else None
+    log = step.log_message if step is not None else statement.log_message
+    old_user, old_log = state.user_message, state.log_message or state.user_message
+    if not keep:
+        state.user_message = state.log_message = ""
+    if user is not None:
+        state.user_message = await _text(user, state, old_user) or state.user_message
+    if log is not None:
+        text = await _text(log, state, old_log)
+        if text:
+            state.log_message = f"{text}: {state.log_message}" if state.log_message else text
+    state.log_message = state.log_message or state.user_message
+
+
+async def _text(expansion: Expansion, state: Run, verify_message: str) -> str:
+    """A message's text; one that can't be expanded is reported and left out (Exim does not refuse for it)."""
+    if expansion.constant is not None:
+        return expansion.constant
+    scope = state.scope
+    if "acl_verify_message" in expansion.names_used:
+        scope = scope.child(more={**scope.more, "acl_verify_message": verify_message})
+    try:
+        return await expansion.text(scope)
+    except ForcedFailure:
+        return ""
+    except (ExpansionFailed, TemporaryFailure) as failed:
+        what = f'failed to expand ACL message "{expansion.source}": {failed}'
+        state.context.journal.record(events.Trouble(what, "correct the message in the ACL"))
+        return ""
+
+
+def _warn(state: Run) -> None:
+    """A warn statement that holds: its log_message goes to the log once, its message into the header (Exim)."""
+    context = state.context
+    text = state.log_message
+    if text and text != state.user_message and text not in context.effects.warned:
+        context.effects.warned.add(text)
+        context.journal.record(events.Warned(state.scope.session, text))
+    if not state.user_message:
+        return
+    if context.where in MESSAGE_PLACES:
+        add_fields(context.effects, state.user_message)
+        return
+    what = f'ACL "warn" with "message" setting found in a non-message ({context.where.value}) ACL: message ignored'
+    context.journal.record(events.Trouble(what, "use logwrite or log_message"))
+
+
+def _skipped(acl: ACL, statement: Statement, state: Run, why: str) -> None:
+    place = f"ACL {acl.name} at {statement.location}"
+    text = f"ACL 'warn' statement skipped (in {place}): condition test deferred"
+    state.context.journal.record(events.Warned(state.scope.session, f"{text}: {why}" if why else text))
+
+
+# Replies
+
+_CODE = re.compile(r"([0-9]{3})[ \t\n]+(?:([0-9]\.[0-9]{1,3}\.[0-9]{1,3})[ \t\n]+)?")
+_LINE = 75
+
+
+def _refusal(where: Where) -> Reply:
+    return _REFUSALS.get(where, replies.ADMINISTRATIVE_PROHIBITION)
+
+
+def _worded(default: Reply, message: str, log_message: str, context: ACLContext) -> tuple[Reply, str]:
+    """`reply_with_message`, with the complaint about a code of the wrong class where the operator sees it."""
+    reply, wrong = reply_with_message(default, message, any_class=context.where is Where.VRFY)
+    if not wrong:
+        return reply, log_message
+    what = f'configured error code starts with incorrect digit (expected {default.code // 100}) in "{message}"'
+    context.journal.record(events.Trouble(what, "correct the code in the ACL's message"))
+    if log_message == message:
+        match = _CODE.match(message)
+        assert match is not None
+        log_message = f"{default.code} {message[match.end() :]}"
+    return reply, log_message
+
+
+def reply_with_message(default: Reply, message: str, *, any_class: bool = False) -> tuple[Reply, bool]:
+    """A reply with an ACL's message, and whether the code in that message had to be dropped.
+
+    A message may begin with a code and an enhanced status (`550 5.7.1 no`), which replace those of `default`
+    if they are of the same class; the long text is cut into lines as Exim does. An empty message leaves
+    `default`.
+    """
+    if not message:
+        return default, False
+    code, enhanced, wrong = default.code, default.enhanced, False
+    match = _CODE.match(message)
+    if match:
+        given = int(match.group(1))
+        if given // 100 == default.code // 100 or (any_class and 200 <= given < 600):
+            code = given
+            enhanced = match.group(2) or (f"{given // 100}{enhanced[1:]}" if enhanced else "")
+        else:
+            wrong = True
+        message = message[match.end() :]
+    return Reply(code, enhanced, split_message(message)), wrong
+
+
+def split_message(text: str) -> tuple[str, ...]:
+    """Cuts a text into lines of about 75 characters, at a space behind a colon where there is one."""
+    lines: list[str] = []
+    for line in text.split("\n"):
+        while len(line) > _LINE:
+            cut = line.rfind(": ", 35, _LINE + 1) + 1 or line.rfind(" ", 36, _LINE + 1)
+            if cut <= 0:
+                cut = line.find(" ", _LINE)
+            if cut < 0:
+                break
+            lines.append(line[:cut])
+            line = line[cut + 1 :]
+        lines.append(line)
+    return tuple(lines)
+
+
+# ${acl …} and its like
+
+
+@dataclass(frozen=True, slots=True)
+class ExpandedACLs:
+    """ACLs as expansions may call them (`${acl{name}{arg}}`, the condition `acl`): the port of
+    `expand.scope`."""
+
+    where: Where
+    acls: Mapping[str, ACL]
+    effects: Effects
+    variables: dict[str, str]
+    journal: Journal
+    concurrency: Concurrency
+    inquiries: Inquiries | None = None
+
+    async def run(self, name: str, arguments: tuple[str, ...], scope: Scope) -> ACLAnswer:
+        """Raises TemporaryFailure where the ACL defers or can't be run."""
+        context = ACLContext(
+            self.where,
+            scope.deeper().child(acl_arguments=arguments),
+            self.acls,
+            self.effects,
+            self.variables,
+            self.journal,
+            self.concurrency,
+            self.inquiries,
+        )
+        state = Run(context, context.scope, scope.depth, _nest)
+        try:
+            holds = await _walk(_find(name, context), state)
+        except ACLDefers:
+            raise TemporaryFailure(state.log_message or f'ACL "{name}" deferred') from None
+        except ACLBroken as broken:
+            raise TemporaryFailure(str(broken)) from None
+        return ACLAnswer(holds in (Holds.YES, Holds.DISCARD), state.user_message)

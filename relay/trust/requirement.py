@@ -1,0 +1,42 @@
+"""What a delivery demands of TLS on one connection, and whether a handshake has met it (decision).
+
+The one place where a demand on the next hop is made: today the transport's own options, later DANE, MTA-STS and
+REQUIRETLS as well; the strictest holds. There is no path from an unmet demand to clear text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from relay.mail.facts import Unverified, Verification
+from relay.tls.policy import ClientTLS, TLSDemand, VerifyServer
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """The message may go out on this layer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unmet:
+    """It may not, and not in clear either; `reason` is for log and bounce."""
+
+    reason: str
+
+
+Requirement = Met | Unmet
+
+
+def holds(policy: ClientTLS, verification: Verification) -> Requirement:
+    """Whether the verification of the server's certificate is enough for the transport."""
+    if policy.verify is VerifyServer.MUST and isinstance(verification, Unverified):
+        return Unmet(f"the server's certificate does not verify: {verification.reason}")
+    return Met()
+
+
+def may_go_clear(policy: ClientTLS) -> bool:
+    """Whether a message may leave in clear where TLS did not come about.
+
+    A transport that demands a verified server demands TLS as well: who strips STARTTLS must gain nothing.
+    """
+    return policy.demand is not TLSDemand.REQUIRED and policy.verify is not VerifyServer.MUST

@@ -1,0 +1,375 @@
+"""Attempts: routed, grouped, handed over, logged, settled, in this order; over fakes that answer at once."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from delivery.post import (
+    BODY,
+    HOUR,
+    NO_ANSWER,
+    NO_SUCH_NAME,
+    NOW,
+    Names,
+    Notebook,
+    Pieces,
+    Queue,
+    StoppedClock,
+    make_message,
+    make_recipient,
+    run,
+)
+from relay.delivery.attempt import AttemptPorts, Unsettled, attempt, read_body
+from relay.delivery.bounce import BounceSettings
+from relay.expand.evaluate import compile_expansion
+from relay.expand.lists import ListKind, compile_list
+from relay.expand.scope import Scope
+from relay.mail.address import address_from_text
+from relay.mail.envelope import Envelope, Recipient
+from relay.mail.events import AddressDelivered, Arrived, Frozen
+from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, Outcome, RemoteHost
+from relay.mail.ports import Body, SpoolUnavailable
+from relay.mail.queue import QueuedMessage, RecipientState, Settlement
+from relay.mail.reply import Reply
+from relay.mail.source import Location
+from relay.policy.retry import parse_rules
+from relay.policy.routing import Accept, Manualroute, Preconditions, RoutingPorts, compile_route_list
+
+PENDING, DELIVERED, FAILED = RecipientState.PENDING, RecipientState.DELIVERED, RecipientState.FAILED
+PLACE = Location("relay.conf", 1)
+RULES = parse_rules([(PLACE, "*  *  F,2h,15m; G,16h,1h,1.5; F,4d,6h")])
+HUB = RemoteHost("hub.test", "192.0.2.7", 25)
+SENT = Delivered("250 OK id=far", HUB)
+REFUSED = Failed("no such user", Reply(550, "5.1.1", ("no such user",)), HUB)
+BUSY = Deferred("busy", ErrorClass.RCPT_4XX, Reply(450, "4.2.1", ("busy",)), HUB)
+DOWN = Deferred("Connection refused", ErrorClass.CONNECTION_REFUSED, None, HUB, host_wide=True)
+
+ROUTES = (
+    "far.test hub.test ; near.test spare.test::587 ; gone.test gone.test ; slow.test slow.test ; "
+    "odd.test hub.test other"
+)
+ROUTERS = (
+    Accept(
+        name="local",
+        location=PLACE,
+        transport=compile_expansion("maildir"),
+        preconditions=Preconditions(
+            domains=compile_list(ListKind.DOMAIN, "here.test"), local_parts=compile_list(ListKind.LOCAL_PART, "!nobody")
+        ),
+    ),
+    Manualroute(
+        name="smarthost",
+        location=PLACE,
+        transport=compile_expansion("smtp"),
+        routes=compile_route_list(ROUTES, PLACE),
+    ),
+)
+
+
+@dataclass
+class Sending:
+    """A remote transport: gives each recipient the outcome that was laid down for it."""
+
+    outcomes: dict[str, Outcome]
+    max_recipients: int = 100
+    default_port: int = 25
+    calls: list[tuple[tuple[RemoteHost, ...], Envelope]] = field(default_factory=list)
+
+    async def deliver(
+        self, hosts: tuple[RemoteHost, ...], envelope: Envelope, message: QueuedMessage, body: Body
+    ) -> tuple[Outcome, ...]:
+        self.calls.append((hosts, envelope))
+        return tuple(self.outcomes[str(each.address)] for each in envelope.recipients)
+
+
+@dataclass
+class Filing:
+    """A local transport that always succeeds and keeps the scopes it was given."""
+
+    outcome: Outcome = field(default_factory=lambda: Delivered("/box/new/1"))
+    scopes: list[Scope] = field(default_factory=list)
+
+    async def deliver(self, recipient: Recipient, message: QueuedMessage, body: Body, scope: Scope) -> Outcome:
+        self.scopes.append(scope)
+        return self.outcome
+
+
+class Attempted:
+    """One attempt and all that came of it."""
+
+    def __init__(
+        self,
+        outcomes: dict[str, Outcome],
+        *recipients: Any,
+        rules: Sequence[Any] = RULES,
+        max_recipients: int = 100,
+        rivals_after: int | None = None,
+        trouble: Exception | None = None,
+        **message: Any,
+    ) -> None:
+        self.message = make_message(*(recipients or outcomes), **message)
+        self.notebook = Notebook()
+        self.queue = Queue(self.notebook, self.message, rivals_after, trouble)
+        self.sending = Sending(outcomes, max_recipients)
+        self.filing = Filing()
+        self.names = Names(
+            {
+                "hub.test": ("192.0.2.7",),
+                "spare.test": ("192.0.2.8",),
+                "gone.test": NO_SUCH_NAME,
+                "slow.test": NO_ANSWER,
+            }
+        )
+        self.ports = AttemptPorts(
+            clock=StoppedClock(),
+            journal=self.notebook,
+            outgoing=self.queue,
+            source=random.Random(1),
+            scope=Scope(),
+            routing=RoutingPorts(self.names, frozenset({"maildir"})),
+            routers=ROUTERS,
+            retry_rules=rules,
+            remote={"smtp": self.sending},
+            local={"maildir": self.filing},
+            bounces=BounceSettings("relay.test", "example.org"),
+        )
+
+    def run(self) -> Settlement:
+        return run(attempt(self.message, Pieces(BODY), self.ports))
+
+
+def row_states(settlement: Settlement) -> dict[int, RecipientState]:
+    return {update.number: update.state for update in settlement.updates}
+
+
+# The table of outcomes: one recipient, what is logged around the settlement, and what the settlement says.
+
+
+@pytest.mark.parametrize(
+    "outcome, words, state, due, bounced",
+    [
+        (SENT, ["AddressDelivered", "Settlement", "Completed"], DELIVERED, NOW, False),
+        (BUSY, ["AddressDeferred", "Settlement"], PENDING, NOW + 900, False),
+        (DOWN, ["AddressDeferred", "Settlement"], PENDING, NOW + 900, False),
+        (REFUSED, ["AddressFailed", "Settlement", "Arrived", "Completed"], FAILED, NOW, True),
+    ],
+)
+def test_one_recipient(outcome: Outcome, words: list[str], state: RecipientState, due: float, bounced: bool) -> None:
+    done = Attempted({"bert@far.test": outcome})
+    settlement = done.run()
+    assert done.notebook.words() == words
+    assert row_states(settlement) == {0: state}
+    assert settlement.due == due
+    assert (settlement.bounce is not None) is bounced
+    assert not settlement.freeze
+
+
+def test_a_delay_that_lasted_too_long_is_logged_as_delay_and_as_failure() -> None:
+    row = make_recipient("bert@far.test", first_failed=NOW - 100 * HOUR, attempts=30)
+    done = Attempted({"bert@far.test": DOWN}, row)
+    settlement = done.run()
+    assert done.notebook.words() == ["AddressDeferred", "AddressFailed", "Settlement", "Arrived", "Completed"]
+    assert row_states(settlement) == {0: FAILED}
+    assert settlement.updates[0].error == "Connection refused: retry timeout exceeded"
+
+
+def test_without_a_retry_rule_a_delay_is_a_failure() -> None:
+    done = Attempted({"bert@far.test": DOWN}, rules=())
+    assert row_states(done.run()) == {0: FAILED}
+
+
+def test_rules_by_host_hold_for_faults_of_the_host() -> None:
+    rules = parse_rules([(PLACE, "hub.test * F,1d,1h"), (PLACE, "far.test * F,1d,2h")])
+    assert Attempted({"bert@far.test": DOWN}, rules=rules).run().due == NOW + HOUR
+    assert Attempted({"bert@far.test": BUSY}, rules=rules).run().due == NOW + 2 * HOUR
+
+
+def test_a_rule_that_can_not_be_asked_loses_no_mail() -> None:
+    rules = parse_rules([(PLACE, "lsearch;/nowhere * F,1d,1h")])
+    done = Attempted({"bert@far.test": DOWN}, rules=rules)
+    assert row_states(done.run()) == {0: PENDING}
+    assert done.notebook.words() == ["Trouble", "AddressDeferred", "Settlement"]
+
+
+# Groups
+
+
+def test_recipients_of_one_host_go_together() -> None:
+    done = Attempted({"a@far.test": SENT, "b@far.test": REFUSED, "c@far.test": SENT})
+    settlement = done.run()
+    ((hosts, envelope),) = done.sending.calls
+    assert hosts == (HUB,)
+    assert [str(each.address) for each in envelope.recipients] == ["a@far.test", "b@far.test", "c@far.test"]
+    assert (envelope.sender, envelope.size) == (done.message.sender, done.message.size)
+    assert row_states(settlement) == {0: DELIVERED, 1: FAILED, 2: DELIVERED}
+    assert [each.first for each in done.notebook.of(AddressDelivered)] == [True, False]
+    assert done.names.asked == ["hub.test"]
+
+
+def test_the_first_that_is_delivered_is_the_first() -> None:
+    done = Attempted({"a@far.test": REFUSED, "b@far.test": SENT, "c@far.test": SENT})
+    done.run()
+    assert [(str(each.address), each.first) for each in done.notebook.of(AddressDelivered)] == [
+        ("b@far.test", True),
+        ("c@far.test", False),
+    ]
+
+
+def test_no_group_is_larger_than_the_transport_takes() -> None:
+    done = Attempted({f"{name}@far.test": SENT for name in "abcde"}, max_recipients=2)
+    settlement = done.run()
+    assert [len(envelope.recipients) for _, envelope in done.sending.calls] == [2, 2, 1]
+    assert [each.first for each in done.notebook.of(AddressDelivered)] == [True, False, True, False, True]
+    assert row_states(settlement) == {4: DELIVERED}
+
+
+def test_other_hosts_are_another_group_and_have_their_port() -> None:
+    done = Attempted({"a@far.test": SENT, "b@near.test": SENT})
+    done.run()
+    assert [hosts for hosts, _ in done.sending.calls] == [(HUB,), (RemoteHost("spare.test", "192.0.2.8", 587),)]
+
+
+def test_local_recipients_are_delivered_one_by_one_with_their_own_scope() -> None:
+    done = Attempted({"a@far.test": SENT}, "a@far.test", "bert@here.test", "carl@here.test")
+    done.run()
+    assert [scope.address.local_part for scope in done.filing.scopes if scope.address] == ["bert", "carl"]
+    assert {scope.domain_data for scope in done.filing.scopes} == {"here.test"}
+    assert [each.transport for each in done.notebook.of(AddressDelivered)] == ["maildir", "maildir", "smtp"]
+
+
+def test_recipients_that_are_done_are_left_alone() -> None:
+    rows = (make_recipient("a@far.test", 0), make_recipient("b@far.test", 1))
+    done = Attempted({"b@far.test": SENT}, *rows)
+    first = replace(rows[0], state=DELIVERED)
+    done.message = done.queue.message = replace(done.message, recipients=(first, rows[1]))
+    assert row_states(done.run()) == {1: DELIVERED}
+
+
+# Before the next group
+
+
+def test_a_delivery_is_written_before_the_next_group_is_tried() -> None:
+    done = Attempted({"a@far.test": SENT, "b@near.test": BUSY})
+    settlement = done.run()
+    assert done.notebook.words() == ["AddressDelivered", "Settlement", "AddressDeferred", "Settlement"]
+    first = done.notebook.of(Settlement)[0]
+    assert row_states(first) == {0: DELIVERED}
+    assert first.due > NOW  # nobody who looks for due messages may take it before it is claimed again
+    assert row_states(settlement) == {1: PENDING}
+
+
+def test_delays_and_failures_are_not_written_before_the_end() -> None:
+    done = Attempted({"a@far.test": REFUSED, "b@near.test": SENT})
+    settlement = done.run()
+    assert len(done.notebook.of(Settlement)) == 1
+    assert row_states(settlement) == {0: FAILED, 1: DELIVERED}
+    assert settlement.bounce is not None
+
+
+def test_what_another_process_took_over_is_left_to_it() -> None:
+    done = Attempted({"a@far.test": SENT, "b@near.test": SENT}, rivals_after=1)
+    settlement = done.run()
+    assert row_states(settlement) == {0: DELIVERED}
+    assert len(done.sending.calls) == 1
+    assert done.notebook.words() == ["AddressDelivered", "Settlement", "MessageNote"]
+
+
+def test_an_attempt_that_can_not_be_recorded_keeps_its_settlement() -> None:
+    done = Attempted({"a@far.test": SENT}, trouble=SpoolUnavailable("the disk is full"))
+    with pytest.raises(Unsettled, match="the disk is full") as caught:
+        done.run()
+    assert row_states(caught.value.settlement) == {0: DELIVERED}
+    assert [type(each).__name__ for each in caught.value.consequences] == ["Completed"]
+    assert "Completed" not in done.notebook.words()
+
+
+# Routing
+
+
+def test_what_nobody_routes_is_bounced() -> None:
+    done = Attempted({}, "x@nowhere.test")
+    settlement = done.run()
+    assert settlement.updates[0].error == "Unrouteable address"
+    assert settlement.bounce is not None
+    assert b"Unrouteable address" in settlement.bounce_body
+    assert done.sending.calls == []
+
+
+def test_a_name_server_that_does_not_answer_delays_only_its_own() -> None:
+    done = Attempted({"a@far.test": SENT}, "x@slow.test", "a@far.test")
+    assert row_states(done.run()) == {0: PENDING, 1: DELIVERED}
+
+
+def test_a_host_that_does_not_exist_freezes_the_message() -> None:
+    done = Attempted({}, "x@gone.test")
+    settlement = done.run()
+    assert settlement.freeze
+    assert [each.why for each in done.notebook.of(Frozen)] == ['lookup of host "gone.test" failed in smarthost router']
+
+
+def test_a_transport_that_does_not_exist_delays() -> None:
+    done = Attempted({}, "x@odd.test")
+    settlement = done.run()
+    assert row_states(settlement) == {0: PENDING}
+    assert settlement.updates[0].error == 'transport "other" of router smarthost not found'
+
+
+# Bounces
+
+
+def test_a_bounce_arrives_after_it_was_committed() -> None:
+    done = Attempted({"bert@far.test": REFUSED})
+    settlement = done.run()
+    bounce = settlement.bounce
+    assert bounce is not None
+    assert [each.address for each in bounce.recipients] == [address_from_text("anna@laptop.test")]
+    (arrived,) = done.notebook.of(Arrived)
+    assert (arrived.message_id, arrived.bounce_of) == (bounce.message_id, done.message.message_id)
+    assert arrived.size == len(bounce.header) + 2 + len(settlement.bounce_body)
+    assert BODY in settlement.bounce_body
+
+
+def test_a_body_that_can_not_be_read_keeps_no_outcome_from_being_written() -> None:
+    class Unreadable(Pieces):
+        async def piece(self, number: int) -> bytes:
+            raise SpoolUnavailable("the disk is broken")
+
+    done = Attempted({"a@far.test": SENT, "b@far.test": REFUSED})
+    settlement = run(attempt(done.message, Unreadable(), done.ports))
+    assert row_states(settlement) == {0: DELIVERED, 1: FAILED}
+    assert settlement.bounce is not None
+    assert b"text/rfc822-headers" in settlement.bounce_body
+
+
+def test_one_bounce_reports_all() -> None:
+    done = Attempted({"a@far.test": REFUSED, "b@near.test": REFUSED, "c@far.test": SENT})
+    settlement = done.run()
+    assert settlement.bounce_body.count(b"Final-Recipient:") == 2
+
+
+def test_a_bounce_that_fails_is_frozen_without_an_answer() -> None:
+    done = Attempted({"bert@far.test": REFUSED}, sender="")
+    settlement = done.run()
+    assert settlement.bounce is None
+    assert settlement.freeze
+    assert row_states(settlement) == {0: PENDING}
+    assert done.notebook.words() == ["AddressFailed", "Settlement", "Frozen"]
+    assert done.notebook.of(Frozen)[0].why == "delivery error message"
+
+
+def test_a_recipient_that_wants_no_report_gets_none() -> None:
+    done = Attempted({"bert@far.test": REFUSED}, make_recipient("bert@far.test", parameters={"NOTIFY": "NEVER"}))
+    settlement = done.run()
+    assert settlement.bounce is None
+    assert row_states(settlement) == {0: FAILED}
+    assert done.notebook.words() == ["AddressFailed", "Settlement", "Completed"]
+
+
+@pytest.mark.parametrize("size, expected", [(0, b""), (3, b"one"), (5, b"onetw"), (100, b"onetwo")])
+def test_the_start_of_a_body(size: int, expected: bytes) -> None:
+    assert run(read_body(Pieces(b"one", b"two"), size)) == expected

@@ -1,0 +1,252 @@
+"""Bounces, read back by Python's email package as any program would read them."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+from email.message import EmailMessage
+from typing import Any
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from delivery.post import BODY, HEADER, NOW, make_message, make_recipient
+from relay.delivery.bounce import (
+    Bounce,
+    BounceSettings,
+    make_bounce,
+    status_code,
+    to_report,
+    wanted_of_body,
+)
+from relay.delivery.settle import GivenUp, Result, expired
+from relay.mail.envelope import BodyType
+from relay.mail.outcome import Deferred, ErrorClass, Failed, RemoteHost
+from relay.mail.queue import QueuedMessage
+from relay.mail.reply import Reply
+from relay.mail.text import from_wire
+
+SETTINGS = BounceSettings("relay.test", "example.org")
+HUB = RemoteHost("hub.test", "192.0.2.7", 25)
+REFUSED = Failed("no such user here", Reply(550, "5.1.1", ("no such user", "really")), HUB)
+
+
+def given_up(
+    failed: Failed, recipient: Any = "bert@far.test", last: Deferred | None = None, transport: str = "smtp"
+) -> GivenUp:
+    row = make_recipient(recipient) if isinstance(recipient, str) else recipient
+    return GivenUp(Result(row, failed, "smarthost", transport), failed, last)
+
+
+def late(error: ErrorClass, reason: str = "it did not work", reply: Reply | None = None) -> GivenUp:
+    last = Deferred(reason, error, reply, HUB)
+    return given_up(expired(last), last=last)
+
+
+def bounce_of(
+    message: QueuedMessage, *reported: GivenUp, body: bytes = BODY, settings: BounceSettings = SETTINGS
+) -> Bounce:
+    needed = body if wanted_of_body(message, settings) else b""
+    return make_bounce(message, reported or (given_up(REFUSED),), needed, settings, "1ZZZZZ-YYYYYY-XX", NOW)
+
+
+def read(bounce: Bounce) -> EmailMessage:
+    whole = bounce.message.header + b"\r\n" + bounce.body
+    assert not whole.replace(b"\r\n", b"").count(b"\n")
+    assert not whole.replace(b"\r\n", b"").count(b"\r")
+    return email.message_from_bytes(whole, policy=email.policy.default)  # type: ignore[return-value]
+
+
+def parts(bounce: Bounce) -> tuple[EmailMessage, EmailMessage, EmailMessage]:
+    report = read(bounce)
+    assert report.get_content_type() == "multipart/report"
+    assert report.get_param("report-type") == "delivery-status"
+    assert not report.defects
+    human, machine, original = report.iter_parts()
+    assert [each.get_content_type() for each in (human, machine)] == ["text/plain", "message/delivery-status"]
+    return human, machine, original  # type: ignore[return-value]
+
+
+def blocks(machine: EmailMessage) -> list[Any]:
+    return machine.get_payload()  # type: ignore[return-value]
+
+
+def words(part: EmailMessage) -> str:
+    return " ".join(str(part.get_content()).split())
+
+
+def test_the_envelope_and_header_of_a_bounce() -> None:
+    bounce = bounce_of(make_message())
+    new = bounce.message
+    assert new.sender.is_null
+    assert [str(each.address) for each in new.recipients] == ["anna@laptop.test"]
+    assert (new.body_size, new.due, new.message_id) == (len(bounce.body), None, "1ZZZZZ-YYYYYY-XX")
+    assert new.facts.session.caller is not None
+    report = read(bounce)
+    assert report["From"] == "Mail Delivery System <Mailer-Daemon@example.org>"
+    assert report["To"] == "anna@laptop.test"
+    assert report["Auto-Submitted"] == "auto-replied"
+    assert report["X-Failed-Recipients"] == "bert@far.test"
+    assert report["References"] == "<one@laptop.test>"
+    assert report["Subject"] == "Mail delivery failed: returning message to sender"
+    assert report["Date"].datetime.timestamp() == NOW
+    assert "by relay.test" in report["Received"]
+
+
+def test_the_part_for_programs() -> None:
+    _, machine, _ = parts(
+        bounce_of(make_message("a@far.test", "b@far.test"), given_up(REFUSED), given_up(REFUSED, "b@far.test"))
+    )
+    about, first, second = blocks(machine)
+    assert about["Reporting-MTA"] == "dns; relay.test"
+    assert "Arrival-Date" in about
+    assert first["Final-Recipient"] == "rfc822; bert@far.test"
+    assert second["Final-Recipient"] == "rfc822; b@far.test"
+    assert first["Action"] == "failed"
+    assert first["Status"] == "5.1.1"
+    assert first["Remote-MTA"] == "dns; hub.test"
+    assert first["Diagnostic-Code"] == "smtp; 550 5.1.1 no such user really"
+    assert "Last-Attempt-Date" in first
+
+
+def test_a_failure_here_names_no_remote_server() -> None:
+    _, machine, _ = parts(bounce_of(make_message(), given_up(Failed("Unrouteable address"), transport="")))
+    _, block = blocks(machine)
+    assert "Remote-MTA" not in block
+    assert block["Diagnostic-Code"] == "X-Fingerpost; Unrouteable address"
+    assert block["Status"] == "5.4.4"
+
+
+def test_what_the_sender_asked_for_is_repeated() -> None:
+    row = make_recipient("bert@far.test", parameters={"ORCPT": "rfc822;b+2Bert@old.test"})
+    message = make_message(row, parameters={"ENVID": "QQ+3D1"})
+    _, machine, _ = parts(bounce_of(message, given_up(REFUSED, row)))
+    about, block = blocks(machine)
+    assert about["Original-Envelope-Id"] == "QQ=1"
+    assert block["Original-Recipient"] == "rfc822; b+ert@old.test"
+
+
+@pytest.mark.parametrize(
+    "reported, status",
+    [
+        (given_up(Failed("x", Reply(550, "", ("x",)))), "5.0.0"),
+        (given_up(Failed("x", Reply(552, "5.2.2", ("x",)))), "5.2.2"),
+        (given_up(Failed("x", Reply(550, "9.9.9", ("x",)))), "5.0.0"),
+        (given_up(Failed("x")), "5.0.0"),
+        (late(ErrorClass.RCPT_4XX, reply=Reply(450, "4.2.1", ("busy",))), "4.2.1"),
+        (late(ErrorClass.RCPT_4XX, reply=Reply(450, "", ("busy",))), "4.0.0"),
+        (late(ErrorClass.OTHER), "4.4.7"),
+        (late(ErrorClass.TLS_FAILED), "4.7.5"),
+    ],
+)
+def test_status_codes(reported: GivenUp, status: str) -> None:
+    assert status_code(reported) == status
+
+
+@pytest.mark.parametrize("error", [ErrorClass.TLS_REQUIRED, ErrorClass.TLS_FAILED])
+def test_tls_failures_are_told_in_plain_words(error: ErrorClass) -> None:
+    human, _, _ = parts(bounce_of(make_message(), late(error, "certificate verify failed")))
+    text = words(human)
+    assert "private (encrypted) connection to the server hub.test" in text
+    assert "no part of it was sent" in text
+    assert "certificate verify failed" in text
+    assert max(map(len, human.get_content().splitlines())) <= 78
+
+
+@pytest.mark.parametrize("error", list(ErrorClass))
+def test_every_delay_that_lasted_too_long_is_explained(error: ErrorClass) -> None:
+    human, _, _ = parts(bounce_of(make_message(), late(error)))
+    assert "Delivery was tried for as long as allowed." in words(human)
+    assert "retry timeout exceeded" in words(human)
+
+
+def test_a_small_message_goes_back_whole() -> None:
+    _, _, original = parts(bounce_of(make_message()))
+    assert original.get_content_type() == "message/rfc822"
+    (inner,) = original.get_payload()
+    assert inner["Subject"] == "hello"
+    assert inner.get_payload().splitlines() == ["one", "two"]
+
+
+def test_a_large_message_is_represented_by_its_header() -> None:
+    body = b"x" * 70 + b"\r\n"
+    body *= 2000
+    message = make_message(body=body)
+    assert wanted_of_body(message, SETTINGS) == 0
+    bounce = bounce_of(message, body=body)
+    human, _, original = parts(bounce)
+    assert original.get_content_type() == "text/rfc822-headers"
+    assert original.get_content() == HEADER.decode()
+    assert "Only the header lines" in words(human)
+    assert len(bounce.body) < 5000
+
+
+def test_the_sender_may_ask_for_the_header_only() -> None:
+    _, _, original = parts(bounce_of(make_message(parameters={"RET": "HDRS"})))
+    assert original.get_content_type() == "text/rfc822-headers"
+
+
+def test_a_huge_header_is_cut_between_fields() -> None:
+    header = HEADER + b"".join(b"X-%d: %s\r\n" % (number, b"y" * 500) for number in range(1000))
+    bounce = bounce_of(make_message(header=header))
+    human, _, original = parts(bounce)
+    assert "not all of them" in words(human)
+    assert len(bounce.body) < SETTINGS.return_size_limit + 5000
+    assert original.get_content().endswith("y\r\n")
+
+
+@pytest.mark.parametrize("body", [b"a\0b\r\n", b"z" * 1200 + b"\r\n"])
+def test_a_body_that_no_line_may_carry_is_left_out(body: bytes) -> None:
+    _, _, original = parts(bounce_of(make_message(body=body), body=body))
+    assert original.get_content_type() == "text/rfc822-headers"
+
+
+def test_eight_bits_are_declared() -> None:
+    header = HEADER + "X-Name: Jürgen\r\n".encode() + b"X-Latin: \xe4\r\n"
+    bounce = bounce_of(make_message(header=header))
+    assert bounce.message.body_type is BodyType.EIGHTBITMIME
+    report = read(bounce)
+    assert report["Content-Transfer-Encoding"] == "8bit"
+    _, _, original = parts(bounce)
+    assert original["Content-Transfer-Encoding"] == "8bit"
+    assert b"X-Latin: \xe4\r\n" in bounce.body
+    assert bounce_of(make_message()).message.body_type is BodyType.SEVENBIT
+
+
+def test_a_boundary_in_the_original_does_not_end_the_part() -> None:
+    body = b"--=1ZZZZZ-YYYYYY-XX--\r\nforged\r\n"
+    _, _, original = parts(bounce_of(make_message(body=body), body=body))
+    (inner,) = original.get_payload()
+    assert "forged" in inner.get_payload()
+
+
+def test_nobody_answers_a_bounce() -> None:
+    message = make_message(sender="")
+    assert to_report(message, [given_up(REFUSED)]) == ()
+    with pytest.raises(ValueError):
+        bounce_of(message)
+
+
+@pytest.mark.parametrize("notify, told", [(None, True), ("NEVER", False), ("DELAY", False), ("success,FAILURE", True)])
+def test_notify_is_obeyed(notify: str | None, told: bool) -> None:
+    row = make_recipient("bert@far.test", parameters={} if notify is None else {"NOTIFY": notify})
+    assert bool(to_report(make_message(row), [given_up(REFUSED, row)])) is told
+
+
+@hypothesis.given(st.binary(max_size=120).map(from_wire), st.binary(max_size=300))
+@hypothesis.settings(max_examples=60)
+@hypothesis.example("a\r\nBcc: eve@x.test", b"")
+@hypothesis.example("\n\n--=1ZZZZZ-YYYYYY-XX", b"--=1ZZZZZ-YYYYYY-XX\r\n")
+def test_text_from_a_peer_forges_nothing(text: str, header: bytes) -> None:
+    host = RemoteHost(text, "192.0.2.7", 25)
+    refused = Failed(text, Reply(550, "5.1.1", (text, text)), host)
+    clean = b"X-Odd: " + header.replace(b"\r", b"").replace(b"\n", b"") + b"\r\n"
+    bounce = bounce_of(make_message(header=HEADER + clean), given_up(refused, text + "@far.test"))
+    report = read(bounce)
+    assert report["Bcc"] is None
+    _, machine, _ = parts(bounce)
+    assert len(blocks(machine)) == 2
+    assert all("Bcc" not in block for block in blocks(machine))
+    assert bounce.message.header.isascii()
+    assert all(len(line) <= 998 for line in (bounce.message.header + bounce.body).split(b"\r\n"))

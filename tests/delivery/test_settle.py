@@ -1,0 +1,188 @@
+"""Outcomes, retry steps and the time become rows, a next attempt, and those who are given up."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from delivery.post import HOUR, NOW, make_message, make_recipient
+from relay.delivery.settle import (
+    OFFLINE_INTERVAL,
+    GivenUp,
+    Judgement,
+    Result,
+    delivered_only,
+    expired,
+    judge,
+    without,
+)
+from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, Outcome, RemoteHost
+from relay.mail.queue import QueuedMessage, RecipientState, RecipientUpdate
+from relay.mail.reply import Reply
+from relay.policy.retry import Fixed, Step
+
+PENDING, DELIVERED, FAILED = RecipientState.PENDING, RecipientState.DELIVERED, RecipientState.FAILED
+STEPS: tuple[Step, ...] = (Fixed(2 * HOUR, 900.0), Fixed(96 * HOUR, 6 * HOUR))
+REFUSED = Failed("no such user", Reply(550, "5.1.1", ("no such user",)))
+BUSY = Deferred("busy", ErrorClass.RCPT_4XX, Reply(450, "4.2.1", ("busy",)), RemoteHost("hub.test", "192.0.2.7", 25))
+OFFLINE = Deferred("Network is unreachable", ErrorClass.NO_NETWORK)
+
+
+def judged(message: QueuedMessage, *outcomes: Outcome, steps: tuple[Step, ...] = STEPS) -> Judgement:
+    results = [
+        Result(recipient, outcome, "smarthost", "smtp", steps)
+        for recipient, outcome in zip(message.pending, outcomes, strict=False)
+    ]
+    return judge(message, results, NOW, random.Random(1))
+
+
+def one(outcome: Outcome, first_failed: float | None = None, attempts: int = 0, **more: object) -> Judgement:
+    recipient = make_recipient("bert@far.test", attempts=attempts, first_failed=first_failed)
+    return judged(make_message(recipient, **more), outcome)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "outcome, first_failed, state, kept, due",
+    [
+        (Delivered("250 OK"), None, DELIVERED, None, NOW),
+        (REFUSED, None, FAILED, None, NOW),
+        (BUSY, None, PENDING, NOW, NOW + 900),
+        (BUSY, NOW - HOUR, PENDING, NOW - HOUR, NOW + 900),
+        (BUSY, NOW - 3 * HOUR, PENDING, NOW - 3 * HOUR, NOW + 6 * HOUR),
+        (BUSY, NOW - 96 * HOUR, PENDING, NOW - 96 * HOUR, NOW + 6 * HOUR),
+        (BUSY, NOW - 97 * HOUR, FAILED, NOW - 97 * HOUR, NOW),
+        (OFFLINE, None, PENDING, None, NOW + OFFLINE_INTERVAL),
+        (OFFLINE, NOW - 97 * HOUR, PENDING, NOW - 97 * HOUR + OFFLINE_INTERVAL, NOW + OFFLINE_INTERVAL),
+    ],
+)
+def test_one_recipient(
+    outcome: Outcome, first_failed: float | None, state: RecipientState, kept: float | None, due: float
+) -> None:
+    judgement = one(outcome, first_failed)
+    (update,) = judgement.updates
+    assert (update.number, update.state, update.first_failed) == (0, state, kept)
+    assert judgement.due == due
+    assert judgement.is_complete is (state is not PENDING)
+    assert bool(judgement.given_up) is (state is FAILED)
+    assert judgement.freeze == ""
+
+
+def test_the_error_is_kept_with_the_row() -> None:
+    assert one(BUSY).updates[0].error == "busy"
+    assert one(REFUSED).updates[0].error == "no such user"
+
+
+def test_who_ran_out_of_time_is_told_with_the_last_delay() -> None:
+    (given_up,) = one(BUSY, NOW - 97 * HOUR).given_up
+    assert given_up.last == BUSY
+    assert given_up.failed == Failed("busy: retry timeout exceeded", BUSY.reply, BUSY.host)
+    assert expired(Deferred("")).reason == "retry timeout exceeded"
+
+
+def test_without_a_rule_a_delay_is_a_failure() -> None:
+    judgement = judged(make_message(), BUSY, steps=())
+    assert [each.last for each in judgement.given_up] == [BUSY]
+
+
+def test_without_a_network_no_rule_is_asked() -> None:
+    judgement = judged(make_message(), OFFLINE, steps=())
+    assert judgement.given_up == ()
+
+
+def test_a_week_without_network_uses_up_nothing() -> None:
+    """A failure, a week of attempts without network, and the same failure again: hardly any time has counted."""
+    first_failed, now = NOW, NOW + 900
+    while now < NOW + 7 * 24 * HOUR:
+        message = make_message(make_recipient("b@far.test", attempts=5, first_failed=first_failed), due=now)
+        judgement = judge(message, [Result(message.recipients[0], OFFLINE)], now + 1, random.Random(1))
+        (update,) = judgement.updates
+        assert update.first_failed is not None
+        first_failed, now = update.first_failed, judgement.due
+    message = make_message(make_recipient("b@far.test", attempts=5, first_failed=first_failed), due=now)
+    result = Result(message.recipients[0], BUSY, steps=STEPS)
+    assert judge(message, [result], now, random.Random(1)).due - now == 900
+
+
+def test_a_suspended_laptop_that_wakes_offline_loses_no_time() -> None:
+    message = make_message(make_recipient("b@far.test", first_failed=NOW - 50 * HOUR), due=NOW - 49 * HOUR)
+    (update,) = judged(message, OFFLINE).updates
+    assert update.first_failed == NOW - HOUR + OFFLINE_INTERVAL
+
+
+def test_time_without_network_never_puts_the_first_failure_into_the_future() -> None:
+    message = make_message(make_recipient("b@far.test", first_failed=NOW - 10), due=0.0)
+    assert judged(message, OFFLINE).updates[0].first_failed == NOW
+
+
+def test_the_next_attempt_is_the_first_that_anybody_waits_for() -> None:
+    message = make_message(
+        make_recipient("a@far.test", 0, first_failed=NOW - 3 * HOUR), make_recipient("b@far.test", 1), "c@far.test"
+    )
+    assert judged(message, BUSY, BUSY, Delivered()).due == NOW + 900
+
+
+def test_recipients_without_a_result_are_due_at_once() -> None:
+    judgement = judged(make_message("a@far.test", "b@far.test"), BUSY)
+    assert judgement.due == NOW
+    assert not judgement.is_complete
+    assert [update.number for update in judgement.updates] == [0]
+
+
+def test_a_bounce_that_fails_is_frozen_and_not_answered() -> None:
+    judgement = one(REFUSED, sender="")
+    assert judgement.freeze == "delivery error message"
+    assert judgement.updates[0].state is PENDING
+    assert not judgement.is_complete
+
+
+def test_a_bounce_that_waits_is_not_frozen() -> None:
+    assert one(BUSY, sender="").freeze == ""
+
+
+def test_routing_may_ask_to_hold_the_message() -> None:
+    message = make_message()
+    result = Result(message.recipients[0], Deferred("lookup failed"), "smarthost", "", STEPS, freeze=True)
+    judgement = judge(message, [result], NOW, random.Random(1))
+    assert judgement.freeze == "lookup failed"
+    assert judgement.updates[0] == RecipientUpdate(0, PENDING, "lookup failed", None)
+    assert judgement.given_up == ()
+
+
+def test_deliveries_can_be_written_before_the_others() -> None:
+    message = make_message("a@far.test", "b@far.test")
+    results = [Result(message.recipients[0], Delivered("250 OK")), Result(message.recipients[1], REFUSED)]
+    done = delivered_only(results)
+    assert done == (RecipientUpdate(0, DELIVERED, "250 OK"),)
+    assert [each.number for each in without(message, done).pending] == [1]
+
+
+OUTCOMES = st.sampled_from([Delivered("ok"), REFUSED, BUSY, OFFLINE])
+AGES = st.one_of(st.none(), st.floats(-HOUR, 200 * HOUR))
+
+
+@given(st.lists(st.tuples(OUTCOMES, AGES), min_size=1, max_size=6), st.sampled_from(["", "anna@laptop.test"]))
+@settings(max_examples=100)
+def test_whatever_happens_the_judgement_is_whole(cases: list[tuple[Outcome, float | None]], sender: str) -> None:
+    rows = [
+        make_recipient("x@far.test", number, first_failed=None if age is None else NOW - age)
+        for number, (_, age) in enumerate(cases)
+    ]
+    message = make_message(*rows, sender=sender)
+    judgement = judged(message, *(outcome for outcome, _ in cases))
+    by_number = {update.number: update for update in judgement.updates}
+    assert sorted(by_number) == list(range(len(cases)))
+    for number, (outcome, _) in enumerate(cases):
+        assert (by_number[number].state is DELIVERED) is isinstance(outcome, Delivered)
+    pending = any(update.state is PENDING for update in judgement.updates)
+    assert judgement.is_complete is not pending
+    assert judgement.due >= NOW
+    if sender:
+        failed = {number for number, update in by_number.items() if update.state is FAILED}
+        assert {each.result.recipient.number for each in judgement.given_up} == failed
+        assert judgement.freeze == ""
+    else:
+        assert not any(update.state is FAILED for update in judgement.updates)
+    assert all(isinstance(each, GivenUp) for each in judgement.given_up)
