@@ -1,0 +1,22 @@
+"""What a session says to a question of the server machine (values)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from relay.esmtp.extensions import Offers
+from relay.mail.reply import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The reply to one question, with what follows from it.
+
+    `offers` goes with the answer to a greeting. `poison` is the reply to everything but QUIT from now on (a session
+    whose TLS set-up failed). `hang_up` closes the connection once the reply is out.
+    """
+
+    reply: Reply
+    offers: Offers | None = None
+    poison: Reply | None = None
+    hang_up: bool = False

@@ -1,0 +1,356 @@
+"""SMTP servers on Twisted: one protocol, one ordinary factory (edge).
+
+`ESMTPServerFactory` takes a function that makes a `ServerSession` for each connection, and limits. The session decides,
+the machine (`esmtp.server`) keeps order, the stack (`tls.stack`) keeps the layers apart; this file carries octets,
+questions and answers between the three:
+
+    network -> stack -> machine -> session
+    network <- stack <- machine <- session
+
+While a question is open nothing is taken from machine or stack, so that no command overtakes a decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IReactorTime, ITCPTransport
+from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Protocol as TCPProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from relay.esmtp.answers import Answer
+from relay.esmtp.commands import State as SMTPState
+from relay.esmtp.questions import BodyPiece, HangUp, MessageEnded, MessageSpoiled, Question, TransactionReset, Violation
+from relay.esmtp.server import Server, ServerSettings
+from relay.mail import reply
+from relay.mail.facts import Endpoint, SessionFacts
+from relay.net.connection import LayeredConnection, is_cancellation
+from relay.tls.contexts import TLSContext
+from relay.tls.engine import Handshake
+from relay.tls.hello import ClientHello
+from relay.tls.stack import ContextNeeded, LayerFailed, LayerUp, PeerClosed, PlainReceived, State
+
+# Seconds for a whole TLS handshake, however the peer spreads its octets.
+HANDSHAKE_TIMEOUT = 60.0
+# Our answer to a close_notify goes out at once, or within this many seconds where a decision is open, or never: a
+# client that went on in clear would take a later one for text.
+CLOSE_ANSWER_LIMIT = 2.0
+
+
+class ServerSession(Protocol):
+    """Who decides for one connection. `reception.session.Session` is one; a small program may bring its own."""
+
+    facts: SessionFacts
+
+    async def decide(self, question: Question) -> Answer: ...
+
+    async def body(self, data: bytes) -> None: ...
+
+    async def tls_context(self, hello: ClientHello) -> TLSContext:
+        """The context for a handshake; any exception refuses it."""
+        ...
+
+    def layer_up(self, handshake: Handshake, hello: ClientHello) -> None: ...
+
+    def layer_down(self) -> None: ...
+
+    @property
+    def must_end(self) -> str:
+        """Why the connection must not go on after a handshake; empty: it may."""
+        ...
+
+    def reset(self) -> None: ...
+
+    async def abandon(self) -> None: ...
+
+    def violated(self, what: str, text: str) -> None: ...
+
+    def handshake_failed(self, reason: str, by_peer: bool) -> None: ...
+
+    def closed(self, how: str) -> None: ...
+
+
+MakeSession = Callable[[Endpoint, Endpoint, bool], ServerSession]
+
+
+class ESMTPServer(LayeredConnection):
+    """One client's connection."""
+
+    _log = Logger()
+
+    def __init__(self, factory: ESMTPServerFactory) -> None:
+        super().__init__(factory.reactor)
+        self._factory = factory
+        self._machine = Server(factory.settings, self.reactor.seconds(), tls=factory.tls_on_connect)
+        self._session: ServerSession | None = None
+        self._busy = False
+        self._open_commit = False
+        self._handshake_deadline: float | None = None
+        self._close_deadline: float | None = None
+        self._how = ""
+
+    @property
+    def session(self) -> ServerSession:
+        assert self._session is not None
+        return self._session
+
+    def connectionMade(self) -> None:
+        self.begin()
+        peer, local = self.peer_and_local()
+        self._factory.connections.add(self)
+        self._session = self._factory.make_session(peer, local, self._factory.tls_on_connect)
+        if self._factory.tls_on_connect:
+            self._expect_handshake()
+            self.stack.accept()
+        self.run()
+
+    # The pump
+
+    def pump(self) -> None:
+        """Machine first, then stack: what a layer has said is worked off before the layer changes."""
+        while not self._busy and not self._closing and not self.is_choked:
+            if self._handshake_deadline is None and self._pump_machine():
+                continue
+            if not self._pump_stack():
+                return
+
+    def _pump_machine(self) -> bool:
+        event = self._machine.next_event()
+        if event is None:
+            self._send_replies()
+            if self._close_deadline is not None:
+                self._answer_close()
+            return False
+        match event:
+            case BodyPiece(data):
+                self._decide(self.session.body(data), self._go_on)
+            case TransactionReset() | MessageSpoiled():
+                self._decide(self.session.abandon(), self._go_on)
+            case Violation(what, text):
+                self.session.violated(what, text)
+            case HangUp(how):
+                self._how = how
+                self._send_replies()
+                self.close()
+            case _:
+                self._open_commit = isinstance(event, MessageEnded)
+                self._decide(self.session.decide(event), self._answered)
+        return True
+
+    def _pump_stack(self) -> bool:
+        event = self.stack.next_event()
+        if event is None:
+            return False
+        match event:
+            case PlainReceived(data):
+                self._machine.receive(data, self.reactor.seconds())
+            case ContextNeeded(hello):
+                self._decide(self.session.tls_context(hello), self._context_chosen, self._context_refused)
+            case LayerUp(handshake, hello):
+                self._layer_up(handshake, hello)
+            case PeerClosed():
+                self._peer_closed()
+            case LayerFailed(reason, by_peer, during_handshake):
+                if during_handshake:
+                    self.session.handshake_failed(reason, by_peer)
+                self._how = "TLS failed"
+                self.flush()
+                self.close()
+        return True
+
+    def _send_replies(self) -> None:
+        data = self._machine.data_to_send()
+        if data:
+            self.stack.send(data)
+
+    def _decide(
+        self, decision: Any, then: Callable[[Any], None], otherwise: Callable[[Failure], None] | None = None
+    ) -> None:
+        """Runs a decision; most are done at once, then nothing is deferred."""
+        self._busy = True
+        self.spawn(decision).addCallbacks(then, otherwise or self._failed)
+
+    def _done(self) -> None:
+        self._busy = False
+        self._open_commit = False
+        self.run()
+
+    def _go_on(self, _: None) -> None:
+        self._done()
+
+    def _answered(self, answer: Answer) -> None:
+        if self.is_lost:
+            return
+        if self._machine.open_question is not None:
+            if answer.poison is not None:
+                self._machine.poison(answer.poison)
+            if answer.hang_up:
+                self._machine.close_after_reply()
+            self._machine.answer(answer.reply, answer.offers, self.reactor.seconds())
+            if self._machine.state is SMTPState.SWITCHING:
+                self._switch_layer()
+        self._done()
+
+    def _failed(self, failure: Failure) -> None:
+        """A decision raised what it must not: the fault is ours, the client gets 451 and no detail."""
+        if is_cancellation(failure):
+            self._busy = False
+            return
+        self._log.failure("a decision failed", failure)
+        if not self.is_lost and self._machine.open_question is not None:
+            self._machine.answer(reply.LOCAL_PROBLEM, None, self.reactor.seconds())
+        self._done()
+
+    # Layers
+
+    def _switch_layer(self) -> None:
+        self._send_replies()
+        self.flush()
+        self._expect_handshake()
+        self.stack.accept(self._machine.switch_layer())
+
+    def _expect_handshake(self) -> None:
+        self._handshake_deadline = self.reactor.seconds() + self._factory.handshake_timeout
+
+    def _context_chosen(self, context: TLSContext) -> None:
+        if not self.is_lost and self.stack.state is State.AWAITING_CONTEXT:
+            self.stack.use_context(context.ssl)
+        self._done()
+
+    def _context_refused(self, failure: Failure) -> None:
+        if is_cancellation(failure):
+            return
+        if self.stack.state is State.AWAITING_CONTEXT:
+            self.stack.refuse(f"no TLS context for this client: {failure.getErrorMessage()}")
+        self._done()
+
+    def _layer_up(self, handshake: Handshake, hello: ClientHello) -> None:
+        self._handshake_deadline = None
+        self.session.layer_up(handshake, hello)
+        if self.session.must_end:
+            self.session.handshake_failed(self.session.must_end, False)
+            self._how = "TLS failed"
+            self.close()
+            return
+        self._machine.layer_changed(self.reactor.seconds(), tls=True)
+
+    def _peer_closed(self) -> None:
+        """The client's close_notify. Replies to what it had sent before still go out inside its layer."""
+        if self._factory.tls_on_connect:
+            self._how = "by close_notify"
+            self.close()
+            return
+        self._close_deadline = self.reactor.seconds() + CLOSE_ANSWER_LIMIT
+        if not self._busy:
+            self._answer_close()
+
+    def _answer_close(self) -> None:
+        self._close_deadline = None
+        self._send_replies()
+        self.stack.close()
+        self.flush()
+        self._fall_back_to_clear()
+
+    def _fall_back_to_clear(self) -> None:
+        self.session.layer_down()
+        self._machine.layer_changed(self.reactor.seconds(), tls=False)
+
+    # Time and end
+
+    def deadline(self) -> float | None:
+        times = [self._handshake_deadline, self._close_deadline]
+        if self._handshake_deadline is None and not self._busy:
+            times.append(self._machine.deadline())
+        due = [time for time in times if time is not None]
+        return min(due) if due else None
+
+    def expired(self) -> None:
+        now = self.reactor.seconds()
+        if self._handshake_deadline is not None and self._handshake_deadline <= now:
+            self.session.handshake_failed("timed out", True)
+            self._how = "timed out"
+            self.abort()
+        elif self._close_deadline is not None and self._close_deadline <= now:
+            # Too late for an answer in TLS: the open decision is void, the client goes on in clear.
+            self._close_deadline = None
+            self.cancel_tasks()
+            self._busy = False
+            self.stack.abandon()
+            self._fall_back_to_clear()
+        else:
+            self._machine.expire(now)
+
+    @property
+    def wants_input(self) -> bool:
+        return not self._busy and not self._machine.is_full
+
+    def ended(self, how: str) -> None:
+        self._factory.connections.discard(self)
+        if self._session is None:
+            return
+        # A message that is being committed stays one: its decision goes on without us, nothing can be lost by it.
+        if not self._open_commit:
+            self.cancel_tasks()
+            Deferred.fromCoroutine(self._session.abandon()).addErrback(self._swallow)
+        self._session.closed(self._how or how)
+
+    def _swallow(self, failure: Failure) -> None:
+        if not is_cancellation(failure):
+            self._log.failure("a message could not be taken back", failure)
+
+    def shut_down(self) -> None:
+        """421 as soon as no decision is open, then the end; for the daemon that stops."""
+        if self._busy or self._handshake_deadline is not None:
+            self._machine.close_after_reply("shutting down")
+            return
+        self.stack.send(reply.SHUTTING_DOWN.encode())
+        self._how = "shutting down"
+        self.close()
+
+
+class ESMTPServerFactory(Factory):
+    """Listens with any Twisted endpoint.
+
+    `make_session(peer, local, tls_on_connect)` gives the `ServerSession` of a connection; `settings` are the limits of
+    the dialog; `tls_on_connect` starts with TLS instead of a greeting (RFC 8314 3.3); `accept_max` is the number of
+    connections served at once, further ones get 421 (0: no limit).
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        make_session: MakeSession,
+        settings: ServerSettings | None = None,
+        *,
+        tls_on_connect: bool = False,
+        accept_max: int = 0,
+        handshake_timeout: float = HANDSHAKE_TIMEOUT,
+    ) -> None:
+        self.reactor = reactor
+        self.make_session = make_session
+        self.settings = settings or ServerSettings()
+        self.tls_on_connect = tls_on_connect
+        self.accept_max = accept_max
+        self.handshake_timeout = handshake_timeout
+        self.connections: set[ESMTPServer] = set()
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        if self.accept_max and len(self.connections) >= self.accept_max:
+            return _Refusal()
+        return ESMTPServer(self)
+
+
+class _Refusal(TCPProtocol):
+    """One connection too many: 421 and away."""
+
+    transport: ITCPTransport
+
+    def connectionMade(self) -> None:
+        self.transport.write(reply.TOO_MANY_CONNECTIONS.encode())
+        self.transport.loseConnection()

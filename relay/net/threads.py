@@ -1,0 +1,388 @@
+"""The queue as coroutines: one thread that writes in batches, one that reads, and the ports over them (edge).
+
+What the reactor asks for while a batch is being synced becomes the next batch: under load a sync is shared by
+as many messages as came meanwhile, and a lone message waits for nobody. The results of a batch come back by
+one call into the reactor. `ThreadedSpool` implements `Intake`, `Outgoing` and `Body` of `mail/ports.py`.
+
+A small message that is delivered at once costs two write transactions' share and no read: the acceptance
+commits it as claimed by this process, and until the attempt begins its row and body wait in a bounded memory
+(`_Fresh`), from which `claim_one` and `body` are served. What was pushed out of it is read from the database
+like everything else.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar, cast
+
+from twisted.internet.defer import Deferred
+
+from relay.mail.events import Trouble
+from relay.mail.ports import Journal, SpoolUnavailable
+from relay.mail.queue import CHUNK_SIZE, NewMessage, QueuedMessage, QueuedRecipient, QueueEntry, Settlement
+from relay.spool.store import (
+    Change,
+    Claim,
+    Done,
+    Operation,
+    Piece,
+    Reading,
+    Recovery,
+    Refused,
+    Result,
+    Settled,
+    Store,
+    Transaction,
+    Unknown,
+)
+
+T = TypeVar("T")
+
+Job = TypeVar("Job")
+
+BATCH_LIMIT = 256
+"""Operations in one transaction; what it may hold in memory follows from it (a piece of a body is 64 kB)."""
+QUEUE_LIMIT = 4096
+"""Operations that may wait. Each belongs to somebody who waits for it, so this is a limit for faults, not for load."""
+FRESH_OCTETS = 8 * 1024 * 1024
+_ROW_OCTETS = 4096
+"""What a message in memory is reckoned to take beside its header and body."""
+
+
+class CallsFromThreads(Protocol):
+    """The one method of a reactor that is used here."""
+
+    def callFromThread(self, function: Callable[..., object], *args: object) -> object: ...
+
+
+class BatchThread(Generic[Job]):
+    """A thread that takes whatever jobs have gathered and runs them as one batch.
+
+    `execute` gets a batch and gives one result for each job, in order; `after` is called when the results are
+    on their way; `finish` when the thread ends. All three are called in the thread. An exception of `execute`
+    is the answer to every job of its batch.
+    """
+
+    def __init__(
+        self,
+        reactor: CallsFromThreads,
+        name: str,
+        execute: Callable[[Sequence[Job]], Sequence[Result]],
+        *,
+        after: Callable[[], object] = lambda: None,
+        finish: Callable[[], object] = lambda: None,
+        limit: int = QUEUE_LIMIT,
+        batch_limit: int = BATCH_LIMIT,
+    ) -> None:
+        self._reactor = reactor
+        self._execute = execute
+        self._after = after
+        self._finish = finish
+        self._limit = limit
+        self._batch_limit = batch_limit
+        self._waiting: deque[tuple[Job, Deferred[Result]]] = deque()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._stopped: Deferred[None] = Deferred()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begins to work."""
+        self._thread.start()
+
+    def submit(self, job: Job) -> Deferred[Result]:
+        """Puts a job into the next batch. To be called in the reactor's thread."""
+        answer: Deferred[Result] = Deferred()
+        with self._changed:
+            if self._stopping:
+                refusal = "the queue is being closed"
+            elif len(self._waiting) >= self._limit:
+                refusal = f"{self._limit} operations are waiting for the disk already"
+            else:
+                self._waiting.append((job, answer))
+                if len(self._waiting) == 1:
+                    self._changed.notify()
+                return answer
+        answer.callback(Refused(SpoolUnavailable(refusal)))
+        return answer
+
+    def stop(self) -> Deferred[None]:
+        """Takes no more jobs, finishes those that wait, ends the thread; fires when it has ended."""
+        with self._changed:
+            already = self._stopping
+            self._stopping = True
+            self._changed.notify()
+        if not already and self._thread.ident is None:
+            self._stopped.callback(None)
+        waiting: Deferred[None] = Deferred()
+        _ = self._stopped.addCallback(lambda _: waiting.callback(None))
+        return waiting
+
+    def _run(self) -> None:
+        while batch := self._next_batch():
+            try:
+                results = self._execute([job for job, _ in batch])
+            except Exception as error:  # noqa: BLE001 - the thread has to live on; who asked gets the error
+                results = [Refused(error)] * len(batch)
+            self._reactor.callFromThread(_answer, [answer for _, answer in batch], results)
+            self._after()
+        try:
+            self._finish()
+        finally:
+            self._reactor.callFromThread(self._ended)
+
+    def _next_batch(self) -> list[tuple[Job, Deferred[Result]]]:
+        """What has gathered, waiting for the first; empty at the end."""
+        with self._changed:
+            while not self._waiting and not self._stopping:
+                self._changed.wait()
+            size = min(len(self._waiting), self._batch_limit)
+            return [self._waiting.popleft() for _ in range(size)]
+
+    def _ended(self) -> None:
+        self._thread.join()
+        self._stopped.callback(None)
+
+
+def _answer(answers: Sequence[Deferred[Result]], results: Sequence[Result]) -> None:
+    for answer, result in zip(answers, results, strict=True):
+        answer.callback(result)
+
+
+@dataclass(slots=True)
+class _FreshMessage:
+    message: NewMessage
+    body: bytes | None
+    """None where the body was larger than its last piece."""
+
+
+class _Fresh:
+    """Messages that this process has accepted as its own and not settled yet, least recently used out first."""
+
+    def __init__(self, octets: int) -> None:
+        self._room = octets
+        self._messages: OrderedDict[str, _FreshMessage] = OrderedDict()
+
+    def keep(self, message: NewMessage, body: bytes | None) -> None:
+        self.forget(message.message_id)
+        fresh = _FreshMessage(message, body)
+        self._messages[message.message_id] = fresh
+        self._room -= self._size(fresh)
+        while self._room < 0:
+            _, oldest = self._messages.popitem(last=False)
+            self._room += self._size(oldest)
+
+    def get(self, message_id: str) -> _FreshMessage | None:
+        fresh = self._messages.get(message_id)
+        if fresh is not None:
+            self._messages.move_to_end(message_id)
+        return fresh
+
+    def forget(self, message_id: str) -> None:
+        fresh = self._messages.pop(message_id, None)
+        if fresh is not None:
+            self._room += self._size(fresh)
+
+    @staticmethod
+    def _size(fresh: _FreshMessage) -> int:
+        return _ROW_OCTETS + len(fresh.message.header) + len(fresh.body or b"")
+
+
+class ThreadedSpool:
+    """`Intake` and `Outgoing` over a store. All methods are for the reactor's thread."""
+
+    def __init__(
+        self,
+        reactor: CallsFromThreads,
+        store: Store,
+        journal: Journal,
+        *,
+        fresh_octets: int = FRESH_OCTETS,
+        queue_limit: int = QUEUE_LIMIT,
+    ) -> None:
+        self._store = store
+        self._journal = journal
+        self._fresh = _Fresh(fresh_octets)
+        self._doubtful: set[str] = set()
+        self._writer: BatchThread[Operation] = BatchThread(
+            reactor, "spool writer", store.run, after=store.maintain, finish=store.close, limit=queue_limit
+        )
+        self._reader: BatchThread[Callable[[Reading], object]] = BatchThread(
+            reactor, "spool reader", self._read_all, finish=store.close_reading, limit=queue_limit
+        )
+
+    def start(self, now: float) -> Recovery:
+        """Opens the queue, blocking, and starts the threads. Raises SpoolUnavailable with the operator's text."""
+        recovery = self._store.open(now)
+        self._writer.start()
+        self._reader.start()
+        return recovery
+
+    async def stop(self) -> None:
+        """Finishes what was asked for, and closes the queue."""
+        await self._reader.stop()
+        await self._writer.stop()
+
+    # Intake
+
+    async def append(self, message_id: str, number: int, chunk: bytes) -> None:
+        await self.write(lambda queue: queue.add_chunk(message_id, number, chunk))
+
+    async def accept(self, message: NewMessage, number: int, tail: bytes) -> None:
+        result = await self._writer.submit(lambda queue: queue.accept_message(message, number, tail))
+        match result:
+            case Done():
+                self._keep(message, tail if number == 0 else None)
+            case Refused(error):
+                raise error
+            case Unknown(error):
+                # Its client is told that it failed and will send it again; nobody waits for this.
+                _ = self._writer.submit(lambda queue: queue.withdraw(message.message_id))
+                raise error
+
+    async def abandon(self, message_id: str) -> None:
+        await self.write(lambda queue: queue.abandon(message_id))
+
+    # Outgoing
+
+    async def claim(self, now: float, limit: int) -> tuple[QueuedMessage, ...]:
+        return self._claimed(await self.write(lambda queue: queue.claim_due(now, limit)))
+
+    async def claim_one(self, message_id: str, now: float) -> QueuedMessage | None:
+        fresh = self._fresh.get(message_id)
+        if fresh is not None:
+            return _queued(fresh.message)
+        claimed = self._claimed(await self.write(lambda queue: queue.claim_one(message_id)))
+        return claimed[0] if claimed else None
+
+    def body(self, message_id: str) -> SpooledBody:
+        fresh = self._fresh.get(message_id)
+        return SpooledBody(self, message_id, fresh.body if fresh is not None else None)
+
+    async def settle(self, settlement: Settlement, now: float) -> None:
+        """As the port says; an outcome that could not be recorded is to be handed in again until it is."""
+        message_id = settlement.message_id
+        result = await self._writer.submit(lambda queue: queue.settle(settlement))
+        match result:
+            case Done(value):
+                settled = value
+            case Refused(error):
+                raise error
+            case Unknown(error):
+                self._doubtful.add(message_id)
+                raise error
+        self._fresh.forget(message_id)
+        # A claim that is gone although nobody took it: the commit that seemed to fail had succeeded.
+        doubtful = message_id in self._doubtful
+        self._doubtful.discard(message_id)
+        bounce, body = settlement.bounce, settlement.bounce_body
+        if bounce is not None and settled is not Settled.LOST:
+            self._keep(bounce, body if len(body) <= CHUNK_SIZE else None)
+        if settled is Settled.LOST and not doubtful:
+            self._journal.record(
+                Trouble(
+                    "another process had taken this message over before its attempt was recorded",
+                    "a recipient may get it twice",
+                    message_id,
+                )
+            )
+
+    async def next_due(self) -> float | None:
+        return await self.read(lambda queue: queue.next_due())
+
+    async def entries(self, limit: int, after: str = "") -> tuple[QueueEntry, ...]:
+        return await self.read(lambda queue: queue.entries(limit, after))
+
+    # Beyond the ports
+
+    async def release(self, message_id: str, due: float) -> None:
+        """Gives a claim back without an attempt, for others or for later."""
+        await self.write(lambda queue: queue.release(message_id, due))
+        self._fresh.forget(message_id)
+
+    async def change(self, wish: Callable[[Transaction], Change]) -> Change:
+        """An operator's wish: `lambda queue: queue.remove(message_id)`, and so on."""
+        return await self.write(wish)
+
+    async def write(self, operation: Callable[[Transaction], T]) -> T:
+        """Any operation, in the next batch; its value once it is durable. Raises SpoolUnavailable."""
+        result = await self._writer.submit(operation)
+        match result:
+            case Done(value):
+                return cast("T", value)
+            case Refused(error) | Unknown(error):
+                raise error
+
+    async def read(self, question: Callable[[Reading], T]) -> T:
+        """Any question, in the reader's thread. Raises SpoolUnavailable."""
+        result = await self._reader.submit(question)
+        match result:
+            case Done(value):
+                return cast("T", value)
+            case Refused(error) | Unknown(error):
+                raise error
+
+    def _read_all(self, questions: Sequence[Callable[[Reading], Any]]) -> list[Result]:
+        results: list[Result] = []
+        for question in questions:
+            try:
+                results.append(Done(self._store.read(question)))
+            except Exception as error:  # noqa: BLE001 - the answer to who asked
+                results.append(Refused(error))
+        return results
+
+    def _keep(self, message: NewMessage, body: bytes | None) -> None:
+        """Remembers a message that was committed as claimed by this process."""
+        if message.due is None and not message.frozen:
+            self._fresh.keep(message, body)
+
+    def _claimed(self, claim: Claim) -> tuple[QueuedMessage, ...]:
+        for damaged in claim.damaged:
+            self._journal.record(
+                Trouble(
+                    f"set aside (frozen): {damaged.reason}",
+                    "look at it with `relay queue show`",
+                    damaged.message_id,
+                )
+            )
+        return claim.messages
+
+
+class SpooledBody:
+    """`Body` of one message: from memory, or piece by piece from the reader's thread."""
+
+    def __init__(self, spool: ThreadedSpool, message_id: str, kept: bytes | None) -> None:
+        self._spool = spool
+        self._message_id = message_id
+        self._kept = kept
+        self._end: int | None = None if kept is None else 1
+
+    async def piece(self, number: int) -> bytes:
+        if self._end is not None and number >= self._end:
+            return b""
+        if self._kept is not None:
+            return self._kept
+        piece: Piece = await self._spool.read(lambda queue: queue.piece(self._message_id, number))
+        if piece.is_last:
+            self._end = number + 1
+        return piece.data
+
+
+def _queued(message: NewMessage) -> QueuedMessage:
+    """The message as it would be read back."""
+    return QueuedMessage(
+        message_id=message.message_id,
+        sender=message.sender,
+        recipients=tuple(QueuedRecipient(number, each) for number, each in enumerate(message.recipients)),
+        header=message.header,
+        facts=message.facts,
+        body_type=message.body_type,
+        body_size=message.body_size,
+        parameters=message.parameters,
+        frozen=message.frozen,
+        due=message.facts.received_at,
+        attempts=0,
+    )
