@@ -1,0 +1,166 @@
+"""The tables of the queue and every statement on them, written once for two engines (disk).
+
+Statements are in the SQL that SQLite and PostgreSQL share, with `?` for a parameter and a few words in braces
+where the two must differ; `Dialect.translate` gives the text for one engine. Whoever changes a table appends
+a step to `MIGRATIONS`; a step that has been released is never edited.
+
+How to think of the tables:
+    message    one row per accepted message. `owner` is who has it claimed; NULL: anybody may. `due` counts only
+               while it is neither claimed nor frozen, and exactly those rows are in the index that claims walk
+               through: a message that is delivered at once never touches it, and a claim costs the same at any
+               length of the queue.
+    recipient  one row per recipient, `number` is its place in the envelope.
+    chunk      the body in pieces.
+    arriving   a message whose body takes several pieces and is not complete, with the owner of those pieces. A
+               body that fits in its last piece has no row here: it comes in the transaction that accepts it.
+    owner      who may hold claims; `lease` (PostgreSQL) is when its claims end without a heartbeat, NULL (SQLite)
+               means that a lock on a file tells whether it lives.
+    hint       what delivery remembers of hosts and addresses (`hints.py`).
+    meta       the version of the schema, and how often a commit has failed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """Where the engines differ."""
+
+    name: str
+    placeholder: str
+    blob: str
+    real: str
+    binary_order: str
+    """How a text column is made to sort by its octets: message ids begin with their time of arrival."""
+    clustered: str
+    """Behind a table of short rows that are only found by their key."""
+    skip_locked: str
+    """Behind a SELECT of rows that are about to be claimed."""
+
+    def translate(self, statement: str) -> str:
+        """The statement in this engine's words."""
+        for word in ("blob", "real", "binary_order", "clustered", "skip_locked"):
+            statement = statement.replace("{" + word + "}", getattr(self, word))
+        return statement.replace("?", self.placeholder)
+
+
+SQLITE = Dialect(
+    name="sqlite",
+    placeholder="?",
+    blob="BLOB",
+    real="REAL",
+    binary_order="",
+    clustered="WITHOUT ROWID",
+    skip_locked="",
+)
+POSTGRESQL = Dialect(
+    name="postgresql",
+    placeholder="%s",
+    blob="BYTEA",
+    real="DOUBLE PRECISION",
+    binary_order='COLLATE "C"',
+    clustered="",
+    skip_locked="FOR UPDATE SKIP LOCKED",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+        """CREATE TABLE owner (
+            owner TEXT PRIMARY KEY, pid INTEGER NOT NULL, started_at {real} NOT NULL, lease {real})""",
+        """CREATE TABLE message (
+            message_id TEXT {binary_order} PRIMARY KEY, owner TEXT, due {real} NOT NULL,
+            frozen INTEGER NOT NULL, attempts INTEGER NOT NULL, received_at {real} NOT NULL,
+            header_size INTEGER NOT NULL, body_size INTEGER NOT NULL, envelope TEXT NOT NULL,
+            header {blob} NOT NULL, facts TEXT NOT NULL)""",
+        "CREATE INDEX message_due ON message (due) WHERE owner IS NULL AND frozen = 0",
+        "CREATE INDEX message_owner ON message (owner) WHERE owner IS NOT NULL",
+        """CREATE TABLE recipient (
+            message_id TEXT {binary_order} NOT NULL, number INTEGER NOT NULL, state TEXT NOT NULL,
+            attempts INTEGER NOT NULL, first_failed {real}, last_error TEXT NOT NULL, recipient TEXT NOT NULL,
+            PRIMARY KEY (message_id, number)) {clustered}""",
+        """CREATE TABLE chunk (
+            message_id TEXT {binary_order} NOT NULL, number INTEGER NOT NULL, data {blob} NOT NULL,
+            PRIMARY KEY (message_id, number))""",
+        "CREATE TABLE arriving (message_id TEXT PRIMARY KEY, owner TEXT NOT NULL)",
+        """CREATE TABLE hint (
+            kind TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, expires {real} NOT NULL,
+            PRIMARY KEY (kind, key)) {clustered}""",
+        "CREATE INDEX hint_expires ON hint (expires)",
+    ),
+)
+"""Step N takes a queue from version N to N + 1."""
+
+SCHEMA_VERSION = len(MIGRATIONS)
+
+META_GET = "SELECT value FROM meta WHERE name = ?"
+META_PUT = """INSERT INTO meta (name, value) VALUES (?, ?)
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
+
+# Owners
+OWNER_ADD = "INSERT INTO owner (owner, pid, started_at, lease) VALUES (?, ?, ?, ?)"
+OWNERS = "SELECT owner FROM owner"
+OWNER_REMOVE = "DELETE FROM owner WHERE owner = ?"
+OWNER_ARRIVING_CHUNKS = """DELETE FROM chunk
+    WHERE message_id IN (SELECT message_id FROM arriving WHERE owner = ?)"""
+OWNER_ARRIVING = "DELETE FROM arriving WHERE owner = ? RETURNING message_id"
+OWNER_CLAIMS = "UPDATE message SET owner = NULL WHERE owner = ? RETURNING message_id"
+
+# Arriving
+ARRIVING_ADD = "INSERT INTO arriving (message_id, owner) VALUES (?, ?)"
+ARRIVING_OWNED = "SELECT 1 FROM arriving WHERE message_id = ? AND owner = ?"
+ARRIVING_REMOVE = "DELETE FROM arriving WHERE message_id = ? AND owner = ? RETURNING message_id"
+CHUNK_ADD = "INSERT INTO chunk (message_id, number, data) VALUES (?, ?, ?)"
+CHUNK_COUNT = "SELECT count(*) FROM chunk WHERE message_id = ?"
+CHUNKS_REMOVE = "DELETE FROM chunk WHERE message_id = ?"
+# The piece that was asked for, and whether there is one behind it, without reading that one's data.
+CHUNK_GET = """SELECT data, EXISTS (SELECT 1 FROM chunk WHERE message_id = ? AND number > ?)
+    FROM chunk WHERE message_id = ? AND number = ?"""
+
+# Messages
+MESSAGE_ADD = """INSERT INTO message
+    (message_id, owner, due, frozen, attempts, received_at, header_size, body_size, envelope, header, facts)
+    VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?)"""
+RECIPIENT_ADD = """INSERT INTO recipient
+    (message_id, number, state, attempts, first_failed, last_error, recipient)
+    VALUES (?, ?, 'pending', 0, NULL, '', ?)"""
+MESSAGE_GET = """SELECT message_id, due, frozen, attempts, body_size, envelope, header, facts
+    FROM message WHERE message_id = ?"""
+MESSAGE_OWNER = "SELECT owner FROM message WHERE message_id = ?"
+MESSAGE_CLAIM = "SELECT owner, frozen FROM message WHERE message_id = ? {skip_locked}"
+MESSAGE_SET_OWNER = "UPDATE message SET owner = ? WHERE message_id = ?"
+CLAIMABLE = """SELECT message_id, due, frozen, attempts, body_size, envelope, header, facts
+    FROM message WHERE owner IS NULL AND frozen = 0 AND due <= ? ORDER BY due LIMIT ? {skip_locked}"""
+NEXT_DUE = "SELECT min(due) FROM message WHERE owner IS NULL AND frozen = 0"
+MESSAGE_REMOVE_OWNED = "DELETE FROM message WHERE message_id = ? AND owner = ? RETURNING message_id"
+MESSAGE_REMOVE = "DELETE FROM message WHERE message_id = ?"
+MESSAGE_WITHDRAW = """DELETE FROM message
+    WHERE message_id = ? AND attempts = 0 AND (owner IS NULL OR owner = ?) RETURNING message_id"""
+MESSAGE_SETTLE = """UPDATE message SET owner = NULL, due = ?, frozen = ?, attempts = attempts + 1
+    WHERE message_id = ? AND owner = ? RETURNING message_id"""
+MESSAGE_RELEASE = """UPDATE message SET owner = NULL, due = ?
+    WHERE message_id = ? AND owner = ? RETURNING message_id"""
+MESSAGE_THAW = "UPDATE message SET frozen = 0, due = ? WHERE message_id = ?"
+MESSAGE_SET_ASIDE = "UPDATE message SET frozen = 1, owner = NULL WHERE message_id = ?"
+MESSAGE_COUNT = "SELECT count(*) FROM message"
+
+# Recipients
+RECIPIENTS = """SELECT number, recipient, state, attempts, last_error, first_failed
+    FROM recipient WHERE message_id = ? ORDER BY number"""
+RECIPIENTS_PENDING = "SELECT number FROM recipient WHERE message_id = ? AND state = 'pending'"
+RECIPIENT_UPDATE = """UPDATE recipient SET state = ?, attempts = attempts + 1, last_error = ?,
+    first_failed = COALESCE(?, first_failed) WHERE message_id = ? AND number = ? AND state = 'pending'"""
+RECIPIENTS_REMOVE = "DELETE FROM recipient WHERE message_id = ?"
+
+# Listing
+ENTRIES = """SELECT message_id, envelope, received_at, header_size + 2 + body_size, frozen, due
+    FROM message WHERE message_id > ? ORDER BY message_id LIMIT ?"""
+
+# Hints
+HINT_GET = "SELECT value FROM hint WHERE kind = ? AND key = ? AND expires > ?"
+HINT_PUT = """INSERT INTO hint (kind, key, value, expires) VALUES (?, ?, ?, ?)
+    ON CONFLICT (kind, key) DO UPDATE SET value = excluded.value, expires = excluded.expires"""
+HINT_REMOVE = "DELETE FROM hint WHERE kind = ? AND key = ?"
+HINTS_EXPIRE = "DELETE FROM hint WHERE expires <= ? RETURNING key"

@@ -1,0 +1,257 @@
+"""The interface of a queue engine: what may be done in a transaction, and how transactions are run (disk).
+
+A `Store` runs a batch of operations as one durable transaction; an operation is a plain function of a
+`Transaction`. Each has a savepoint of its own, so that one that fails takes nothing with it; when the batch
+can't be committed, all of them fail together. `run` returns only when what it reports as done is on disk and
+synced: what is promised to a peer on the strength of a `Done` stays promised. Both engines are called from
+ordinary threads and block.
+
+The life of a message: `add_chunk`… `accept_message`, `claim_due` or `claim_one`, `settle`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from relay.mail.ports import SpoolUnavailable
+from relay.mail.queue import NewMessage, QueuedMessage, QueueEntry, Settlement
+
+T = TypeVar("T")
+
+
+class MessageExists(SpoolUnavailable):
+    """The message id is taken: refuse with 451, the next try gets another id."""
+
+
+class PiecesMissing(SpoolUnavailable):
+    """A message was to be accepted whose body is not complete in the queue: 451."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The operation's value; what it wrote is on disk and synced."""
+
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The operation failed and has changed nothing."""
+
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The commit failed: the operation was answered with an error, and yet a crash may bring its rows back.
+
+    Who gave a message to the queue withdraws it (`Transaction.withdraw`) once the queue works again.
+    """
+
+    error: SpoolUnavailable
+
+
+Result = Done | Refused | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One piece of a body. b"" with `is_last` is what is found behind the end."""
+
+    data: bytes
+    is_last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A row that can't be read. The message was set aside (frozen), nothing of it was deleted."""
+
+    message_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Messages that are now this owner's, and those that had to be set aside on the way to them."""
+
+    messages: tuple[QueuedMessage, ...]
+    damaged: tuple[Damaged, ...] = ()
+
+
+class Settled(enum.Enum):
+    """What became of a message whose attempt was settled."""
+
+    COMPLETED = "completed"
+    """No recipient is pending: it is gone."""
+    KEPT = "kept"
+    """It waits for its next attempt."""
+    LOST = "lost"
+    """The claim was not ours any more: deliveries were recorded, the rest is left to who has it now."""
+
+
+class Change(enum.Enum):
+    """What became of an operator's wish for one message."""
+
+    DONE = "done"
+    MISSING = "missing"
+    CLAIMED = "claimed"
+    """It is being delivered; ask again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What dead owners left: their number, the messages due again, the half-arrived ones that were dropped."""
+
+    owners: int = 0
+    released: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """For the log; empty where nothing was found."""
+        if not self.owners:
+            return ""
+        return (
+            f"took over from {self.owners} dead process(es): {len(self.released)} message(s) due again,"
+            f" {len(self.dropped)} half-arrived one(s) forgotten"
+        )
+
+
+class Reading(Protocol):
+    """What can be asked without changing anything; all answers are of one moment."""
+
+    def message(self, message_id: str) -> QueuedMessage | None:
+        """A message whatever its state; None: there is none. Raises codec.Unreadable."""
+        ...
+
+    def owned_message(self, message_id: str) -> QueuedMessage | None:
+        """The message if this process has it claimed."""
+        ...
+
+    def piece(self, message_id: str, number: int) -> Piece:
+        """Piece `number` of the body, from 0."""
+        ...
+
+    def next_due(self) -> float | None:
+        """When the next message that is neither frozen nor claimed is due, seconds since the epoch."""
+        ...
+
+    def entries(self, limit: int, after: str = "") -> tuple[QueueEntry, ...]:
+        """A page of the queue, ordered by message id, which is the order of arrival by the second."""
+        ...
+
+    def count(self) -> int:
+        """How many messages there are."""
+        ...
+
+    def hint(self, kind: str, key: str, now: float) -> str | None:
+        """The JSON that was kept under this key, unless its time is over."""
+        ...
+
+
+class Transaction(Reading, Protocol):
+    """What can be done. Each method is a complete step: an operation may be just one call."""
+
+    def add_chunk(self, message_id: str, number: int, data: bytes) -> None:
+        """A piece of a body that is still arriving. Raises MessageExists."""
+        ...
+
+    def accept_message(self, message: NewMessage, number: int, tail: bytes) -> None:
+        """The message, with piece `number` of its body unless `tail` is empty.
+
+        Without a due time it is this owner's at once, unless it is frozen. Raises MessageExists,
+        PiecesMissing.
+        """
+        ...
+
+    def abandon(self, message_id: str) -> None:
+        """Forgets this owner's pieces of a message that will not be accepted."""
+        ...
+
+    def withdraw(self, message_id: str) -> None:
+        """Forgets a message whose acceptance had the result `Unknown`: its client was told that it failed."""
+        ...
+
+    def claim_due(self, now: float, limit: int) -> Claim:
+        """Up to `limit` due messages that nobody has, oldest due first."""
+        ...
+
+    def claim_one(self, message_id: str) -> Claim:
+        """One message whether due or not; nothing where it is gone, frozen or another's; ours stays ours."""
+        ...
+
+    def settle(self, settlement: Settlement) -> Settled:
+        """Records an attempt, gives the claim back, and puts the bounce into the queue.
+
+        As with any new message, a bounce without a due time is this owner's at once. Raises MessageExists, for the
+        bounce; nothing is recorded then.
+        """
+        ...
+
+    def release(self, message_id: str, due: float) -> bool:
+        """Gives a claim back without an attempt; False where it was not ours."""
+        ...
+
+    def remove(self, message_id: str) -> Change:
+        """Deletes a message that nobody has claimed."""
+        ...
+
+    def freeze(self, message_id: str) -> Change:
+        """Holds a message back until it is thawed."""
+        ...
+
+    def thaw(self, message_id: str, due: float) -> Change:
+        """Lets a frozen message go on, due at `due`."""
+        ...
+
+    def put_hint(self, kind: str, key: str, value: str, expires: float) -> None:
+        """Keeps a JSON text under this key, in place of an older one."""
+        ...
+
+    def remove_hint(self, kind: str, key: str) -> None:
+        """Forgets a hint; one that does not exist is no error."""
+        ...
+
+    def expire_hints(self, now: float) -> int:
+        """Forgets hints whose time is over; how many."""
+        ...
+
+
+Operation = Callable[[Transaction], object]
+
+
+class Store(Protocol):
+    """An engine. `run`, `maintain` and `recover` are for one thread at a time, `read` for another."""
+
+    def open(self, now: float) -> Recovery:
+        """Makes or upgrades the tables, registers this process as an owner, recovers what dead owners left.
+
+        Raises SpoolUnavailable with a text for the operator.
+        """
+        ...
+
+    def run(self, operations: Sequence[Operation]) -> list[Result]:
+        """All operations as one transaction, durable on return; never raises, one result for each."""
+        ...
+
+    def maintain(self) -> None:
+        """What is better done between batches, after their results went out; never raises."""
+        ...
+
+    def read(self, question: Callable[[Reading], T]) -> T:
+        """An answer from one moment's state. Raises SpoolUnavailable."""
+        ...
+
+    def recover(self) -> Recovery:
+        """Takes over from owners that have died since."""
+        ...
+
+    def close(self) -> None:
+        """Ends this owner: what it still has claimed is due for others, what is still arriving is forgotten."""
+        ...
+
+    def close_reading(self) -> None:
+        """Closes what `read` uses; called by the thread that reads."""
+        ...

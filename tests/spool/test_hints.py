@@ -1,0 +1,58 @@
+"""Hints are found while they last, and a damaged one is no hint."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from relay.spool import hints
+from relay.spool.hints import Kind, RetryHint
+from relay.spool.sqlite import SQLiteStore
+from spool.samples import NOW, do, opened
+
+HINT = RetryHint(NOW, NOW + 1, NOW + 900, "connection refused", "refused")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SQLiteStore]:
+    with_queue = opened(tmp_path)
+    yield with_queue
+    with_queue.close_reading()
+    with_queue.close()
+
+
+@pytest.mark.parametrize("hint", [HINT, RetryHint(NOW, NOW, NOW, exhausted=True)])
+def test_a_hint_comes_back(store: SQLiteStore, hint: RetryHint) -> None:
+    key = "mx.example [192.0.2.1]:25 \udcff\x00"
+    do(store, lambda queue: hints.keep_retry_hint(queue, Kind.HOST, key, hint, keep=60))
+
+    assert store.read(lambda queue: hints.retry_hint(queue, Kind.HOST, key, NOW)) == hint
+    assert store.read(lambda queue: hints.retry_hint(queue, Kind.ADDRESS, key, NOW)) is None
+
+
+def test_a_hint_ends(store: SQLiteStore) -> None:
+    do(store, lambda queue: hints.keep_retry_hint(queue, Kind.HOST, "a", HINT, keep=60))
+    end = HINT.next_try + 60
+
+    assert store.read(lambda queue: hints.retry_hint(queue, Kind.HOST, "a", end - 1)) == HINT
+    assert store.read(lambda queue: hints.retry_hint(queue, Kind.HOST, "a", end)) is None
+    assert do(store, lambda queue: queue.expire_hints(end - 1), lambda queue: queue.expire_hints(end)) == [0, 1]
+
+
+def test_the_newest_replaces_and_success_forgets(store: SQLiteStore) -> None:
+    for next_try in (NOW + 5, NOW + 6):
+        hint = RetryHint(NOW, NOW, next_try)
+        do(store, lambda queue, hint=hint: hints.keep_retry_hint(queue, Kind.HOST, "a", hint, keep=60))
+    found = store.read(lambda queue: hints.retry_hint(queue, Kind.HOST, "a", NOW))
+    assert found is not None
+    assert found.next_try == NOW + 6
+
+    do(store, lambda queue: hints.forget_retry_hint(queue, Kind.HOST, "a"))
+    assert store.read(lambda queue: hints.retry_hint(queue, Kind.HOST, "a", NOW)) is None
+
+
+@pytest.mark.parametrize("value", ["", "[]", "null", "{}", '{"first": "x"}'])
+def test_a_damaged_hint_is_none(store: SQLiteStore, value: str) -> None:
+    do(store, lambda queue: queue.put_hint(Kind.HOST.value, "a", value, NOW + 60))
+
+    assert store.read(lambda queue: hints.retry_hint(queue, Kind.HOST, "a", NOW)) is None

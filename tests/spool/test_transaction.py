@@ -1,0 +1,342 @@
+"""The life of a message in the queue, step by step, on a real database."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from relay.mail.address import NULL_SENDER
+from relay.mail.queue import (
+    CHUNK_SIZE,
+    QueuedMessage,
+    RecipientState,
+    RecipientUpdate,
+    Settlement,
+)
+from relay.spool.sqlite import SQLiteStore
+from relay.spool.store import Change, Claim, Done, MessageExists, PiecesMissing, Refused, Settled
+from spool.samples import HEADER, NOW, body_of, deferred, delivered, do, message, opened, rows
+
+ID = "1aaaaa-aaaaaa-01"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SQLiteStore]:
+    with_queue = opened(tmp_path)
+    yield with_queue
+    with_queue.close_reading()
+    with_queue.close()
+
+
+def test_a_message_comes_back_as_it_was_given(store: SQLiteStore) -> None:
+    new = message(due=NOW + 5, recipients=2, body_size=6)
+    do(store, lambda queue: queue.accept_message(new, 0, b"body\r\n"))
+
+    found = store.read(lambda queue: queue.message(ID))
+
+    assert isinstance(found, QueuedMessage)
+    assert (found.sender, found.header, found.facts) == (new.sender, HEADER, new.facts)
+    assert (found.body_type, found.body_size, found.parameters) == (new.body_type, 6, new.parameters)
+    assert (found.frozen, found.due, found.attempts) == (False, NOW + 5, 0)
+    assert [each.recipient for each in found.recipients] == list(new.recipients)
+    assert [each.number for each in found.pending] == [0, 1]
+    assert body_of(store, ID) == b"body\r\n"
+
+
+def test_a_body_in_pieces_comes_back_whole(store: SQLiteStore) -> None:
+    body = bytes(range(256)) * 1024
+    pieces = [body[start : start + CHUNK_SIZE] for start in range(0, len(body), CHUNK_SIZE)]
+    for number, piece in enumerate(pieces):
+        do(store, lambda queue, number=number, piece=piece: queue.add_chunk(ID, number, piece))
+    assert store.read(lambda queue: queue.message(ID)) is None
+    assert rows(store, "arriving") == 1
+
+    do(store, lambda queue: queue.accept_message(message(), len(pieces), b""))
+
+    assert body_of(store, ID) == body
+    assert rows(store, "arriving") == 0
+
+
+def test_behind_the_end_of_a_body_there_is_nothing(store: SQLiteStore) -> None:
+    do(store, lambda queue: queue.accept_message(message(), 0, b"x"))
+
+    assert store.read(lambda queue: queue.piece(ID, 0)).is_last
+    assert store.read(lambda queue: queue.piece(ID, 1)).data == b""
+    assert store.read(lambda queue: queue.piece("unknown", 0)).data == b""
+
+
+def test_a_message_without_a_due_time_is_its_acceptors_at_once(store: SQLiteStore, tmp_path: Path) -> None:
+    neighbour = opened(tmp_path)
+    do(store, lambda queue: queue.accept_message(message(), 0, b""))
+
+    assert store.read(lambda queue: queue.next_due()) is None
+    assert do(neighbour, lambda queue: queue.claim_due(NOW + 9e9, 10)) == [Claim(())]
+    assert do(neighbour, lambda queue: queue.claim_one(ID)) == [Claim(())]
+    [claim] = do(store, lambda queue: queue.claim_one(ID))
+    assert isinstance(claim, Claim)
+    assert [each.message_id for each in claim.messages] == [ID]
+    neighbour.close()
+
+
+def test_a_frozen_message_is_nobodys(store: SQLiteStore) -> None:
+    do(store, lambda queue: queue.accept_message(message(frozen=True), 0, b""))
+
+    assert store.read(lambda queue: queue.next_due()) is None
+    assert do(store, lambda queue: queue.claim_due(NOW, 10), lambda queue: queue.claim_one(ID)) == [
+        Claim(()),
+        Claim(()),
+    ]
+
+
+def test_claims_come_oldest_due_first_and_only_once(store: SQLiteStore) -> None:
+    for number, due in enumerate((NOW + 3, NOW + 1, NOW + 2, NOW + 99)):
+        do(store, lambda queue, number=number, due=due: queue.accept_message(message(f"id{number}", due=due), 0, b""))
+    assert store.read(lambda queue: queue.next_due()) == NOW + 1
+
+    [first] = do(store, lambda queue: queue.claim_due(NOW + 10, 2))
+    [second] = do(store, lambda queue: queue.claim_due(NOW + 10, 2))
+
+    assert isinstance(first, Claim)
+    assert isinstance(second, Claim)
+    assert [each.message_id for each in first.messages] == ["id1", "id2"]
+    assert [each.message_id for each in second.messages] == ["id0"]
+    assert store.read(lambda queue: queue.next_due()) == NOW + 99
+
+
+def test_the_last_outcome_removes_every_row(store: SQLiteStore) -> None:
+    do(store, lambda queue: queue.accept_message(message(recipients=2), 0, b"body"))
+
+    assert do(store, lambda queue: queue.settle(delivered(ID, 0, 1))) == [Settled.COMPLETED]
+
+    assert [rows(store, table) for table in ("message", "recipient", "chunk", "arriving")] == [0, 0, 0, 0]
+
+
+def test_a_deferral_is_kept_with_its_reason(store: SQLiteStore) -> None:
+    do(store, lambda queue: queue.accept_message(message(recipients=2), 0, b""))
+    later = Settlement(
+        ID,
+        (
+            RecipientUpdate(0, RecipientState.PENDING, "451 later \udcff\x00", first_failed=NOW),
+            RecipientUpdate(1, RecipientState.DELIVERED),
+        ),
+        due=NOW + 900,
+    )
+
+    assert do(store, lambda queue: queue.settle(later)) == [Settled.KEPT]
+
+    found = store.read(lambda queue: queue.message(ID))
+    assert found is not None
+    assert (found.due, found.attempts) == (NOW + 900, 1)
+    [waiting] = found.pending
+    assert (waiting.number, waiting.attempts, waiting.last_error) == (0, 1, "451 later \udcff\x00")
+    assert waiting.first_failed == NOW
+    assert store.read(lambda queue: queue.next_due()) == NOW + 900
+
+
+def test_the_first_failure_stays_the_first(store: SQLiteStore) -> None:
+    do(store, lambda queue: queue.accept_message(message(), 0, b""))
+    do(store, lambda queue: queue.settle(deferred(ID)))
+    do(store, lambda queue: queue.claim_one(ID))
+    again = Settlement(ID, (RecipientUpdate(0, RecipientState.PENDING, "again"),), NOW + 1800)
+
+    do(store, lambda queue: queue.settle(again))
+
+    found = store.read(lambda queue: queue.message(ID))
+    assert found is not None
+    assert (found.recipients[0].first_failed, found.recipients[0].attempts) == (NOW, 2)
+
+
+@pytest.mark.parametrize("due", [None, NOW + 1])
+def test_a_bounce_goes_in_with_the_failure(store: SQLiteStore, due: float | None) -> None:
+    bounce = message("bounce", due=due)
+    body = b"b" * (CHUNK_SIZE + 1)
+    do(store, lambda queue: queue.accept_message(message(), 0, b""))
+    failed = Settlement(ID, (RecipientUpdate(0, RecipientState.FAILED, "550"),), NOW, bounce=bounce, bounce_body=body)
+
+    assert do(store, lambda queue: queue.settle(failed)) == [Settled.COMPLETED]
+
+    assert [each.message_id for each in store.read(lambda queue: queue.entries(10))] == ["bounce"]
+    assert store.read(lambda queue: queue.next_due()) == due
+    assert (store.read(lambda queue: queue.owned_message("bounce")) is not None) == (due is None)
+    assert body_of(store, "bounce") == body
+
+
+def test_a_bounce_that_cannot_go_in_keeps_the_failed_message(store: SQLiteStore) -> None:
+    do(store, lambda queue: queue.accept_message(message(), 0, b""))
+    failed = Settlement(ID, (RecipientUpdate(0, RecipientState.FAILED),), NOW, bounce=message("taken"))
+    do(store, lambda queue: queue.accept_message(message("taken", due=NOW), 0, b""))
+
+    [result] = store.run([lambda queue: queue.settle(failed)])
+
+    assert isinstance(result, Refused)
+    assert isinstance(result.error, MessageExists)
+    assert store.read(lambda queue: queue.message(ID)) is not None
+
+
+def test_who_lost_a_claim_records_deliveries_and_nothing_else(store: SQLiteStore, tmp_path: Path) -> None:
+    do(store, lambda queue: queue.accept_message(message(recipients=3), 0, b""))
+    do(store, lambda queue: queue.release(ID, NOW))
+    neighbour = opened(tmp_path)
+    do(neighbour, lambda queue: queue.claim_one(ID))
+    late = Settlement(
+        ID,
+        (RecipientUpdate(0, RecipientState.DELIVERED), RecipientUpdate(1, RecipientState.FAILED)),
+        due=NOW + 5,
+        freeze=True,
+        bounce=message("bounce"),
+    )
+
+    assert do(store, lambda queue: queue.settle(late)) == [Settled.LOST]
+    assert do(store, lambda queue: queue.settle(delivered(ID, 0, 1, 2))) == [Settled.LOST]
+
+    found = neighbour.read(lambda queue: queue.owned_message(ID))
+    assert found is not None
+    assert found.pending == ()
+    assert (found.frozen, found.attempts) == (False, 0)
+    assert store.read(lambda queue: queue.count()) == 1
+    assert do(neighbour, lambda queue: queue.settle(Settlement(ID, (), NOW))) == [Settled.COMPLETED]
+    neighbour.close_reading()
+    neighbour.close()
+
+
+def test_settling_twice_does_nothing_the_second_time(store: SQLiteStore) -> None:
+    do(store, lambda queue: queue.accept_message(message(), 0, b""))
+    do(store, lambda queue: queue.settle(deferred(ID)))
+
+    assert do(store, lambda queue: queue.settle(deferred(ID, NOW + 5))) == [Settled.LOST]
+
+    assert store.read(lambda queue: queue.next_due()) == NOW + 900
+
+
+def test_a_taken_id_is_refused_and_the_first_message_stays(store: SQLiteStore) -> None:
+    do(store, lambda queue: queue.accept_message(message(), 0, b"first"))
+
+    results = store.run([
+        lambda queue: queue.accept_message(message(), 0, b"second"),
+        lambda queue: queue.accept_message(message(), 0, b""),
+        lambda queue: queue.add_chunk(ID, 0, b"third"),
+    ])  # fmt: skip
+
+    assert all(isinstance(each, Refused) and isinstance(each.error, MessageExists) for each in results)
+    assert body_of(store, ID) == b"first"
+    assert rows(store, "arriving") == 0
+
+
+@pytest.mark.parametrize("stored", [0, 1, 3])
+def test_a_message_with_missing_pieces_is_not_accepted(store: SQLiteStore, stored: int) -> None:
+    for number in range(stored):
+        do(store, lambda queue, number=number: queue.add_chunk(ID, number, b"x"))
+
+    [result] = store.run([lambda queue: queue.accept_message(message(), 2, b"tail")])
+
+    assert isinstance(result, Refused)
+    assert isinstance(result.error, PiecesMissing)
+    assert store.read(lambda queue: queue.count()) == 0
+
+
+def test_a_piece_without_the_one_before_it_is_refused(store: SQLiteStore) -> None:
+    [result] = store.run([lambda queue: queue.add_chunk(ID, 1, b"x")])
+
+    assert isinstance(result, Refused)
+    assert rows(store, "chunk") == 0
+
+
+def test_abandoning_forgets_only_what_is_still_arriving(store: SQLiteStore, tmp_path: Path) -> None:
+    neighbour = opened(tmp_path)
+    do(store, lambda queue: queue.accept_message(message(), 0, b"kept"))
+    do(store, lambda queue: queue.add_chunk("half", 0, b"gone"))
+    do(neighbour, lambda queue: queue.add_chunk("theirs", 0, b"kept"))
+
+    do(store, *(lambda queue, each=each: queue.abandon(each) for each in (ID, "half", "theirs", "unknown")))
+
+    assert body_of(store, ID) == b"kept"
+    assert rows(store, "chunk") == 2
+    neighbour.close()
+
+
+def test_withdrawing_removes_a_message_nobody_has_tried(store: SQLiteStore) -> None:
+    do(store, lambda queue: queue.accept_message(message(), 0, b"x"))
+    do(store, lambda queue: queue.accept_message(message("tried"), 0, b"x"))
+    do(store, lambda queue: queue.settle(deferred("tried")))
+
+    do(store, lambda queue: queue.withdraw(ID), lambda queue: queue.withdraw("tried"))
+
+    assert [each.message_id for each in store.read(lambda queue: queue.entries(10))] == ["tried"]
+    assert rows(store, "chunk") == 1
+
+
+def test_what_an_operator_may_do_and_when(store: SQLiteStore) -> None:
+    do(store, lambda queue: queue.accept_message(message(), 0, b"x"))
+    assert do(
+        store,
+        lambda queue: queue.remove(ID),
+        lambda queue: queue.freeze(ID),
+        lambda queue: queue.thaw(ID, NOW),
+        lambda queue: queue.remove("unknown"),
+    ) == [Change.CLAIMED, Change.CLAIMED, Change.CLAIMED, Change.MISSING]
+
+    do(store, lambda queue: queue.release(ID, NOW + 1))
+    assert do(store, lambda queue: queue.freeze(ID), lambda queue: queue.claim_due(NOW + 9, 1)) == [
+        Change.DONE,
+        Claim(()),
+    ]
+    assert do(store, lambda queue: queue.thaw(ID, NOW + 7)) == [Change.DONE]
+    assert store.read(lambda queue: queue.next_due()) == NOW + 7
+    assert do(store, lambda queue: queue.remove(ID)) == [Change.DONE]
+    assert [rows(store, table) for table in ("message", "recipient", "chunk")] == [0, 0, 0]
+
+
+def test_pages_of_a_listing_go_on_behind_any_id(store: SQLiteStore) -> None:
+    for number in (3, 1, 2):
+        do(store, lambda queue, number=number: queue.accept_message(message(f"id{number}", due=NOW), 0, b"abc"))
+
+    first = store.read(lambda queue: queue.entries(2))
+    assert [each.message_id for each in first] == ["id1", "id2"]
+    assert [each.message_id for each in store.read(lambda queue: queue.entries(2, "id2"))] == ["id3"]
+    assert [each.message_id for each in store.read(lambda queue: queue.entries(2, "id2z"))] == ["id3"]
+    assert first[0].size == len(HEADER) + 2
+    assert [each.state for each in first[0].recipients] == [RecipientState.PENDING]
+
+
+@pytest.mark.parametrize("column", ["facts", "envelope"])
+def test_a_damaged_row_is_set_aside_and_the_rest_is_claimed(store: SQLiteStore, column: str) -> None:
+    for each in ("bad", "good"):
+        do(store, lambda queue, each=each: queue.accept_message(message(each, due=NOW), 0, b"x"))
+    store._writer.execute(f"UPDATE message SET {column} = '{{' WHERE message_id = 'bad'")  # type: ignore[union-attr]
+
+    [claim] = do(store, lambda queue: queue.claim_due(NOW, 10))
+
+    assert isinstance(claim, Claim)
+    assert [each.message_id for each in claim.messages] == ["good"]
+    assert [each.message_id for each in claim.damaged] == ["bad"]
+    [listed] = [each for each in store.read(lambda queue: queue.entries(10)) if each.message_id == "bad"]
+    assert listed.frozen
+    assert listed.sender in {NULL_SENDER, message().sender}
+    assert rows(store, "chunk") == 2
+
+
+def test_one_claimed_by_name_that_is_damaged_is_set_aside(store: SQLiteStore) -> None:
+    do(store, lambda queue: queue.accept_message(message(due=NOW), 0, b"x"))
+    store._writer.execute("UPDATE recipient SET recipient = 'x', state = 'odd'")  # type: ignore[union-attr]
+
+    [claim] = do(store, lambda queue: queue.claim_one(ID))
+
+    assert isinstance(claim, Claim)
+    assert claim.messages == ()
+    assert claim.damaged[0].message_id == ID
+
+
+def test_claims_and_next_due_go_by_the_index(store: SQLiteStore) -> None:
+    from relay.spool import schema
+
+    for statement, parameters in ((schema.CLAIMABLE, (NOW, 10)), (schema.NEXT_DUE, ())):
+        plan = store._reading().execute(f"EXPLAIN QUERY PLAN {schema.SQLITE.translate(statement)}", parameters)
+        details = [row[3] for row in plan]
+        assert any("INDEX message_due" in each for each in details), details
+        assert not any("TEMP B-TREE" in each for each in details), details
+
+
+def test_values_of_a_batch_come_in_order(store: SQLiteStore) -> None:
+    results = store.run([lambda _queue, number=number: number for number in range(5)])
+
+    assert results == [Done(number) for number in range(5)]
