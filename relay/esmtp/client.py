@@ -1,0 +1,499 @@
+"""The client's side of a session: orders, replies and times in; events, octets and deadlines out (machine).
+
+The driver dials, gives it what arrives (`receive`), takes events until there is none, sends what
+`data_to_send` gives, and orders the next step: `hello`, `starttls`, `transact`, `reset`, `quit`. Each command
+that was sent has a row in the queue of awaited replies, so that a reply always finds what it answers, grouped
+or not (RFC 2920); a reply that nobody waits for ends the session. Which server may be trusted with what, and
+whether TLS is a must, is the driver's affair.
+
+Input never raises. An order at the wrong time does, except on a session that is closed, where it is passed
+over: the event that says so may not have been read yet.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+from relay.esmtp.client_events import (
+    BodyWanted,
+    ClientEvent,
+    Closed,
+    Garbled,
+    Greeted,
+    HelloAccepted,
+    Idle,
+    LinkLost,
+    Refused,
+    Settled,
+    Stage,
+    TimedOut,
+    TLSGoAhead,
+    TLSRefused,
+)
+from relay.esmtp.data import DataWriter
+from relay.esmtp.extensions import read_offers
+from relay.esmtp.reply_reader import BadReply, ReplyReader
+from relay.esmtp.transaction import Hop, Transaction, shown
+from relay.mail.envelope import Envelope
+from relay.mail.facts import TLSFacts
+from relay.mail.outcome import ErrorClass, RemoteHost
+from relay.mail.reply import Reply
+from relay.mail.text import to_wire
+
+
+class Protocol(enum.Enum):
+    """What is spoken (Exim: protocol, an option of the smtp transport)."""
+
+    SMTP = "smtp"
+    LMTP = "lmtp"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """How to talk. Times in seconds, each for one reply as a whole. RFC 5321 4.5.3.2."""
+
+    name: str
+    """What EHLO says (Exim: helo_data)."""
+    protocol: Protocol = Protocol.SMTP
+    host: RemoteHost | None = None
+    """Goes into the outcomes."""
+    pipelining: bool = True
+    """False: one command at a time, whatever is offered (Exim: hosts_avoid_pipelining)."""
+    line_limit: int = 4096
+    reply_lines: int = 200
+    command_timeout: float = 300.0
+    data_timeout: float = 300.0
+    """Between two pieces of the body."""
+    final_timeout: float = 600.0
+    """For the reply to the final dot."""
+
+
+class _What(enum.Enum):
+    """What an awaited reply answers, beyond its stage."""
+
+    COMMAND = "a command"
+    EXTENDED_HELLO = "EHLO"
+    LONE_DOT = "the dot after a 354 that was of no use"
+
+
+@dataclass(frozen=True, slots=True)
+class _Awaited:
+    stage: Stage
+    place: int | None = None
+    """The recipient that is meant."""
+    what: _What = _What.COMMAND
+
+
+class Client:
+    """One session with one server, over as many TLS layers as it takes."""
+
+    def __init__(self, settings: ClientSettings, now: float, tls: TLSFacts | None = None) -> None:
+        """`tls`: the session starts inside a TLS layer (TLS on connect)."""
+        self._settings = settings
+        self._replies = ReplyReader(settings.line_limit, settings.reply_lines)
+        self._events: deque[ClientEvent] = deque()
+        self._out: list[bytes] = []
+        self._awaited: deque[_Awaited] = deque([_Awaited(Stage.GREETING)])
+        self._resting = Stage.IDLE
+        self._tls = tls
+        self._offers: Mapping[str, str] = {}
+        self._transaction: Transaction | None = None
+        self._recipients: deque[int] = deque()
+        self._writer = DataWriter()
+        self._needs_reset = False
+        self._count = 0
+        self._since = now
+
+    # What the driver looks at
+
+    @property
+    def stage(self) -> Stage:
+        """What is waited for."""
+        return self._awaited[0].stage if self._awaited else self._resting
+
+    @property
+    def offers(self) -> Mapping[str, str]:
+        """What the EHLO in force offered, empty without one."""
+        return self._offers
+
+    def deadline(self) -> float | None:
+        """When `expire` is due; None where nothing is waited for."""
+        match self.stage:
+            case Stage.IDLE | Stage.CLOSED | Stage.SWITCHING:
+                return None
+            case Stage.BODY:
+                return self._since + self._settings.data_timeout
+            case Stage.END_OF_DATA:
+                return self._since + self._settings.final_timeout
+            case _:
+                return self._since + self._settings.command_timeout
+
+    def data_to_send(self) -> bytes:
+        """What is to be sent since the last call."""
+        data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+        self._out.clear()
+        return data
+
+    def next_event(self) -> ClientEvent | None:
+        """The next thing to know; None: more input or an order is needed."""
+        while not self._events and self._read():
+            pass
+        return self._events.popleft() if self._events else None
+
+    # What happens
+
+    def receive(self, data: bytes, now: float) -> None:
+        """Octets of the server, of any number."""
+        if self._resting is not Stage.CLOSED:
+            self._replies.receive(data)
+            self._received_at(now)
+
+    def _received_at(self, now: float) -> None:
+        # A reply has its time as a whole: octets that trickle in do not prolong it.
+        while not self._events and self._read():
+            self._since = now
+
+    def receive_eof(self) -> None:
+        """The server sends no more. Replies that came before are still read."""
+        while self._read():
+            pass
+        stage = self.stage
+        if stage is Stage.CLOSED:
+            return
+        if stage is Stage.QUIT:
+            self._close(Closed())
+            return
+        duplicate = self._is_possible_duplicate
+        self._break_off(f"connection lost after {stage.value}", ErrorClass.LOST_CONNECTION)
+        self._close(LinkLost(stage, duplicate))
+
+    def expire(self, now: float) -> None:
+        """Gives up if the deadline has passed."""
+        deadline = self.deadline()
+        if deadline is None or now < deadline:
+            return
+        stage = self.stage
+        self._break_off(f"timeout after {stage.value}", ErrorClass.TIMEOUT)
+        self._close(TimedOut(stage))
+
+    def switch_layer(self) -> bytes:
+        """After `TLSGoAhead`: what came behind the 220. It is the handshake's, never a reply's."""
+        if self._resting is not Stage.SWITCHING:
+            raise RuntimeError("no STARTTLS was answered with 220")
+        return self._replies.take()
+
+    def layer_changed(self, now: float, tls: TLSFacts | None) -> None:
+        """TLS came up (`tls` tells how) or went away (None): what was offered before holds no longer."""
+        if self._resting is Stage.CLOSED:
+            return
+        if self._transaction is not None:
+            self._break_off("TLS layer changed in a transaction", ErrorClass.TLS_FAILED)
+        self._replies.take()
+        self._awaited.clear()
+        self._out.clear()
+        self._resting = Stage.IDLE
+        self._tls, self._offers = tls, {}
+        self._needs_reset = False
+        self._since = now
+
+    # Orders
+
+    def hello(self, now: float | None = None) -> None:
+        """EHLO, and HELO where that gets a 5xx (RFC 5321 3.2); LHLO with LMTP."""
+        if self._may_order(now):
+            verb = "LHLO" if self._settings.protocol is Protocol.LMTP else "EHLO"
+            self._send(f"{verb} {self._settings.name}", _Awaited(Stage.HELLO, what=_What.EXTENDED_HELLO))
+
+    def starttls(self, now: float | None = None) -> None:
+        if self._may_order(now):
+            self._send("STARTTLS", _Awaited(Stage.STARTTLS))
+
+    def reset(self, now: float | None = None) -> None:
+        """RSET; `Idle` follows. Not needed between transactions: `transact` does it where it must be done."""
+        if self._may_order(now):
+            self._send_reset()
+
+    def quit(self, now: float | None = None) -> None:
+        """QUIT, whatever is awaited before it."""
+        if self._resting is Stage.CLOSED:
+            return
+        if self._resting is Stage.BODY:
+            raise RuntimeError("in the middle of a message")
+        self._touch(now)
+        self._send("QUIT", _Awaited(Stage.QUIT))
+
+    def transact(self, envelope: Envelope, now: float | None = None) -> None:
+        """Sends the envelope. `BodyWanted` follows where anybody accepted; `Settled` in any case."""
+        if self._transaction is not None:
+            raise RuntimeError("a transaction is open")
+        hop = Hop(self._settings.host, self._tls, self._count > 0)
+        transaction = Transaction(envelope, self._offers, hop)
+        if self._resting is Stage.CLOSED:
+            transaction.broken_off("connection is closed", ErrorClass.LOST_CONNECTION, False)
+        if self._resting is Stage.CLOSED or not transaction.to_send:
+            self._events.append(Settled(transaction.outcomes()))
+            return
+        if not self._may_order(now):
+            transaction.broken_off("connection is closed", ErrorClass.LOST_CONNECTION, False)
+            self._events.append(Settled(transaction.outcomes()))
+            return
+        self._count += 1
+        self._transaction = transaction
+        self._recipients = deque(transaction.to_send)
+        if self._needs_reset:
+            self._send_reset()
+        if self._is_pipelining:
+            self._send_group(transaction)
+        elif not self._awaited:
+            self._send(transaction.mail, _Awaited(Stage.MAIL))
+
+    def body(self, piece: bytes, now: float | None = None) -> None:
+        """The next octets of the message, cut anywhere."""
+        if self._is_open_for_body():
+            self._touch(now)
+            if encoded := self._writer.encode(piece):
+                self._out.append(encoded)
+
+    def end_body(self, now: float | None = None) -> None:
+        """The message is complete: the final dot goes out."""
+        if not self._is_open_for_body():
+            return
+        self._touch(now)
+        assert self._transaction is not None
+        self._out.append(self._writer.end())
+        self._resting = Stage.IDLE
+        if self._settings.protocol is Protocol.LMTP:
+            self._awaited.extend(_Awaited(Stage.END_OF_DATA, place) for place in self._transaction.accepted)
+        else:
+            self._awaited.append(_Awaited(Stage.END_OF_DATA))
+
+    def _may_order(self, now: float | None) -> bool:
+        """Whether a command may go out. What the server said without being asked is looked at first."""
+        if not self._awaited and self._replies.has_input:
+            self._unasked()
+        if self._resting is Stage.CLOSED:
+            return False
+        if self._awaited or self._resting is not Stage.IDLE:
+            raise RuntimeError(f"ordered while waiting for {self.stage.value}")
+        self._touch(now)
+        return True
+
+    def _is_open_for_body(self) -> bool:
+        # A reply from before the final dot must not be taken for the reply to it.
+        while self._resting is Stage.BODY and self._replies.has_input and self._read():
+            pass
+        if self._resting is Stage.CLOSED:
+            return False
+        if self._resting is not Stage.BODY:
+            raise RuntimeError("no body is wanted")
+        return True
+
+    # Sending
+
+    @property
+    def _is_pipelining(self) -> bool:
+        return self._settings.pipelining and "PIPELINING" in self._offers
+
+    def _touch(self, now: float | None) -> None:
+        if now is not None:
+            self._since = max(now, self._since)
+
+    def _send(self, command: str, awaited: _Awaited) -> None:
+        self._out.append(to_wire(command) + b"\r\n")
+        self._awaited.append(awaited)
+
+    def _send_reset(self) -> None:
+        self._needs_reset = False
+        self._send("RSET", _Awaited(Stage.RESET))
+
+    def _send_group(self, transaction: Transaction) -> None:
+        """MAIL, every RCPT and DATA at once, RFC 2920 3.1."""
+        commands = [transaction.mail, *map(transaction.rcpt, self._recipients), "DATA"]
+        self._out.append(to_wire("\r\n".join(commands) + "\r\n"))
+        self._awaited.append(_Awaited(Stage.MAIL))
+        self._awaited.extend(_Awaited(Stage.RCPT, place) for place in self._recipients)
+        self._awaited.append(_Awaited(Stage.DATA))
+        self._recipients.clear()
+
+    # Replies
+
+    def _read(self) -> bool:
+        """Looks at one reply; False where there is none."""
+        if self._resting in (Stage.CLOSED, Stage.SWITCHING):
+            return False
+        reply = self._replies.next_reply()
+        if reply is None:
+            return False
+        if isinstance(reply, BadReply):
+            self._garbled(reply.text)
+        elif reply.code == 421:
+            self._closed_by_server(reply)
+        elif not self._awaited:
+            self._not_awaited(reply)
+        else:
+            self._answered(self._awaited.popleft(), reply)
+        return True
+
+    def _unasked(self) -> None:
+        """The server spoke before it was spoken to, perhaps not to the end yet."""
+        if not self._read() and self._resting is not Stage.CLOSED:
+            self._garbled("the server sent something unasked")
+
+    def _not_awaited(self, reply: Reply) -> None:
+        if self._resting is Stage.BODY and reply.code >= 400 and self._transaction is not None:
+            # It does not want to see the rest. Its stream is out of step with ours from here on.
+            self._transaction.message_answered(reply)
+            self._settle()
+            self._close(LinkLost(Stage.BODY, False))
+        else:
+            self._garbled(f"unexpected reply: {shown(reply)}")
+
+    def _answered(self, awaited: _Awaited, reply: Reply) -> None:
+        match awaited.stage:
+            case Stage.GREETING:
+                self._events.append(Greeted(reply) if reply.code == 220 else Refused(Stage.GREETING, reply))
+            case Stage.HELLO:
+                self._hello_answered(reply, awaited.what is _What.EXTENDED_HELLO)
+            case Stage.STARTTLS:
+                self._resting = Stage.SWITCHING if reply.code == 220 else Stage.IDLE
+                self._events.append(TLSGoAhead() if reply.code == 220 else TLSRefused(reply))
+            case Stage.RESET:
+                self._reset_answered()
+            case Stage.MAIL:
+                self._sender_answered(reply)
+            case Stage.RCPT:
+                self._recipient_answered(awaited.place, reply)
+            case Stage.DATA:
+                self._data_answered(reply)
+            case Stage.END_OF_DATA:
+                self._message_answered(awaited, reply)
+            case Stage.QUIT:
+                self._close(Closed())
+            case Stage.IDLE | Stage.SWITCHING | Stage.BODY | Stage.CLOSED:
+                raise AssertionError("nothing is awaited then")
+            case _ as never:
+                assert_never(never)
+
+    def _hello_answered(self, reply: Reply, extended: bool) -> None:
+        if 200 <= reply.code < 300:
+            self._offers = read_offers(reply.lines) if extended else {}
+            self._events.append(HelloAccepted(reply, self._offers, extended))
+        elif reply.is_permanent and extended and self._settings.protocol is Protocol.SMTP:
+            self._send(f"HELO {self._settings.name}", _Awaited(Stage.HELLO))
+        else:
+            self._events.append(Refused(Stage.HELLO, reply))
+
+    def _reset_answered(self) -> None:
+        if self._transaction is None:
+            self._events.append(Idle())
+        elif not self._awaited:
+            self._send(self._transaction.mail, _Awaited(Stage.MAIL))
+
+    def _sender_answered(self, reply: Reply) -> None:
+        transaction = self._transaction
+        assert transaction is not None
+        if not 200 <= reply.code < 300:
+            if reply.code < 400:
+                self._garbled(f"unexpected reply to MAIL: {shown(reply)}")
+                return
+            transaction.sender_refused(reply)
+            if not self._awaited:
+                self._settle()
+        elif not self._awaited:
+            self._next_recipient(transaction)
+
+    def _next_recipient(self, transaction: Transaction) -> None:
+        """One command at a time: the next RCPT, or what comes behind the last."""
+        if self._recipients:
+            place = self._recipients.popleft()
+            self._send(transaction.rcpt(place), _Awaited(Stage.RCPT, place))
+        elif transaction.accepted:
+            self._send("DATA", _Awaited(Stage.DATA))
+        else:
+            self._needs_reset = True
+            self._settle()
+
+    def _recipient_answered(self, place: int | None, reply: Reply) -> None:
+        transaction = self._transaction
+        assert transaction is not None
+        assert place is not None
+        if 300 <= reply.code < 400:
+            self._garbled(f"unexpected reply to RCPT: {shown(reply)}")
+            return
+        transaction.recipient_answered(place, reply)
+        if not self._awaited:
+            self._next_recipient(transaction)
+
+    def _data_answered(self, reply: Reply) -> None:
+        transaction = self._transaction
+        assert transaction is not None
+        if reply.code < 400 and reply.code != 354:
+            self._garbled(f"unexpected reply to DATA: {shown(reply)}")
+        elif reply.code == 354 and transaction.accepted:
+            self._writer = DataWriter()
+            self._resting = Stage.BODY
+            self._events.append(BodyWanted())
+        elif reply.code == 354:
+            # RFC 2920 3.1: sent in a group, and nobody was accepted. A message of no lines ends it.
+            self._out.append(b".\r\n")
+            self._needs_reset = False
+            if self._settings.protocol is Protocol.LMTP:
+                # RFC 2033 4.2: one reply for each accepted recipient, so none.
+                self._settle()
+            else:
+                self._awaited.append(_Awaited(Stage.END_OF_DATA, what=_What.LONE_DOT))
+        else:
+            transaction.data_refused(reply)
+            self._needs_reset = True
+            self._settle()
+
+    def _message_answered(self, awaited: _Awaited, reply: Reply) -> None:
+        transaction = self._transaction
+        assert transaction is not None
+        if 300 <= reply.code < 400:
+            self._garbled(f"unexpected reply to the end of data: {shown(reply)}")
+            return
+        if awaited.what is not _What.LONE_DOT:
+            transaction.message_answered(reply, awaited.place)
+        if not any(each.stage is Stage.END_OF_DATA for each in self._awaited):
+            self._settle()
+
+    # Endings
+
+    @property
+    def _is_possible_duplicate(self) -> bool:
+        if self._transaction is None or not self._awaited:
+            return False
+        return self._awaited[0].stage is Stage.END_OF_DATA and self._awaited[0].what is not _What.LONE_DOT
+
+    def _settle(self) -> None:
+        assert self._transaction is not None
+        self._events.append(Settled(self._transaction.outcomes()))
+        self._transaction = None
+        self._recipients.clear()
+
+    def _break_off(self, reason: str, error: ErrorClass) -> None:
+        if self._transaction is not None:
+            self._transaction.broken_off(reason, error, self._is_possible_duplicate)
+            self._settle()
+
+    def _garbled(self, text: str) -> None:
+        self._break_off(text, ErrorClass.OTHER)
+        self._close(Garbled(text))
+
+    def _closed_by_server(self, reply: Reply) -> None:
+        stage = self.stage
+        if self._transaction is not None:
+            self._transaction.closed_by_server(reply, stage.value)
+            self._settle()
+        self._close(Closed() if stage is Stage.QUIT else Refused(stage, reply))
+
+    def _close(self, event: ClientEvent) -> None:
+        self._events.append(event)
+        self._awaited.clear()
+        self._replies.take()
+        self._resting = Stage.CLOSED

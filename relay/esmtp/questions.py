@@ -1,0 +1,148 @@
+"""What the server machine asks and tells (values).
+
+Questions wait for `Server.answer`; at most one is open. Notices want no answer. `ServerEvent` is the union of
+both, in the order in which the client caused them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from relay.mail.address import Address
+from relay.mail.envelope import Parameters
+from relay.mail.reply import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A client is there: 220 greets it, anything else refuses it and leaves it nothing but QUIT."""
+
+
+@dataclass(frozen=True, slots=True)
+class HelloGiven:
+    """EHLO (`extended`) or HELO. A good answer to EHLO carries the `Offers` of this session."""
+
+    name: str
+    extended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TLSAsked:
+    """STARTTLS: after 220 the octets behind it are the handshake's."""
+
+
+@dataclass(frozen=True, slots=True)
+class SenderGiven:
+    """MAIL, its parameters offered and of the right form. A good answer opens a transaction."""
+
+    sender: Address
+    parameters: Parameters
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientGiven:
+    """RCPT, in an open transaction."""
+
+    address: Address
+    parameters: Parameters
+
+
+@dataclass(frozen=True, slots=True)
+class DataAsked:
+    """DATA, with at least one accepted recipient. Only 354 lets the message come."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageEnded:
+    """The whole message came, in the pieces before this. Whatever the answer, the transaction is over."""
+
+    size: int
+    """Octets, without added dots and final line."""
+
+
+@dataclass(frozen=True, slots=True)
+class VrfyAsked:
+    """VRFY with its argument as it came."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExpnAsked:
+    """EXPN with its argument as it came."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class EtrnAsked:
+    """ETRN with its argument as it came."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuthAsked:
+    """AUTH, where it was offered: the mechanism in upper case, the initial response or None."""
+
+    mechanism: str
+    initial: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class QuitGiven:
+    """QUIT: whatever the answer, the connection closes behind it."""
+
+
+Question = (
+    Connected
+    | HelloGiven
+    | TLSAsked
+    | SenderGiven
+    | RecipientGiven
+    | DataAsked
+    | MessageEnded
+    | VrfyAsked
+    | ExpnAsked
+    | EtrnAsked
+    | AuthAsked
+    | QuitGiven
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BodyPiece:
+    """The next octets of the message, never empty, with CRLF line ends and without added dots."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionReset:
+    """The open transaction is gone: RSET, a new greeting, or a change of the TLS layer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """The client broke the protocol and was told so; `input` is what it sent, cut to a line's length."""
+
+    what: str
+    input: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageSpoiled:
+    """The message was refused by the machine at its end, with `reply`; what came of it is to be forgotten."""
+
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """The last event: the connection closes once `data_to_send` is written. `how` is for the log."""
+
+    how: str
+
+
+Notice = BodyPiece | TransactionReset | Violation | MessageSpoiled | HangUp
+ServerEvent = Question | Notice
