@@ -13,15 +13,17 @@ from relay.tls.policy import CertificateRequest, ServerTLS
 
 
 class Printer(MailboxSession):
+    """Takes what a verified certificate sends."""
+
     async def accepts(self, recipient):
         return self.facts.tls is not None and self.facts.tls.is_verified
 
     async def deliver(self, envelope, message):
-        print(f"from {envelope.sender}, {len(message)} octets", flush=True)
         return reply.MESSAGE_ACCEPTED
 
 
 async def main(reactor, port, certificate, key, trusted):
+    """Runs until it is done."""
     tls = make_server_context(ServerTLS(certificate, key, trusted, request=CertificateRequest.TRY))
     factory = ESMTPServerFactory(
         reactor, lambda peer, local, _: Printer("mail.example", peer, local, time.time(), tls)

@@ -52,7 +52,8 @@ class Reply:
         shown = [printable(line, LINE_LIMIT - 6 - len(status)) for line in self.lines]
         last = len(shown) - 1
         return b"".join(
-            to_wire(f"{self.code}{' ' if number == last else '-'}{status}{line}\r\n") for number, line in enumerate(shown)
+            to_wire(f"{self.code}{' ' if number == last else '-'}{status}{line}\r\n")
+            for number, line in enumerate(shown)
         )
 
 
@@ -104,7 +105,7 @@ HEADER_TOO_BIG = _reply(552, "5.3.4", "Message header too big")
 NO_SPACE = _reply(452, "4.3.1", "Insufficient system storage")
 LOCAL_PROBLEM = _reply(451, "4.3.0", "Temporary local problem - please try later")
 BARE_LINE_END_IN_DATA = _reply(554, "5.6.0", "bare CR or LF in message data")  # smuggling, RFC 5321 2.3.8
-TOO_MANY_HOPS = _reply(550, "5.4.6", "Too many \"Received\" headers - suspected mail loop")
+TOO_MANY_HOPS = _reply(550, "5.4.6", 'Too many "Received" headers - suspected mail loop')
 UNQUALIFIED_ADDRESS = _reply(501, "5.1.3", "address must contain a domain")
 RELAY_NOT_PERMITTED = _reply(550, "5.7.1", "relay not permitted")
 ADMINISTRATIVE_PROHIBITION = _reply(550, "5.7.1", "Administrative prohibition")

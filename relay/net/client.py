@@ -95,7 +95,10 @@ class ESMTPClient(LayeredConnection):
         return extensions
 
     async def start_tls(self, policy: ClientTLS, *, on_connect: bool) -> tuple[Handshake, AnchorSet]:
-        """STARTTLS and the handshake. Raises StartTLSRefused, HandshakeFailed, LinkFailed, TLSFileError, BadCipherList."""
+        """STARTTLS and the handshake.
+
+        Raises StartTLSRefused, HandshakeFailed, LinkFailed, TLSFileError, BadCipherList.
+        """
         context = self._contexts.get(policy, self._now())
         leftover = b""
         if not on_connect:
@@ -312,10 +315,14 @@ def _failure_of(event: ClientEvent) -> LinkFailed:
     match event:
         case Refused(stage, reply):
             error = ErrorClass.OTHER
-            return LinkFailed(error, f"SMTP error from remote mail server after {stage.value}: {printable(str(reply))}", reply)
+            return LinkFailed(
+                error, f"SMTP error from remote mail server after {stage.value}: {printable(str(reply))}", reply
+            )
         case LinkLost(stage, possible_duplicate):
             return LinkFailed(
-                ErrorClass.LOST_CONNECTION, f"connection lost after {stage.value}", possible_duplicate=possible_duplicate
+                ErrorClass.LOST_CONNECTION,
+                f"connection lost after {stage.value}",
+                possible_duplicate=possible_duplicate,
             )
         case TimedOut(stage):
             return LinkFailed(ErrorClass.TIMEOUT, f"timeout after {stage.value}")
@@ -414,5 +421,6 @@ class ESMTPClientFactory(ClientFactory):
         self._contexts: ContextCache[ClientTLS] = ContextCache(make_client_context)
 
     def buildProtocol(self, addr: IAddress | None) -> ESMTPClient:
-        return ESMTPClient(self._reactor, self._settings, self._contexts, self._now, tls_on_connect=self._tls_on_connect)
-
+        return ESMTPClient(
+            self._reactor, self._settings, self._contexts, self._now, tls_on_connect=self._tls_on_connect
+        )

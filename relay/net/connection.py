@@ -108,7 +108,7 @@ class LayeredConnection(Protocol):
         if self._pumping:
             self._pump_again = True
             return
-        if self.is_lost or self._closing:
+        if self._is_over():
             return
         self._pumping = True
         try:
@@ -121,9 +121,12 @@ class LayeredConnection(Protocol):
         finally:
             self._pumping = False
         self.flush()
-        if not self.is_lost and not self._closing:
+        if not self._is_over():
             self._arm()
             self._read_or_not()
+
+    def _is_over(self) -> bool:
+        return self.is_lost or self._closing
 
     def flush(self) -> None:
         """Writes what the stack has for the network."""

@@ -31,8 +31,8 @@ SIZE_LIMIT = 10 * 1024 * 1024
 class MailboxSession:
     """One connection. `facts` tells who is there: address, greeting, TLS layer, certificate and whether it verified.
 
-    `tls` is a context of `relay.tls.contexts.make_server_context`, None for a server without STARTTLS. `now` is the wall
-    clock, by which certificates are judged.
+    `tls` is a context of `relay.tls.contexts.make_server_context`, None for a server without STARTTLS. `now` is the
+    wall clock, by which certificates are judged.
     """
 
     must_end = ""

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from OpenSSL import SSL, crypto
 
 from relay.tls.anchors import AnchorSet, load_anchors
-from relay.tls.ciphers import BadCipherList, set_ciphers
+from relay.tls.ciphers import set_ciphers
 from relay.tls.files import Stamp, TLSFileError, key_matches, read_certificates, read_private_key, stamp
 from relay.tls.policy import CertificateRequest, ClientTLS, ServerTLS
 
@@ -105,7 +105,9 @@ def _load_identity(context: SSL.Context, certificate_file: str, key_file: str) -
             context.add_extra_chain_cert(issuer)
         context.use_privatekey(key)  # type: ignore[arg-type]  # checked by OpenSSL
     except (SSL.Error, TypeError, ValueError) as error:
-        raise TLSFileError(certificate_file, f"OpenSSL refuses it: {error}", "use an EC P-256 or RSA 2048 key") from None
+        raise TLSFileError(
+            certificate_file, f"OpenSSL refuses it: {error}", "use an EC P-256 or RSA 2048 key"
+        ) from None
 
 
 def _anchors_or_none(policy: ServerTLS | ClientTLS) -> tuple[AnchorSet, TLSFileError | None]:

@@ -48,7 +48,9 @@ class Handshake:
 class Engine:
     """A TLS session in one role on one context."""
 
-    def __init__(self, context: SSL.Context, *, is_server: bool, server_name: str = "", alpn: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, context: SSL.Context, *, is_server: bool, server_name: str = "", alpn: tuple[str, ...] = ()
+    ) -> None:
         self._connection = SSL.Connection(context, None)
         self._is_server = is_server
         if is_server:
@@ -56,7 +58,9 @@ class Engine:
         else:
             self._connection.set_connect_state()
             if server_name:
-                self._connection.set_tlsext_host_name(server_name.encode("idna" if not server_name.isascii() else "ascii"))
+                self._connection.set_tlsext_host_name(
+                    server_name.encode("idna" if not server_name.isascii() else "ascii")
+                )
         self.is_handshaking = True
         self.peer_closed = False
 

@@ -116,7 +116,9 @@ def anchor_files(name: str) -> list[str]:
     if name == "system":
         found = [bundle for bundle in SYSTEM_BUNDLES if os.path.exists(bundle)]
         if not found:
-            raise TLSFileError("system", "no bundle of public authorities found", "install ca-certificates, or name a file")
+            raise TLSFileError(
+                "system", "no bundle of public authorities found", "install ca-certificates, or name a file"
+            )
         return found[:1]
     if not os.path.isdir(name):
         return [name]

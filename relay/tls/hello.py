@@ -21,7 +21,7 @@ RECORD_LIMIT = 1024
 
 @dataclass(frozen=True, slots=True)
 class ClientHello:
-    """What the client asked for. `server_name` is as sent (tainted), empty where it sent none; only syntax is checked."""
+    """What the client asked for. `server_name` is as sent, empty where it sent none; only syntax is checked."""
 
     server_name: str = ""
     alpn: tuple[str, ...] = ()

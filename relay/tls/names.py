@@ -64,7 +64,9 @@ def key_digest(certificate: x509.Certificate) -> str:
 def read_certificate(certificate: x509.Certificate) -> Certificate:
     """The facts of a certificate. A name that can't be read (bad encoding) becomes empty rather than an error."""
     der = certificate.public_bytes(Encoding.DER)
-    return Certificate(der, _readable_name(certificate, "subject"), _readable_name(certificate, "issuer"), key_digest(certificate))
+    return Certificate(
+        der, _readable_name(certificate, "subject"), _readable_name(certificate, "issuer"), key_digest(certificate)
+    )
 
 
 def _readable_name(certificate: x509.Certificate, which: str) -> str:

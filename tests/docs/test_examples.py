@@ -19,9 +19,23 @@ def test_the_two_programs_talk_to_each_other(tmp_path: Path) -> None:
     client_certificate, client_key = certs.laptop().write(tmp_path, "laptop")
     port = peers.free_port()
     output = tmp_path / "output"
-    receive = [sys.executable, str(EXAMPLES / "receive.py"), str(port), str(certificate), str(key), str(client_certificate)]
+    receive = [
+        sys.executable,
+        str(EXAMPLES / "receive.py"),
+        str(port),
+        str(certificate),
+        str(key),
+        str(client_certificate),
+    ]
     with peers.running(receive, port=port, output=output, logs=tmp_path / "none"):
-        send = [sys.executable, str(EXAMPLES / "send.py"), str(port), str(client_certificate), str(client_key), str(certificate)]
+        send = [
+            sys.executable,
+            str(EXAMPLES / "send.py"),
+            str(port),
+            str(client_certificate),
+            str(client_key),
+            str(certificate),
+        ]
         done = subprocess.run(send, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
         assert "the server is Verified(by='itself')" in done.stdout

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-import certs
 import daemons
+
+import certs
 from interop import exim, peers, postfix
 
 MESSAGE = b"From: <me@laptop.test>\nTo: <you@example.org>\nSubject: over the hill\n\nGood morning.\n.\nA dot above.\n"

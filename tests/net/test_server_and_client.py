@@ -1,4 +1,4 @@
-"""Server and client edges against each other over loopback: STARTTLS, TLS on connect, trust that ends with its layer."""
+"""Server and client edges against each other over loopback: STARTTLS, TLS on connect, order of replies."""
 
 import socket
 from collections.abc import Iterator
@@ -13,7 +13,6 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.threads import deferToThread
 
-from certs import self_signed
 from relay.esmtp import questions
 from relay.esmtp.answers import Answer
 from relay.esmtp.extensions import Offers
@@ -29,6 +28,8 @@ from relay.tls.engine import Handshake
 from relay.tls.hello import ClientHello
 from relay.tls.policy import CertificateRequest, ClientTLS, ServerTLS
 
+from certs import self_signed
+
 
 @dataclass
 class Collected:
@@ -43,7 +44,9 @@ class Sink:
 
     must_end = ""
 
-    def __init__(self, context: TLSContext, collected: Collected, peer: Endpoint, local: Endpoint, on_connect: bool) -> None:
+    def __init__(
+        self, context: TLSContext, collected: Collected, peer: Endpoint, local: Endpoint, on_connect: bool
+    ) -> None:
         self.facts = SessionFacts(peer=peer, local=local, tls_on_connect=on_connect)
         self.context = context
         self.collected = collected
@@ -56,7 +59,11 @@ class Sink:
             case questions.Connected():
                 return Answer(reply.SERVICE_READY)
             case questions.HelloGiven(_, extended):
-                items = (("PIPELINING", ""), ("8BITMIME", ""), ("STARTTLS", "")) if self.facts.tls is None else (("PIPELINING", ""),)
+                items = (
+                    (("PIPELINING", ""), ("8BITMIME", ""), ("STARTTLS", ""))
+                    if self.facts.tls is None
+                    else (("PIPELINING", ""),)
+                )
                 return Answer(reply.OK, Offers(items if extended else ()))
             case questions.TLSAsked():
                 return Answer(reply.TLS_GO_AHEAD)
@@ -71,7 +78,9 @@ class Sink:
             case questions.DataAsked():
                 return Answer(reply.SEND_DATA)
             case questions.MessageEnded():
-                self.collected.messages.append((self.sender, tuple(self.recipients), self.data, self.facts.tls is not None))
+                self.collected.messages.append(
+                    (self.sender, tuple(self.recipients), self.data, self.facts.tls is not None)
+                )
                 return Answer(reply.MESSAGE_ACCEPTED)
             case questions.QuitGiven():
                 return Answer(reply.CLOSING)
@@ -86,7 +95,9 @@ class Sink:
 
     def layer_up(self, handshake: Handshake, hello: ClientHello) -> None:
         self.collected.events.append("up")
-        self.facts = replace(self.facts, tls=TLSFacts(handshake.version, handshake.suite, handshake.bits, peer=handshake.peer))
+        self.facts = replace(
+            self.facts, tls=TLSFacts(handshake.version, handshake.suite, handshake.bits, peer=handshake.peer)
+        )
 
     def layer_down(self) -> None:
         self.collected.events.append("down")
@@ -157,9 +168,7 @@ async def connect(port: int, *, on_connect: bool = False) -> ESMTPClient:
 
 
 def envelope(*recipients: str) -> Envelope:
-    return Envelope(
-        Address("me", "laptop.test"), tuple(Recipient(Address(name, "example.org")) for name in recipients)
-    )
+    return Envelope(Address("me", "laptop.test"), tuple(Recipient(Address(name, "example.org")) for name in recipients))
 
 
 @pytest_twisted.ensureDeferred

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
@@ -20,7 +19,6 @@ from relay.mail.facts import Authentication, Certificate, Endpoint, Hello, Sessi
 from relay.mail.ports import TemporaryFailure
 from relay.mail.reply import ADMINISTRATIVE_PROHIBITION, LOCAL_PROBLEM
 from relay.mail.source import ConfigurationError, Location
-from relay.policy import acl as acls
 from relay.policy.acl import ACLReference, ExpandedACLs, check, reply_with_message, run, split_message
 from relay.policy.acl_parse import ACL, inline_lines, parse_acl
 from relay.policy.acl_values import (
@@ -260,7 +258,9 @@ def test_an_acl_that_is_not_set(where: Where) -> None:
     assert isinstance(verdict, Denied if refused else Accepted)
 
 
-@pytest.mark.parametrize(("where", "code"), [(Where.RCPT, 550), (Where.VRFY, 252), (Where.ETRN, 458), (Where.AUTH, 503)])
+@pytest.mark.parametrize(
+    ("where", "code"), [(Where.RCPT, 550), (Where.VRFY, 252), (Where.ETRN, 458), (Where.AUTH, 503)]
+)
 def test_the_code_of_a_refusal(where: Where, code: int) -> None:
     verdict = decide("deny", where)
     assert isinstance(verdict, Denied)
@@ -634,7 +634,9 @@ def test_an_acl_from_an_expansion_port() -> None:
 
 def test_a_trace_sees_every_step() -> None:
     trace = Trace()
-    decide("accept hosts = 10.0.0.1\ndeny condition = ${if eq{$domain}{example.org}}\nlogwrite = x $domain", trace=trace)
+    decide(
+        "accept hosts = 10.0.0.1\ndeny condition = ${if eq{$domain}{example.org}}\nlogwrite = x $domain", trace=trace
+    )
     assert [(step.verb, step.location.line, step.value, step.result) for step in trace.steps] == [
         ("accept", 1, "", "no"),
         ("deny", 2, "true", "yes"),
@@ -726,7 +728,3 @@ def test_whatever_compiles_gives_a_verdict(lines: list[str]) -> None:
     except ConfigurationError:
         return
     assert isinstance(answer(run(acl, context())), Accepted | Denied | Deferred | Discarded)
-
-
-def test_the_module_does_not_wait_for_a_loop() -> None:
-    assert not asyncio.iscoroutinefunction(acls.find_acl)

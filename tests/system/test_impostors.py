@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-import certs
 import daemons
+
+import certs
 from interop import peers
 
 SECRET = b"a secret for the relay alone"

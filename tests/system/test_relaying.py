@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-import certs
 import daemons
+
+import certs
 from interop import peers
 
 MESSAGE = b"From: <me@laptop.test>\r\nTo: <you@example.org>\r\nSubject: on certificates alone\r\n\r\nGood morning.\r\n"
@@ -160,7 +161,8 @@ def test_openssl_s_client_shakes_hands(relay: daemons.Daemon, tmp_path: Path, ve
     certificate, key = certs.laptop().write(tmp_path, "laptop")
     done = subprocess.run(
         [
-            "openssl", "s_client", "-connect", f"127.0.0.1:{relay.port}", "-starttls", "smtp", version, "-CAfile", anchor,
+            "openssl", "s_client", "-connect", f"127.0.0.1:{relay.port}", "-starttls", "smtp", version,
+            "-CAfile", anchor,
             "-cert", certificate, "-key", key, "-verify_return_error", "-name", "laptop.test",
         ],
         input=b"EHLO laptop.test\r\nQUIT\r\n",
@@ -177,7 +179,8 @@ def test_swaks_with_a_trusted_certificate(relay: daemons.Daemon, tmp_path: Path)
     certificate, key = certs.laptop().write(tmp_path, "laptop")
     done = subprocess.run(
         [
-            "swaks", "--server", "127.0.0.1", "--port", str(relay.port), "--tls", "--tls-cert", certificate, "--tls-key", key,
+            "swaks", "--server", "127.0.0.1", "--port", str(relay.port), "--tls",
+            "--tls-cert", certificate, "--tls-key", key,
             "--helo", "laptop.test", "--from", SENDER, "--to", OUTSIDE, "--timeout", "20",
         ],
         capture_output=True,

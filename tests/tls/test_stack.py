@@ -3,14 +3,12 @@
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from OpenSSL import SSL
 
-from certs import CertKey, self_signed
 from relay.tls.contexts import TLSContext, make_client_context, make_server_context
 from relay.tls.engine import Handshake
 from relay.tls.policy import CertificateRequest, ClientTLS, ServerTLS
@@ -25,6 +23,8 @@ from relay.tls.stack import (
     StackEvent,
     State,
 )
+
+from certs import CertKey, self_signed
 
 VERSIONS = {"TLS1.2": SSL.TLS1_2_VERSION, "TLS1.3": SSL.TLS1_3_VERSION}
 
@@ -220,7 +220,8 @@ def test_octets_behind_starttls_break_the_handshake(files: Files) -> None:
     stack.accept(b"MAIL FROM:<evil@x>\r\nRCPT TO:<y@z>\r\n")
     event = stack.next_event()
     assert isinstance(event, LayerFailed)
-    assert event.during_handshake and not event.by_peer
+    assert event.during_handshake
+    assert not event.by_peer
     stack.receive(b"EHLO again\r\n")
     assert stack.next_event() is None
 
@@ -416,20 +417,21 @@ def test_pythons_ssl_as_client_twice_on_one_connection(files: Files, version: ss
             peer.incoming.write(stack.data_to_send())
         assert done
         assert up is not None
-        assert up.handshake.peer is not None and up.handshake.peer.der == files.laptop.der
+        assert up.handshake.peer is not None
+        assert up.handshake.peer.der == files.laptop.der
         assert up.hello.server_name == "relay.test"
         peer.tls.write(b"NOOP\r\n")
         with pytest.raises(ssl.SSLWantReadError):
             peer.tls.unwrap()
         for piece in cut(peer.outgoing.read() + b"EHLO clear\r\n"):
             stack.receive(piece)
-        events = [event for event in iter(stack.next_event, None)]
+        events = list(iter(stack.next_event, None))
         assert kinds(events) == [PlainReceived, PeerClosed]
         stack.close()
         answer = stack.data_to_send()
         peer.incoming.write(answer)
         peer.tls.unwrap()  # our answer to its close_notify
-        assert plain([event for event in iter(stack.next_event, None)]) == b"EHLO clear\r\n"
+        assert plain(list(iter(stack.next_event, None))) == b"EHLO clear\r\n"
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

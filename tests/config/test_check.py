@@ -1,0 +1,120 @@
+"""`relay check` beyond the text: files, directories, likely mistakes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from relay.config.check import TLSFiles, check_configuration
+from relay.config.read import Configuration, read_configuration
+from relay.mail.source import Location, Problem, Severity
+
+RCPT = "acl_smtp_rcpt = accept\n"
+
+
+def read(tmp_path: Path, text: str) -> Configuration:
+    file = tmp_path / "conf"
+    (tmp_path / "spool").mkdir(exist_ok=True)
+    (tmp_path / "log").mkdir(exist_ok=True)
+    head = f"spool_directory = {tmp_path}/spool\nlog_file_path = {tmp_path}/log/%slog\n{RCPT}"
+    file.write_text(head + text)
+    return read_configuration(str(file), lambda path: Path(path).read_text("utf-8"), host_name="here.test")
+
+
+def remarks(tmp_path: Path, text: str) -> list[str]:
+    return [str(problem).removeprefix(f"{tmp_path}/") for problem in check_configuration(read(tmp_path, text))]
+
+
+def test_a_good_one(tmp_path: Path) -> None:
+    (tmp_path / "cert.pem").write_text("")
+    text = f"tls_certificate = {tmp_path}/cert.pem\ntls_verify_certificates = {tmp_path}"
+    assert remarks(tmp_path, text) == []
+
+
+def test_files_that_are_not_there(tmp_path: Path) -> None:
+    text = (
+        f"tls_certificate = {tmp_path}/no.pem\ntls_privatekey = key.pem\nbegin transports\nt:\ndriver = smtp\n"
+        f"tls_certificate = {tmp_path}/$host.pem\ntls_verify_certificates = {tmp_path}/none"
+    )
+    assert remarks(tmp_path, text) == [
+        f"conf:4: main section: tls_certificate names {tmp_path}/no.pem, which does not exist"
+        " (create it, or correct the name)",
+        "conf:4: main section: tls_privatekey names key.pem, which is not an absolute path (name it whole)",
+        f"conf:9: transport t: tls_verify_certificates names {tmp_path}/none, which does not exist"
+        " (create it, or correct the name)",
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_can_not_be_read(tmp_path: Path) -> None:
+    (tmp_path / "cert.pem").write_text("")
+    (tmp_path / "cert.pem").chmod(0)
+    (remark,) = remarks(tmp_path, f"tls_certificate = {tmp_path}/cert.pem")
+    assert "can't be read" in remark
+
+
+def test_files_that_are_there_are_looked_into(tmp_path: Path) -> None:
+    for name in ("cert.pem", "key.pem"):
+        (tmp_path / name).write_text("")
+    seen: list[TLSFiles] = []
+
+    def look(files: TLSFiles) -> list[Problem]:
+        seen.append(files)
+        return [Problem(files.location, "the key is another's")]
+
+    text = f"tls_certificate = {tmp_path}/cert.pem\ntls_privatekey = {tmp_path}/key.pem"
+    found = check_configuration(read(tmp_path, text), look)
+    place = Location(f"{tmp_path}/conf", 4)
+    assert seen == [TLSFiles(place, "main section", f"{tmp_path}/cert.pem", f"{tmp_path}/key.pem", "system")]
+    assert found == [Problem(place, "the key is another's")]
+
+
+def test_a_spool_that_can_not_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    found = read(tmp_path, "tls_advertise_hosts =")
+    text = (tmp_path / "conf").read_text().replace(f"{tmp_path}/spool", f"{tmp_path}/file/spool")
+    (tmp_path / "conf").write_text(text)
+    found = read_configuration(f"{tmp_path}/conf", lambda path: Path(path).read_text("utf-8"))
+    (problem,) = check_configuration(found)
+    assert problem.location.line == 1
+    assert problem.what == f"spool_directory: {tmp_path}/file is not a directory"
+
+
+def test_what_makes_a_server_useless(tmp_path: Path) -> None:
+    (first,) = remarks(tmp_path, "")
+    assert "every STARTTLS will be answered with 454" in first
+    (second,) = remarks(
+        tmp_path, f"tls_advertise_hosts =\ntls_on_connect_ports = 465\ntls_certificate = {tmp_path}/conf"
+    )
+    assert second.startswith("conf:5: warning: tls_on_connect_ports names 465, which nobody listens on")
+
+
+def test_a_mailbox_whose_name_comes_from_outside(tmp_path: Path) -> None:
+    text = (
+        "tls_advertise_hosts =\nbegin transports\n"
+        f"t:\ndriver = appendfile\nmaildir_format\ndirectory = {tmp_path}/$local_part"
+    )
+    (remark,) = remarks(tmp_path, text)
+    assert "warning: transport t: $local_part comes from outside" in remark
+    assert "use $local_part_data" in remark
+
+
+@pytest.mark.parametrize(
+    ("style", "name", "warned"),
+    [
+        ("openssl", "/C=DE/CN=laptop", False),
+        ("openssl", "CN=laptop,O=Us", True),
+        ("openssl", "CN=laptop", True),
+        ("rfc2253", "/C=DE/CN=laptop", True),
+        ("rfc2253", "CN=laptop,O=Us", False),
+    ],
+)
+def test_names_in_the_other_style(tmp_path: Path, style: str, name: str, warned: bool) -> None:
+    text = (
+        f"tls_advertise_hosts =\ntls_dn_style = {style}\nbegin acl\n"
+        f"a:\naccept condition = ${{if eq{{$tls_in_peerdn}}{{{name}}}}}"
+    )
+    found = check_configuration(read(tmp_path, text))
+    assert [(problem.location.line, problem.severity) for problem in found] == [(8, Severity.WARNING)] * warned

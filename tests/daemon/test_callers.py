@@ -1,0 +1,48 @@
+"""Who calls, from what the kernel says."""
+
+import os
+import pwd
+import socket
+
+import pytest
+
+from relay.daemon.callers import Credentials, TrustedCallers, peer_credentials
+
+NOBODY = pwd.getpwnam("nobody")
+
+
+def test_the_kernel_names_the_other_end() -> None:
+    here, there = socket.socketpair()
+    with here, there:
+        assert peer_credentials(here) == Credentials(os.getuid(), os.getgid())
+
+
+@pytest.mark.parametrize(
+    ("trusted", "expected"),
+    [
+        (TrustedCallers(), False),
+        (TrustedCallers(uids=frozenset({NOBODY.pw_uid})), True),
+        (TrustedCallers(gids=frozenset({NOBODY.pw_gid})), True),
+        (TrustedCallers(uids=frozenset({1}), gids=frozenset({1})), False),
+    ],
+)
+def test_who_is_trusted(trusted: TrustedCallers, expected: bool) -> None:
+    caller = trusted.identify(Credentials(NOBODY.pw_uid, NOBODY.pw_gid)).caller
+    assert (caller.login, caller.trusted) == ("nobody", expected)
+
+
+def test_root_and_ourselves_are_trusted() -> None:
+    assert TrustedCallers().identify(Credentials(0, 0)).caller.trusted
+    assert TrustedCallers().identify(Credentials(os.geteuid(), os.getegid())).caller.trusted
+
+
+def test_an_id_without_an_account() -> None:
+    found = TrustedCallers().identify(Credentials(3_999_999_999, 3_999_999_999))
+    assert found.caller.login == "uid3999999999"
+    assert not found.caller.trusted
+
+
+def test_the_full_name_is_the_first_part_of_the_account_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    account = pwd.struct_passwd(("anne", "x", 4711, 4711, "& O'Neil,Room 5,,", "/", "/bin/sh"))
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: account)
+    assert TrustedCallers().identify(Credentials(4711, 4711)).full_name == "Anne O'Neil"

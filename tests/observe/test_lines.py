@@ -1,0 +1,333 @@
+"""Exim's log lines, field by field; and no peer writes a line of its own."""
+
+import re
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from observe import happenings as here
+from relay.mail import events
+from relay.mail.address import NULL_SENDER, Address
+from relay.mail.facts import Authentication, Certificate, Endpoint, Hello, SessionFacts
+from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, RemoteHost
+from relay.observe.lines import EximLines, Log, elapsed_time, full_host, quoted
+from relay.observe.selectors import parse_selector
+
+CLIENT = "(laptop.example) [192.0.2.7]"
+MX = "H=mx.there.example [198.51.100.9]"
+BOB = "bob@there.example R=smart T=smtp"
+X = "X=TLS1.3:TLS_AES_256_GCM_SHA384:256"
+MINIMAL = replace(here.SESSION, tls=None, peer_name="")
+
+
+def written(event: events.Event, selectors: str = "") -> str:
+    line = EximLines(parse_selector(selectors)).line(event)
+    assert line is not None
+    return line.text
+
+
+def test_an_arrival_with_everything() -> None:
+    session = replace(here.SESSION, authentication=Authentication("external", "laptop"), peer_host="l.example")
+    chosen = "+tls_peerdn +tls_sni +incoming_port +incoming_interface +subject +received_sender +received_recipients"
+    assert written(replace(here.ARRIVED, session=session), chosen) == (
+        "<= anne@example.org H=l.example (laptop.example) [192.0.2.7]:40000 I=[192.0.2.1]:25 P=esmtpsa"
+        f' {X} CV=yes DN="/C=DE/CN=laptop" SNI=relay.example FP={here.FP} PEER=laptop A=external:laptop S=1234'
+        ' id=x@y T="Hello" from <anne@example.org> for bob@there.example'
+    )
+
+
+@pytest.mark.parametrize(
+    ("event", "selectors", "text"),
+    [
+        (here.ARRIVED, "-all", f"<= anne@example.org H={CLIENT} P=esmtps S=1234"),
+        (
+            here.ARRIVED,
+            "",
+            f"<= anne@example.org H={CLIENT} P=esmtps {X} CV=yes FP={here.FP} PEER=laptop S=1234 id=x@y",
+        ),
+        (events.Arrived(here.ID, here.ANNE, here.LOCAL, 99), "", "<= anne@example.org U=anne P=local S=99"),
+        (
+            events.Arrived(here.ID, NULL_SENDER, here.LOCAL, 9, bounce_of="1xUfyy-0002Cc-2k"),
+            "",
+            "<= <> R=1xUfyy-0002Cc-2k U=anne P=local S=9",
+        ),
+        (here.DELIVERED, "-tls_fingerprint", f'=> {BOB} {MX} {X} CV=yes C="250 OK \\"id=1\\""'),
+        (replace(here.DELIVERED, first=False), "-all +outgoing_port", f"-> {BOB} {MX}:25"),
+        (
+            replace(here.DELIVERED, outcome=Delivered("250 OK", here.HOST, continued=True)),
+            "",
+            f'=> {BOB} {MX}* C="250 OK"',
+        ),
+        (replace(here.DELIVERED, outcome=Delivered("/var/mail/x")), "+deliver_time", f"=> {BOB} DT=0.250s"),
+        (here.DEFERRED, "", f"== {BOB} defer (-44) {MX}: SMTP error from remote mail server"),
+        (
+            events.AddressDeferred(
+                here.ID, here.BOB, "", "", Deferred("host lookup did not complete", ErrorClass.LOOKUP)
+            ),
+            "",
+            "== bob@there.example routing defer (-36): host lookup did not complete",
+        ),
+        (
+            events.AddressDeferred(
+                here.ID,
+                here.BOB,
+                "r",
+                "",
+                Deferred("Connection refused", ErrorClass.CONNECTION_REFUSED, host=here.HOST),
+            ),
+            "",
+            f"== bob@there.example R=r defer (111): Connection refused {MX}",
+        ),
+        (here.FAILED, "", f"** {BOB}: Unrouteable address"),
+        (
+            replace(here.FAILED, router="", transport="", outcome=Failed("no", host=here.HOST)),
+            "",
+            f"** bob@there.example {MX}: no",
+        ),
+        (events.Completed(here.ID, 125.0), "", "Completed"),
+        (events.Completed(here.ID, 125.0), "+queue_time_overall", "Completed QT=2m5s"),
+        (events.Frozen(here.ID, "by anne"), "", "Frozen (by anne)"),
+        (events.HostFailed(here.ID, Deferred("Connection refused", host=here.HOST)), "", f"{MX} Connection refused"),
+        (
+            here.REJECTED,
+            "",
+            (
+                f"H={CLIENT} {X} CV=yes FP={here.FP} PEER=laptop"
+                " F=<anne@example.org> rejected RCPT <bob@there.example>: relay not permitted"
+            ),
+        ),
+        (
+            events.CommandRejected(MINIMAL, "RCPT <b@c>", "later", NULL_SENDER, temporary=True),
+            "",
+            f"H={CLIENT} F=<> temporarily rejected RCPT <b@c>: later",
+        ),
+        (events.CommandRejected(here.LOCAL, "after DATA", ""), "", "U=anne rejected after DATA"),
+        (
+            events.ConnectionOpened(here.PLAIN, 3),
+            "+smtp_connection",
+            f"SMTP connection from {CLIENT} (TCP/IP connection count = 3)",
+        ),
+        (
+            events.ConnectionClosed(here.PLAIN, "by QUIT"),
+            "+smtp_connection",
+            f"SMTP connection from {CLIENT} closed by QUIT",
+        ),
+        (events.ConnectionClosed(here.PLAIN, "lost"), "+smtp_connection", f"SMTP connection from {CLIENT} lost"),
+        (
+            events.ConnectionClosed(here.SESSION, "timed out"),
+            "",
+            f"SMTP command timeout on TLS connection from {CLIENT}",
+        ),
+        (events.TLSFailed(here.PLAIN, "peer", "no cipher"), "", f"TLS error on connection from {CLIENT} no cipher"),
+        (
+            events.TLSUnusable(here.PLAIN, "no key"),
+            "",
+            f"TLS error on connection from {CLIENT} (our own set-up): no key",
+        ),
+        (
+            events.ProtocolViolated(here.PLAIN, "too many nonmail commands", "NOOP"),
+            "",
+            f'SMTP call from {CLIENT} dropped: too many nonmail commands (last command was "NOOP")',
+        ),
+        (
+            events.ProtocolViolated(here.PLAIN, "bare LF", "x"),
+            "+smtp_protocol_error",
+            f'SMTP protocol error in "x" H={CLIENT} bare LF',
+        ),
+        (
+            events.ProtocolViolated(here.PLAIN, "syntax: no", "x"),
+            "+smtp_syntax_error",
+            f'SMTP syntax error in "x" H={CLIENT} syntax: no',
+        ),
+        (events.Warned(MINIMAL, "unlisted"), "", f"H={CLIENT} Warning: unlisted"),
+        (events.Trouble("disk full", "make room"), "", "disk full (make room)"),
+        (events.WrittenByACL("a\nb"), "", "a\\nb"),
+        (events.MessageNote(here.ID, "removed by root"), "", "removed by root"),
+        (events.DaemonNote("started"), "", "started"),
+    ],
+)
+def test_lines(event: events.Event, selectors: str, text: str) -> None:
+    assert written(event, selectors) == text
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        here.ARRIVED,
+        events.ConnectionOpened(here.PLAIN, 3),
+        events.ConnectionClosed(here.PLAIN, "by QUIT"),
+        events.ConnectionClosed(here.PLAIN, "timed out"),
+        events.ProtocolViolated(here.PLAIN, "unknown command", "X"),
+        events.TLSStarted(here.SESSION),
+        events.TLSEnded(here.SESSION),
+        events.WrittenByACL("x", ()),
+    ],
+)
+def test_what_the_selectors_leave_out(event: events.Event) -> None:
+    line = EximLines(parse_selector("-all")).line(event)
+    assert (line is None) is not isinstance(event, events.Arrived)
+
+
+@pytest.mark.parametrize(
+    ("event", "logs"),
+    [
+        (here.ARRIVED, {Log.MAIN}),
+        (here.REJECTED, {Log.MAIN, Log.REJECT}),
+        (events.Trouble("x"), {Log.MAIN, Log.PANIC}),
+        (events.TLSUnusable(here.PLAIN, "x"), {Log.MAIN, Log.PANIC}),
+        (events.WrittenByACL("x", ("reject", "panic")), {Log.REJECT, Log.PANIC}),
+        (events.ProtocolViolated(here.PLAIN, "too many errors"), {Log.MAIN, Log.REJECT}),
+    ],
+)
+def test_which_logs_a_line_goes_to(event: events.Event, logs: set[Log]) -> None:
+    line = EximLines(parse_selector("")).line(event)
+    assert line is not None
+    assert set(line.logs) == logs
+
+
+@pytest.mark.parametrize(
+    ("peer_host", "helo", "shown"),
+    [
+        ("", "", "[192.0.2.7]"),
+        ("", "me", "(me) [192.0.2.7]"),
+        ("host.example", "HOST.example", "host.example [192.0.2.7]"),
+        ("host.example", "me", "host.example (me) [192.0.2.7]"),
+        ("host.example", "[192.0.2.7]", "host.example [192.0.2.7]"),
+        ("host.example", "[192.0.2.8]", "host.example ([192.0.2.8]) [192.0.2.7]"),
+        ("host.example", "[x]", "host.example ([x]) [192.0.2.7]"),
+    ],
+)
+def test_the_client_as_exim_shows_it(peer_host: str, helo: str, shown: str) -> None:
+    hello = Hello(helo, extended=True) if helo else None
+    session = SessionFacts(peer=Endpoint("192.0.2.7", 9), peer_host=peer_host, hello=hello)
+    assert full_host(session, port=False) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0, "0.000s"), (-1, "0.000s"), (4.9999, "5.000s"), (60, "1m"), (694861, "1w1d1h1m1s")]
+)
+def test_durations(seconds: float, shown: str) -> None:
+    assert elapsed_time(seconds) == shown
+
+
+def test_a_resumed_session_is_marked() -> None:
+    session = replace(here.SESSION, tls=replace(here.TLS, resumed=True))
+    assert f" {X}* " in written(replace(here.ARRIVED, session=session), "+tls_resumption")
+
+
+def test_an_unverified_and_an_absent_certificate() -> None:
+    assert " CV=no " in written(replace(here.ARRIVED, session=replace(here.SESSION, tls=here.UNKNOWN)))
+    nobody = replace(here.TLS, peer=None)
+    assert "CV=" not in written(replace(here.ARRIVED, session=replace(here.SESSION, tls=nobody)))
+
+
+# What fail2ban's filters for Exim look for (host_info and the first words behind it).
+_HOST_INFO = r"H=([\w.-]+ )?(\(\S+\) )?\[(?P<host>[0-9a-f.:]+)\](:\d+)? (?:[A-Z]{1,4}=\S+ )*"
+
+
+@pytest.mark.parametrize(
+    ("event", "pattern"),
+    [
+        (here.REJECTED, rf"^{_HOST_INFO}rejected RCPT [^@]+@\S+: relay not permitted\s*$"),
+        (
+            events.ProtocolViolated(here.PLAIN, "SMTP synchronization error", "EHLO x\r\n"),
+            r'^SMTP protocol synchronization error \([^)]*\): rejected (?:connection from|"\S+") '
+            + _HOST_INFO
+            + r'(?:next )?input=".*"\s*$',
+        ),
+    ],
+)
+def test_filters_find_the_address(event: events.Event, pattern: str) -> None:
+    found = re.search(pattern, written(event))
+    assert found is not None
+    assert found["host"] == "192.0.2.7"
+
+
+def test_a_greeting_can_not_name_another_address_to_a_filter() -> None:
+    hello = Hello("x) [203.0.113.1] F=<a@b> rejected RCPT <c@d>: relay not permitted", extended=True)
+    event = replace(here.REJECTED, session=replace(MINIMAL, hello=hello), reason="")
+    found = re.search(rf"{_HOST_INFO}(?:temporarily )?rejected", written(event))
+    assert found is not None
+    assert found["host"] == "192.0.2.7"
+
+
+def test_quotes_in_a_quoted_field() -> None:
+    assert quoted('a"b\\n\n') == '"a\\"b\\\\n\\n"'
+
+
+HOSTILE = st.text(max_size=20) | st.text(' "\\\n\r\x1b)]=<>A\u2028\udcff', max_size=20)
+
+
+@st.composite
+def hostile_events(draw: st.DrawFn) -> events.Event:
+    """An event whose every text from outside is whatever the peer likes."""
+    session = SessionFacts(
+        peer=Endpoint("192.0.2.7", 1),
+        peer_host=draw(HOSTILE),
+        hello=Hello(draw(HOSTILE), extended=True),
+        tls=replace(here.TLS, sni=draw(HOSTILE), peer=Certificate(b"", draw(HOSTILE), "", "")),
+        authentication=Authentication("external", draw(HOSTILE)),
+        peer_name=draw(HOSTILE),
+    )
+    address = Address(draw(HOSTILE), draw(HOSTILE))
+    host = RemoteHost(draw(HOSTILE), "198.51.100.9", 25)
+    text = draw(HOSTILE)
+    return draw(
+        st.sampled_from(
+            [
+                events.Arrived(here.ID, address, session, 1, text, draw(HOSTILE), (address,)),
+                events.AddressDelivered(here.ID, address, "r", "t", Delivered(text, host, session.tls)),
+                events.AddressDeferred(here.ID, address, "r", "t", Deferred(text, host=host)),
+                events.AddressFailed(here.ID, address, "r", "t", Failed(text, host=host)),
+                events.CommandRejected(session, text, draw(HOSTILE), address),
+                events.ProtocolViolated(session, draw(HOSTILE), text),
+                events.ProtocolViolated(session, "synchronization", text),
+                events.TLSFailed(session, "peer", text),
+                events.Warned(session, text),
+                events.ConnectionOpened(session, 1),
+                events.ConnectionClosed(session, text),
+                events.HostFailed(here.ID, Deferred(text, host=host)),
+                events.WrittenByACL(text),
+                events.MessageNote(here.ID, text),
+                events.Frozen(here.ID, text),
+                events.DaemonNote(text),
+                events.Trouble(text, draw(HOSTILE)),
+            ]
+        )
+    )
+
+
+@settings(max_examples=200)
+@given(hostile_events())
+def test_no_peer_forges_a_line(event: events.Event) -> None:
+    line = EximLines(parse_selector("+all")).line(event)
+    assert line is not None
+    assert re.fullmatch(r"[ -~]*", line.text)
+
+
+@settings(max_examples=100)
+@given(HOSTILE, HOSTILE, HOSTILE)
+def test_no_peer_forges_a_field(helo: str, subject: str, dn: str) -> None:
+    """Take the quoted fields out: the others are split by spaces, and each name is there once."""
+    session = replace(
+        here.SESSION,
+        hello=Hello("x" + helo, extended=True),
+        tls=replace(here.TLS, peer=Certificate(b"", dn, "", "")),
+        peer_name="p" + helo,
+    )
+    event = replace(here.ARRIVED, session=session, subject="s" + subject, header_message_id="i" + helo)
+    line = written(event, "+all")
+    bare = re.sub(r'(?<= )(DN|T)="(?:[^"\\]|\\.)*"(?= |$)', r"\1=", line)
+    fields = bare.split(" ")
+    assert fields[:2] == ["<=", "anne@example.org"]
+    names = [field.partition("=")[0] for field in fields[2:] if "=" in field and field[:1].isalpha()]
+    assert names == ["H", "I", "P", "X", "CV", "DN", "SNI", "FP", "PEER", "S", "id", "T"]
+
+
+def test_every_event_has_its_line_or_its_silence() -> None:
+    assert {type(event) for event in here.ALL} == set(get_args(events.Event))
+    for event in here.ALL:
+        EximLines(parse_selector("+all")).line(event)
