@@ -19,6 +19,7 @@ class Printer(MailboxSession):
         return self.facts.tls is not None and self.facts.tls.is_verified
 
     async def deliver(self, envelope, message):
+        print(f"from {envelope.sender}, {len(message)} octets", flush=True)
         return reply.MESSAGE_ACCEPTED
 
 

@@ -9,6 +9,7 @@ from relay.mail.address import Address
 from relay.mail.envelope import Envelope, Recipient
 from relay.net.client import ESMTPClientFactory
 from relay.tls.policy import ClientTLS
+from relay.trust.certificate import judge_server
 
 
 class Letter:
@@ -24,9 +25,11 @@ async def main(reactor, port, certificate, key, trusted):
     factory = ESMTPClientFactory(reactor, "laptop.example", time.time)
     client = await endpoints.clientFromString(reactor, f"tcp:127.0.0.1:{port}").connect(factory)
     await client.hello()
-    _handshake, _anchors = await client.start_tls(tls, on_connect=False)
+    handshake, anchors = await client.start_tls(tls, on_connect=False)
+    print("the server is", judge_server(handshake, anchors, tls, time.time()))
     await client.hello()
-    Envelope(Address("me", "laptop.example"), (Recipient(Address("you", "mail.example")),))
+    envelope = Envelope(Address("me", "laptop.example"), (Recipient(Address("you", "mail.example")),))
+    print(*await client.send(envelope, b"Subject: hello\r\n", Letter()))
     await client.quit()
 
 

@@ -64,3 +64,4 @@ def test_the_other_forms() -> None:
     assert len(list(listing([ENTRY], NOW, "u"))) == 3
     frozen = replace(ENTRY, sender=NULL_SENDER, frozen=True, caller="anne")
     assert next(listing([frozen], NOW, "")) == "10m  1.5K 1xUfyz-0002Cc-2k <> (anne) *** frozen ***"
+    assert "(anne)" not in next(listing([replace(ENTRY, caller="anne")], NOW, ""))

@@ -130,7 +130,7 @@ def test_an_arrival_with_everything() -> None:
         (
             events.ProtocolViolated(here.PLAIN, "too many nonmail commands", "NOOP"),
             "",
-            f'SMTP call from {CLIENT} dropped: too many nonmail commands (last command was "NOOP")',
+            f'SMTP call from {CLIENT} dropped: too many nonmail commands (last was "NOOP")',
         ),
         (
             events.ProtocolViolated(here.PLAIN, "bare LF", "x"),
@@ -186,6 +186,20 @@ def test_which_logs_a_line_goes_to(event: events.Event, logs: set[Log]) -> None:
     line = EximLines(parse_selector("")).line(event)
     assert line is not None
     assert set(line.logs) == logs
+
+
+@pytest.mark.parametrize(
+    ("what", "command", "tail"),
+    [
+        ("too many nonmail commands", "NOOP x y", 'too many nonmail commands (last was "NOOP")'),
+        ("too many nonmail commands", " ", 'too many nonmail commands (last was "")'),
+        ("too many unrecognized commands", "FOO x", 'too many unrecognized commands (last was "FOO x")'),
+        ("Too many syntax or protocol errors", "FOO", 'or protocol errors (last command was "FOO")'),
+        ("too many messages", "", "too many messages"),
+    ],
+)
+def test_a_call_that_is_dropped(what: str, command: str, tail: str) -> None:
+    assert written(events.ProtocolViolated(here.PLAIN, what, command)).endswith(tail)
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,10 @@ class Told:
 
     background: list[str] = field(default_factory=list)
     interactive: list[str] = field(default_factory=list)
+    is_full: bool = False
+
+    def takes_new(self) -> bool:
+        return not self.is_full
 
     def arrived(self, message_id: str) -> None:
         self.background.append(message_id)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reception.local_mail import ANNE, NOW, ROOT, SETTINGS, Office, Pieces, Queue, run
+from reception.local_mail import ANNE, NOW, ROOT, SETTINGS, Office, Pieces, Queue, Told, run
 from relay.mail.address import NULL_SENDER, Address
 from relay.mail.envelope import BodyType
 from relay.mail.events import Arrived
@@ -183,6 +183,13 @@ def test_delivery_modes(mode, due, background, interactive) -> None:
     submit(office, replace(TO_BOB, delivery=mode))
     assert office.queue.accepted[0].due == due
     assert (len(office.told.background), len(office.told.interactive)) == (background, interactive)
+
+
+def test_a_message_waits_its_turn_where_deliveries_are_many() -> None:
+    office = Office(told=Told(is_full=True))
+    submit(office)
+    assert office.queue.accepted[0].due == NOW
+    assert office.told.background == []
 
 
 @pytest.mark.parametrize("step", ["append", "accept"])

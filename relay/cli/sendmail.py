@@ -1,0 +1,254 @@
+"""`relay-sendmail`, the command that programs call: sendmail's and Exim's options (edge).
+
+Also as `sendmail`, `mailq`, `newaliases`, `runq`, `rmail` or `exim`, by links of these names. Handing a
+message over is the way that counts: it loads neither Twisted nor OpenSSL nor the configuration's reader;
+everything else is imported by the function that needs it. Exit statuses are Exim's: 0 done, 1 not.
+
+Exim reports an error in a message by mail unless told otherwise (-oem); here every error is one line on
+standard error and the status, whatever -oe… says.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from relay import __version__
+from relay.cli.arguments import Arguments, Mode, UsageError, read_arguments
+from relay.cli.handover import HandOverFailed, MessageInput, hand_over
+from relay.mail.text import printable
+from relay.reception.request import Status, SubmissionRequest
+
+if TYPE_CHECKING:
+    from relay.expand.scope import Scope
+    from relay.mail.queue import QueueEntry
+
+NAME = "relay-sendmail"
+
+HELP = """\
+Usage: relay-sendmail [options] recipient...     hands over the message on standard input
+  -t             recipients are those of To:, Cc: and Bcc:; -i: a line with a dot does not end the message
+  -f ADDRESS     the envelope's sender (trusted callers; "<>" is open to all); -F NAME: full name
+  -odb -odi -odq deliver in the background, now, or when the queue is run next
+  -bp -bpc       list or count the queue; -be: expand strings; -bV: version
+  -bd -bdf       be the daemon; -C FILE: another configuration; -D MACRO=VALUE
+Example:
+  echo Hello | relay-sendmail -odi you@example.org"""
+
+
+class CommandFailed(Exception):
+    """The command can't do its work; the text is the one line that the user gets."""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Runs the command; `words` are the program's name and its arguments. Returns the exit status."""
+    program, *rest = sys.argv if words is None else words
+    try:
+        arguments = read_arguments(program, rest)
+        status = _MODES[arguments.mode](arguments)
+        sys.stdout.flush()
+    except (UsageError, CommandFailed, HandOverFailed) as error:
+        return _complain(str(error))
+    except BrokenPipeError:
+        # Whoever read our output has enough; Python must not complain once more when it closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:  # noqa: BLE001 - the last line of defence: no program meets a traceback
+        return _complain(f"{type(error).__name__}: {error}")
+    return status
+
+
+def _complain(text: str) -> int:
+    for line in text.splitlines() or [""]:
+        print(f"{NAME}: {printable(line)}", file=sys.stderr)
+    return 1
+
+
+def _configuration(arguments: Arguments) -> str:
+    """The configuration's path: -C, one's own, or the system's."""
+    if arguments.configuration:
+        return os.path.abspath(arguments.configuration)
+    from relay.cli.places import default_configuration
+
+    return str(default_configuration())
+
+
+def _spool_directory(arguments: Arguments) -> str:
+    from relay.cli.locate import spool_directory
+
+    path = _configuration(arguments)
+    try:
+        return spool_directory(path, dict(arguments.macros))
+    except OSError as error:
+        raise CommandFailed(
+            f"{path}: {error.strerror} (name a configuration with -C, or make one: relay init)"
+        ) from None
+    except UnicodeError:
+        raise CommandFailed(f"{path}: is not a text file in UTF-8") from None
+
+
+def _hand_over(arguments: Arguments) -> int:
+    if not arguments.words and not arguments.extract_recipients:
+        raise CommandFailed("no recipients: name them, or give -t (see: relay-sendmail --help)")
+    if not arguments.deliver_really:
+        raise CommandFailed("-N: a message that is handed over is delivered; use relay expand or relay explain")
+    request = SubmissionRequest(
+        recipients=arguments.words,
+        sender=arguments.sender,
+        full_name=arguments.full_name,
+        extract_recipients=arguments.extract_recipients,
+        delivery=arguments.delivery,
+        fix_header=arguments.fix_header,
+        qualify=arguments.qualify,
+    )
+    message = MessageInput(lambda size: os.read(0, size), dot_ends=arguments.dot_ends)
+    answer = hand_over(_spool_directory(arguments), request, message)
+    if answer.status is not Status.ACCEPTED:
+        raise CommandFailed(answer.text or answer.status.value)
+    if arguments.verbose:
+        print(f"accepted as {answer.message_id}" if answer.message_id else answer.text, file=sys.stderr)
+    return 0
+
+
+def _list_queue(arguments: Arguments) -> int:
+    import time
+
+    from relay.cli.mailq import listing
+
+    for line in listing(_entries(_spool_directory(arguments)), time.time(), arguments.listing):
+        print(line)
+    return 0
+
+
+def _count_queue(arguments: Arguments) -> int:
+    print(sum(1 for _ in _entries(_spool_directory(arguments))))
+    return 0
+
+
+def _entries(spool_directory: str) -> Iterator[QueueEntry]:
+    """The queue, read beside the daemon."""
+    from pathlib import Path
+
+    from relay.mail.ports import SpoolUnavailable
+    from relay.spool.sqlite import SQLiteStore
+
+    store = SQLiteStore(Path(spool_directory))
+    if not store.exists:
+        return
+    try:
+        after = ""
+        while page := store.read(lambda reading: reading.entries(500, after)):  # noqa: B023 - read is done at once
+            yield from page
+            after = page[-1].message_id
+    except SpoolUnavailable as error:
+        raise CommandFailed(str(error)) from None
+    finally:
+        store.close_reading()
+
+
+def _expand(arguments: Arguments) -> int:
+    """Failures are printed like values and are no failure of the command, as in Exim."""
+    from pathlib import Path
+
+    from relay.cli.expand import make_scope
+
+    path = Path(_configuration(arguments))
+    if not path.exists():
+        if arguments.configuration:
+            raise CommandFailed(f"{path}: no such file")
+        scope = make_scope(None, {})
+    else:
+        scope = make_scope(path, dict(arguments.macros))
+    for text in arguments.words or _lines_to_expand(sys.stdin):
+        print(_expanded(text, scope))
+    return 0
+
+
+def _lines_to_expand(source: Iterable[str]) -> Iterator[str]:
+    """Lines, joined where a backslash ends one."""
+    joined = ""
+    for raw in source:
+        line = raw.rstrip("\n")
+        line = line.lstrip() if joined else line
+        if line.endswith("\\"):
+            joined += line[:-1]
+            continue
+        yield joined + line
+        joined = ""
+    if joined:
+        yield joined
+
+
+def _expanded(text: str, scope: Scope) -> str:
+    from relay.cli.reading import answer
+    from relay.expand.errors import ExpansionError, ExpansionFailed
+    from relay.expand.evaluate import compile_expansion
+    from relay.mail.ports import TemporaryFailure
+
+    try:
+        return answer(compile_expansion(text).text(scope))
+    except (ExpansionError, ExpansionFailed, TemporaryFailure) as error:
+        return f"Failed: {error}"
+
+
+def _print_version(arguments: Arguments) -> int:
+    print(f"Fingerpost version {__version__}, a mail relay that reads Exim's configuration and options")
+    print(f"Configuration file is {_configuration(arguments)}")
+    return 0
+
+
+def _print_help(_arguments: Arguments) -> int:
+    print(HELP)
+    return 0
+
+
+def _be_daemon(arguments: Arguments) -> int:
+    """The seam to the daemon: -bd, -bdf, and -q with a time."""
+    if arguments.interfaces is not None:
+        raise CommandFailed("-oX is not served yet: set local_interfaces and daemon_smtp_ports")
+    if not arguments.foreground and os.fork():
+        return 0
+    if not arguments.foreground:
+        os.setsid()
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(nowhere, descriptor)
+    from relay.cli.run import main as run
+
+    macros = [f"-D{name}={value}" for name, value in arguments.macros]
+    return run(["-C", _configuration(arguments), *macros])
+
+
+def _run_queue(arguments: Arguments) -> int:
+    """The seam to the daemon: -q… once."""
+    raise CommandFailed(f"{arguments.option} once is not served yet: the daemon runs the queue by itself")
+
+
+def _make_aliases(_arguments: Arguments) -> int:
+    """There is no alias file to be made; newaliases has always been a success (Exim: bi_command unset)."""
+    return 0
+
+
+def _refuse(arguments: Arguments) -> int:
+    raise CommandFailed(f"{arguments.option} is an option of Exim's that is not served yet")
+
+
+_MODES: dict[Mode, Callable[[Arguments], int]] = {
+    Mode.MESSAGE: _hand_over,
+    Mode.DAEMON: _be_daemon,
+    Mode.QUEUE_RUN: _run_queue,
+    Mode.LIST_QUEUE: _list_queue,
+    Mode.COUNT_QUEUE: _count_queue,
+    Mode.EXPAND: _expand,
+    Mode.VERSION: _print_version,
+    Mode.ALIASES: _make_aliases,
+    Mode.HELP: _print_help,
+    Mode.LATER: _refuse,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,463 @@
+"""The one place that joins everything: a configuration becomes a relay, top to bottom (edge).
+
+Nothing is started here and no file is opened but the logs on their first line. Each function builds one part from the
+parts above it; there is no registry and nothing is looked up by a name that a peer could choose.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import random
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from prometheus_client import CollectorRegistry
+from twisted.internet.threads import deferToThreadPool
+
+from relay import __version__
+from relay.config.read import Configuration
+from relay.daemon.callers import TrustedCallers
+from relay.daemon.control import SubmissionFactory
+from relay.daemon.interfaces import local_addresses
+from relay.daemon.maildrop import Maildrop, MaildropFolder
+from relay.daemon.privileges import Identity, identity_of
+from relay.daemon.runner import DeliveryRunner
+from relay.delivery.attempt import AttemptPorts
+from relay.delivery.bounce import BounceSettings
+from relay.delivery.local import MaildirDelivery, MaildirTransport
+from relay.delivery.remote import SMTPRules, SMTPTransport
+from relay.delivery.schedule import Limits, Schedule
+from relay.esmtp.server import ServerSettings
+from relay.expand.evaluate import Expansion, compile_expansion
+from relay.expand.scope import MessageView, Scope
+from relay.mail.address import Address
+from relay.mail.events import ConnectionOpened
+from relay.mail.facts import Endpoint
+from relay.mail.header import Field
+from relay.mail.ports import Journal
+from relay.mail.source import ConfigurationError, Location, Problem
+from relay.net.client import SocketDialer
+from relay.net.concurrency import TwistedConcurrency
+from relay.net.resolver import SystemResolver
+from relay.net.server import ESMTPServerFactory
+from relay.net.threads import ThreadedSpool
+from relay.observe.files import open_logs
+from relay.observe.journal import FanOut
+from relay.observe.logs import MainLog, parse_selector
+from relay.observe.metrics import Metrics
+from relay.policy.acl_values import Where
+from relay.policy.routing import RoutingPorts
+from relay.policy.tls import ServerTLSRules
+from relay.reception.fields import received_field
+from relay.reception.rules import Ports, Rules
+from relay.reception.session import Session, make_facts
+from relay.reception.submission import Arrival, Submission, SubmissionPorts, SubmissionSettings
+from relay.spool.sqlite import SQLiteStore
+from relay.tls.contexts import ContextCache, TLSContext, make_client_context, make_server_context
+from relay.tls.policy import ServerTLS
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A port to open. `address` is literal; "" means every address."""
+
+    address: str
+    port: int
+    factory: ESMTPServerFactory
+    backlog: int
+    location: Location
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """Everything that one process runs, joined and not started."""
+
+    listeners: tuple[Listener, ...]
+    server_factories: tuple[ESMTPServerFactory, ...]
+    spool: ThreadedSpool
+    runner: DeliveryRunner
+    submissions: SubmissionFactory
+    maildrop: Maildrop
+    maildrop_folder: MaildropFolder
+    journal: Journal
+    reopen_logs: Callable[[], None]
+    clock: SystemClock
+    identity: Identity | None
+    spool_directory: str
+    pid_file: str
+    location: Location
+    version: str
+
+
+class SystemClock:
+    """The wall clock."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+
+class ThreadCalls:
+    """Blocking calls in the thread pool of a reactor."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The function's result, or its exception."""
+        result: T = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *args, **kwargs)
+        return result
+
+
+class ServerContexts:
+    """The `TLSContexts` port: contexts are made here when they are not there yet."""
+
+    def __init__(self, clock: SystemClock) -> None:
+        self._cache: ContextCache[ServerTLS] = ContextCache(make_server_context)
+        self._clock = clock
+
+    async def server(self, policy: ServerTLS) -> TLSContext:
+        """Raises TLSFileError, BadCipherList."""
+        return self._cache.get(policy, self._clock.now())
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What nothing but the operating system stands behind."""
+
+    reactor: Any
+    clock: SystemClock
+    random: random.Random
+    journal: Journal
+    calls: ThreadCalls
+    resolver: SystemResolver
+    concurrency: TwistedConcurrency
+
+
+def build(configuration: Configuration, reactor: Any, path: str) -> Relay:
+    """Joins a relay. Raises ConfigurationError for what can only be seen now (no such user, a bad log path)."""
+    location = Location(path)
+    clock = SystemClock()
+    logs = _logs(configuration, clock)
+    journal = FanOut([logs, Metrics(CollectorRegistry())])
+    world = World(
+        reactor=reactor,
+        clock=clock,
+        random=random.SystemRandom(),
+        journal=journal,
+        calls=ThreadCalls(reactor),
+        resolver=SystemResolver(reactor),
+        concurrency=TwistedConcurrency(reactor),
+    )
+    main = configuration.main
+    spool = ThreadedSpool(reactor, SQLiteStore(queue_directory(main.queue, configuration.place("queue"))), journal)
+    scope = base_scope(configuration, world)
+    schedule = Schedule(Limits(queue_only=main.queue_only))
+    runner = DeliveryRunner(
+        reactor, clock, spool, schedule, _attempt_ports(configuration, world, spool, scope), journal
+    )
+    rules = _rules(configuration, scope)
+    ports = Ports(
+        clock=clock,
+        journal=journal,
+        intake=spool,
+        concurrency=world.concurrency,
+        contexts=ServerContexts(clock),
+        runner=runner,
+        random=world.random,
+        resolver=world.resolver,
+    )
+    plain = _server_factory(configuration, world, rules, ports, tls_on_connect=False)
+    secure = _server_factory(configuration, world, rules, ports, tls_on_connect=True)
+    submission = _submission(configuration, world, spool, runner, scope)
+    callers = _callers(configuration)
+    folder = MaildropFolder(main.spool_directory)
+    return Relay(
+        listeners=_listeners(configuration, plain, secure),
+        server_factories=(plain, secure),
+        spool=spool,
+        runner=runner,
+        submissions=SubmissionFactory(reactor, submission.submit, callers, journal),
+        maildrop=Maildrop(reactor, folder, submission.submit, callers, journal, clock, world.calls.call),
+        maildrop_folder=folder,
+        journal=journal,
+        reopen_logs=logs.reopen,
+        clock=clock,
+        identity=identity_of(main.exim_user, main.exim_group, configuration.place("exim_user")),
+        spool_directory=main.spool_directory,
+        pid_file=main.pid_file_path,
+        location=location,
+        version=__version__,
+    )
+
+
+def queue_directory(queue: str, location: Location) -> Path:
+    """The directory that the main option `queue` names (ours): `sqlite:DIRECTORY`. Raises ConfigurationError."""
+    kind, _, place = queue.partition(":")
+    if kind != "sqlite" or not place.startswith("/"):
+        raise ConfigurationError(
+            Problem(location, f'queue: "{queue}" is not served', "write queue = sqlite:/absolute/directory")
+        )
+    return Path(place)
+
+
+# What everybody sees
+
+
+def _logs(configuration: Configuration, clock: SystemClock) -> MainLog:
+    main = configuration.main
+    try:
+        sink = open_logs(main.log_file_path, main.spool_directory)
+    except ValueError as error:
+        raise ConfigurationError(Problem(configuration.place("log_file_path"), str(error))) from None
+    try:
+        selectors = parse_selector(main.log_selector)
+    except ValueError as error:
+        raise ConfigurationError(Problem(configuration.place("log_selector"), str(error))) from None
+    return MainLog(sink, clock, selectors, zone=main.log_timezone)
+
+
+def base_scope(configuration: Configuration, world: World) -> Scope:
+    """What every expansion of this process can see."""
+    return Scope(
+        main=configuration.static,
+        local_addresses=local_addresses(),
+        pid=os.getpid(),
+        resolver=world.resolver,
+        named_lists=configuration.named_lists,
+    )
+
+
+# Reception
+
+
+def _rules(configuration: Configuration, scope: Scope) -> Rules:
+    main = configuration.main
+    acls = {
+        Where.CONNECT: main.acl_smtp_connect,
+        Where.HELO: main.acl_smtp_helo,
+        Where.STARTTLS: main.acl_smtp_starttls,
+        Where.MAIL: main.acl_smtp_mail,
+        Where.RCPT: main.acl_smtp_rcpt,
+        Where.PREDATA: main.acl_smtp_predata,
+        Where.DATA: main.acl_smtp_data,
+    }
+    return Rules(
+        primary_hostname=main.primary_hostname,
+        qualify_domain=main.qualify_domain,
+        qualify_recipient=main.qualify_recipient,
+        banner=main.smtp_banner or compile_expansion("$primary_hostname ESMTP"),
+        received_header=_received_header(configuration),
+        tls=ServerTLSRules(
+            advertise_hosts=main.tls_advertise_hosts,
+            certificate=main.tls_certificate,
+            privatekey=main.tls_privatekey,
+            verify_certificates=main.tls_verify_certificates,
+            crl=main.tls_crl,
+            require_ciphers=main.tls_require_ciphers,
+            verify_hosts=main.tls_verify_hosts,
+            try_verify_hosts=main.tls_try_verify_hosts,
+            resumption_hosts=main.tls_resumption_hosts,
+            on_connect_ports=frozenset(main.tls_on_connect_ports),
+        ),
+        acls={where: acl for where, acl in acls.items() if acl is not None},
+        named_acls=configuration.acls,
+        named_lists=configuration.named_lists,
+        main=scope.main,
+        message_size_limit=_size_limit(main.message_size_limit),
+        recipients_max=main.recipients_max,
+        received_headers_max=main.received_headers_max,
+        queue_only=main.queue_only,
+        pipelining_advertise_hosts=main.pipelining_advertise_hosts,
+        local_addresses=scope.local_addresses,
+    )
+
+
+def _received_header(configuration: Configuration) -> Expansion:
+    return configuration.main.received_header_text or compile_expansion("Received: by $primary_hostname id $message_id")
+
+
+def _size_limit(option: Expansion | None) -> int:
+    """Octets; 0: no limit. Only a constant is served, `relay check` refuses the rest."""
+    text = (option.constant or "") if option is not None else ""
+    factor = {"K": 1024, "M": 1024**2, "G": 1024**3}.get(text[-1:].upper(), 1)
+    digits = text[:-1] if factor > 1 else text
+    return int(digits) * factor if digits.isdigit() else 50 * 1024**2
+
+
+def _server_factory(
+    configuration: Configuration, world: World, rules: Rules, ports: Ports, *, tls_on_connect: bool
+) -> ESMTPServerFactory:
+    main = configuration.main
+    factory: ESMTPServerFactory
+
+    def make_session(peer: Endpoint, local: Endpoint, on_connect: bool) -> Session:
+        session = Session(rules, ports, make_facts(peer, local, tls_on_connect=on_connect))
+        world.journal.record(ConnectionOpened(session.facts, len(factory.connections)))
+        return session
+
+    settings = ServerSettings(
+        size_limit=rules.message_size_limit,
+        recipients_max=0,
+        max_syntax_errors=main.smtp_max_synprot_errors,
+        max_unknown=main.smtp_max_unknown_commands,
+        max_nonmail=main.smtp_accept_max_nonmail,
+        command_timeout=float(main.smtp_receive_timeout),
+        data_timeout=float(main.smtp_receive_timeout),
+        enforce_sync=main.smtp_enforce_sync,
+    )
+    factory = ESMTPServerFactory(
+        world.reactor, make_session, settings, tls_on_connect=tls_on_connect, accept_max=main.smtp_accept_max
+    )
+    return factory
+
+
+def _listeners(
+    configuration: Configuration, plain: ESMTPServerFactory, secure: ESMTPServerFactory
+) -> tuple[Listener, ...]:
+    """An address of `local_interfaces` has its own port, or each of `daemon_smtp_ports`."""
+    main = configuration.main
+    found: dict[tuple[str, int], Listener] = {}
+    for interface in main.local_interfaces:
+        address, port = split_interface(interface, configuration.place("local_interfaces"))
+        location = configuration.place("daemon_smtp_ports" if port is None else "local_interfaces")
+        for number in (port,) if port is not None else main.daemon_smtp_ports:
+            factory = secure if number in main.tls_on_connect_ports else plain
+            found[address, number] = Listener(address, number, factory, main.smtp_connect_backlog, location)
+    return _without_ipv6(tuple(found.values()))
+
+
+def split_interface(text: str, location: Location) -> tuple[str, int | None]:
+    """An item of `local_interfaces`: `127.0.0.1`, `127.0.0.1.2525`, `[::1]:2525`, `::0`. Raises ConfigurationError."""
+    text = text.strip()
+    if text.startswith("["):
+        address, _, port = text[1:].partition("]")
+        return address, int(port[1:]) if port[1:].isdigit() else None
+    parts = text.split(".")
+    if len(parts) == 5 and parts[4].isdigit():
+        return ".".join(parts[:4]), int(parts[4])
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, text)
+        except OSError:
+            continue
+        return text, None
+    raise ConfigurationError(
+        Problem(location, f'local_interfaces: "{text}" is not an address', "write 127.0.0.1, or [::1]:2525")
+    )
+
+
+def _without_ipv6(listeners: tuple[Listener, ...]) -> tuple[Listener, ...]:
+    """On a system without IPv6 its wildcard is left out; on one where it takes IPv4 as well, IPv4's is."""
+    wild6 = {each.port for each in listeners if each.address in ("::", "::0")}
+    if not socket.has_ipv6 or not _has_ipv6():
+        return tuple(each for each in listeners if each.address not in ("::", "::0"))
+    return tuple(each for each in listeners if not (each.address == "0.0.0.0" and each.port in wild6))
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+# Submission
+
+
+def _submission(
+    configuration: Configuration, world: World, spool: ThreadedSpool, runner: DeliveryRunner, scope: Scope
+) -> Submission:
+    main = configuration.main
+    template = _received_header(configuration)
+
+    async def trace_field(arrival: Arrival) -> Field:
+        view = MessageView(sender=arrival.sender, recipients=arrival.recipients, message_id=arrival.message_id)
+        seen = scope.child(session=arrival.session, now=arrival.received_at, message=view)
+        if len(arrival.recipients) == 1:
+            seen.more = {"received_for": str(arrival.recipients[0])}
+        return await received_field(template, seen, arrival.received_at)
+
+    async def may_set_sender(address: Address) -> bool:
+        allowed = main.untrusted_set_sender
+        return allowed is not None and await allowed.match(str(address), scope) is not None
+
+    return Submission(
+        SubmissionSettings(
+            primary_hostname=main.primary_hostname,
+            qualify_domain=main.qualify_domain,
+            qualify_recipient=main.qualify_recipient,
+            message_size_limit=_size_limit(main.message_size_limit),
+            recipients_max=main.recipients_max,
+            received_headers_max=main.received_headers_max,
+            extract_addresses_remove_arguments=main.extract_addresses_remove_arguments,
+            local_from_check=main.local_from_check,
+            local_sender_retain=main.local_sender_retain,
+        ),
+        SubmissionPorts(
+            intake=spool,
+            clock=world.clock,
+            journal=world.journal,
+            trace_field=trace_field,
+            may_set_sender=may_set_sender,
+            deliveries=runner,
+            random_source=world.random,
+        ),
+    )
+
+
+def _callers(configuration: Configuration) -> TrustedCallers:
+    """Names that the system does not know give nobody a right."""
+    uids, gids = set(), set()
+    for user in configuration.main.trusted_users:
+        try:
+            uids.add(int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid)
+        except KeyError:
+            continue
+    for group in configuration.main.trusted_groups:
+        try:
+            gids.add(int(group) if group.isdigit() else grp.getgrnam(group).gr_gid)
+        except KeyError:
+            continue
+    return TrustedCallers(frozenset(uids), frozenset(gids))
+
+
+# Delivery
+
+
+def _attempt_ports(configuration: Configuration, world: World, spool: ThreadedSpool, scope: Scope) -> AttemptPorts:
+    main = configuration.main
+    remote: dict[str, SMTPTransport] = {}
+    local: dict[str, MaildirDelivery] = {}
+    dialer = SocketDialer(world.reactor, world.clock.now, ContextCache(make_client_context))
+    for name, transport in configuration.transports.items():
+        if isinstance(transport, SMTPRules):
+            remote[name] = SMTPTransport(transport, dialer, world.clock, world.journal, scope)
+        elif isinstance(transport, MaildirTransport):
+            local[name] = MaildirDelivery(
+                transport, calls=world.calls, clock=world.clock, hostname=main.primary_hostname, pid=os.getpid()
+            )
+    return AttemptPorts(
+        clock=world.clock,
+        journal=world.journal,
+        outgoing=spool,
+        source=world.random,
+        scope=scope,
+        routing=RoutingPorts(resolver=world.resolver, local_transports=frozenset(local)),
+        routers=configuration.routers,
+        retry_rules=configuration.retry,
+        remote=remote,
+        local=local,
+        bounces=BounceSettings(main.primary_hostname, main.qualify_domain, main.bounce_return_size_limit),
+    )

@@ -1,0 +1,59 @@
+"""From root to the daemon's own user, once its ports are open (edge)."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from dataclasses import dataclass
+
+from relay.mail.source import ConfigurationError, Location, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whom to become."""
+
+    uid: int
+    gid: int
+    name: str
+
+
+def identity_of(user: str, group: str, location: Location) -> Identity | None:
+    """What `exim_user` and `exim_group` mean, names or numbers; None where no user is set: who starts it, runs it.
+
+    Raises ConfigurationError.
+    """
+    if not user:
+        return None
+    try:
+        entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
+    except KeyError:
+        raise ConfigurationError(
+            Problem(location, f'exim_user: there is no user "{user}"', f"make it: adduser --system --group {user}")
+        ) from None
+    gid = entry.pw_gid
+    if group:
+        try:
+            gid = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
+        except KeyError:
+            problem = Problem(
+                location, f'exim_group: there is no group "{group}"', f"make it: addgroup --system {group}"
+            )
+            raise ConfigurationError(problem) from None
+    return Identity(entry.pw_uid, gid, entry.pw_name)
+
+
+def hand_over(directory: str, identity: Identity) -> None:
+    """Gives a directory that root has just made to the daemon's user; one that others own is left alone."""
+    if os.geteuid() == 0 and os.path.isdir(directory) and os.stat(directory).st_uid == 0:
+        os.chown(directory, identity.uid, identity.gid)
+
+
+def drop(identity: Identity) -> None:
+    """Becomes the user for good. Nothing to do for a process that is not root. Raises OSError."""
+    if os.geteuid() != 0 or identity.uid == 0:
+        return
+    os.initgroups(identity.name, identity.gid)
+    os.setresgid(identity.gid, identity.gid, identity.gid)
+    os.setresuid(identity.uid, identity.uid, identity.uid)

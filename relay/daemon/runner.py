@@ -1,0 +1,247 @@
+"""Starts deliveries: the one place that wakes for a timer, a new message or a finished attempt (edge).
+
+What may be tried is the schedule's knowledge, what becomes of a message the attempt's; here they meet the reactor. An
+outcome that could not be recorded is handed in again until it is, and its message is not tried meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from relay.delivery.attempt import AttemptPorts, Unsettled, attempt
+from relay.delivery.schedule import Schedule
+from relay.mail.events import Trouble
+from relay.mail.ports import Clock, Journal, SpoolUnavailable
+from relay.mail.queue import QueuedMessage, Settlement
+from relay.net.connection import is_cancellation
+from relay.net.threads import ThreadedSpool
+
+# Seconds before a queue that did not answer is asked again.
+PAUSE = 10.0
+# Seconds after which a message whose attempt broke down by our own fault is tried again.
+AFTER_FAULT = 300.0
+
+
+class DeliveryRunner:
+    """The deliveries of one process."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        clock: Clock,
+        spool: ThreadedSpool,
+        schedule: Schedule,
+        ports: AttemptPorts,
+        journal: Journal,
+    ) -> None:
+        self._reactor = reactor
+        self._clock = clock
+        self._spool = spool
+        self._schedule = schedule
+        self._ports = ports
+        self._journal = journal
+        self._timer: IDelayedCall | None = None
+        self._working = False
+        self._stopping = False
+        self._next_due: float | None = None
+        self._look = True
+        self._attempts: dict[str, Deferred[None]] = {}
+        self._watchers: dict[str, list[Deferred[None]]] = {}
+        self._idle: list[Deferred[None]] = []
+
+    # The Runner port
+
+    def arrived(self, message_id: str) -> None:
+        """A message was committed as claimed by this process."""
+        self._schedule.new_message(message_id)
+        self._wake_at(0)
+
+    def takes_new(self) -> bool:
+        """Whether a message should be committed as ours, for an attempt at once."""
+        return not self._stopping and self._schedule.takes_new()
+
+    # For the daemon
+
+    def start(self) -> None:
+        """Looks at the queue for the first time."""
+        self._wake_at(0)
+
+    def queue_run(self) -> None:
+        """Somebody changed what is due."""
+        self._look = True
+        self._schedule.queue_run()
+        self._wake_at(0)
+
+    async def attempt_now(self, message_id: str) -> None:
+        """As `arrived`, and waits until the attempt is over, however it ends."""
+        waiting: Deferred[None] = Deferred()
+        self._watchers.setdefault(message_id, []).append(waiting)
+        self.arrived(message_id)
+        await waiting
+
+    async def stop(self, patience: float) -> None:
+        """Starts nothing more; waits up to `patience` seconds for what is under way, then cuts it off."""
+        self._stopping = True
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        for message_id in self._schedule.withdraw_new():
+            await self._give_back(message_id, self._clock.now())
+        if self._attempts:
+            limit = self._reactor.callLater(patience, self._cut_off)
+            idle: Deferred[None] = Deferred()
+            self._idle.append(idle)
+            await idle
+            if limit.active():
+                limit.cancel()
+
+    def _cut_off(self) -> None:
+        for running in list(self._attempts.values()):
+            running.cancel()
+
+    # Waking
+
+    def _wake_at(self, delay: float) -> None:
+        if self._stopping:
+            return
+        when = self._reactor.seconds() + delay
+        if self._timer is not None and self._timer.active():
+            if self._timer.getTime() <= when:
+                return
+            self._timer.cancel()
+        self._timer = self._reactor.callLater(delay, self._wake)
+
+    def _wake(self) -> None:
+        if self._working or self._stopping:
+            return
+        self._working = True
+        self._spawn(self._work()).addBoth(self._worked)
+
+    def _worked(self, result: Any) -> None:
+        self._working = False
+        if isinstance(result, Failure):
+            self._report(result)
+            self._wake_at(PAUSE)
+
+    async def _work(self) -> None:
+        """Begins all that may begin now and sets the timer for the rest."""
+        while (message_id := self._schedule.next_new()) is not None:
+            self._begin(message_id, None)
+        now = self._clock.now()
+        try:
+            await self._claim_due(now)
+            if self._look:
+                self._look = False
+                self._next_due = await self._spool.next_due()
+        except SpoolUnavailable as error:
+            self._look = True
+            self._schedule.claim_failed(now, PAUSE)
+            self._journal.record(Trouble(f"the queue can't be read: {error}"))
+        now = self._clock.now()
+        wakeup = self._schedule.next_wakeup(now, self._next_due)
+        if wakeup is not None:
+            self._wake_at(max(wakeup - now, 0.0))
+
+    async def _claim_due(self, now: float) -> None:
+        if not self._look and (self._next_due is None or self._next_due > now):
+            return
+        number = self._schedule.next_claim(now)
+        if number is None:
+            return
+        claimed = await self._spool.claim(now, number)
+        self._schedule.claimed(tuple(message.message_id for message in claimed), now)
+        self._look = True
+        for message in claimed:
+            self._begin(message.message_id, message)
+
+    # Attempts
+
+    def _begin(self, message_id: str, message: QueuedMessage | None) -> None:
+        running = self._spawn(self._attempt(message_id, message))
+        if not running.called:
+            self._attempts[message_id] = running
+        running.addErrback(self._report)
+        running.addBoth(self._finished, message_id)
+
+    async def _attempt(self, message_id: str, message: QueuedMessage | None) -> None:
+        if message is None:
+            message = await self._spool.claim_one(message_id, self._clock.now())
+            if message is None:
+                return
+        try:
+            settlement = await attempt(message, self._spool.body(message_id), self._ports)
+        except Unsettled as unsettled:
+            settlement = unsettled.settlement
+            await self._settle(settlement)
+            for event in unsettled.consequences:
+                self._journal.record(event)
+        except SpoolUnavailable as error:
+            self._journal.record(Trouble(f"the attempt was given up: {error}", "", message_id))
+            await self._give_back(message_id, self._clock.now() + PAUSE)
+            return
+        except Exception:  # noqa: BLE001 - a mistake of ours must not leave the message claimed for ever
+            self._log.failure("an attempt broke down")
+            self._journal.record(
+                Trouble("an attempt broke down by our fault; see the daemon's own log", "", message_id)
+            )
+            await self._give_back(message_id, self._clock.now() + AFTER_FAULT)
+            return
+        self._note(settlement)
+
+    async def _settle(self, settlement: Settlement) -> None:
+        """Hands an outcome in until the queue has it: what was delivered must not be delivered again."""
+        while True:
+            self._journal.record(
+                Trouble(
+                    "an outcome could not be recorded yet, trying again",
+                    "make room for the queue",
+                    settlement.message_id,
+                )
+            )
+            await deferLater(self._reactor, PAUSE, lambda: None)
+            try:
+                await self._spool.settle(settlement, self._clock.now())
+            except SpoolUnavailable:
+                continue
+            return
+
+    def _note(self, settlement: Settlement) -> None:
+        """What the settlement means for the timer, and the bounce that was committed as ours."""
+        if self._next_due is None or settlement.due < self._next_due:
+            self._next_due = settlement.due
+        if settlement.bounce is not None and settlement.bounce.due is None:
+            self._schedule.new_message(settlement.bounce.message_id)
+
+    async def _give_back(self, message_id: str, due: float) -> None:
+        try:
+            await self._spool.release(message_id, due)
+        except SpoolUnavailable as error:
+            self._journal.record(Trouble(f"a claim could not be given back: {error}", "restart", message_id))
+        self._look = True
+
+    def _finished(self, _: Any, message_id: str) -> None:
+        self._attempts.pop(message_id, None)
+        self._schedule.attempt_finished(message_id)
+        for watcher in self._watchers.pop(message_id, []):
+            watcher.callback(None)
+        if self._stopping and not self._attempts:
+            for idle in self._idle:
+                idle.callback(None)
+            self._idle.clear()
+        self._wake_at(0)
+
+    @staticmethod
+    def _spawn(coroutine: Coroutine[Deferred[Any], Any, None]) -> Deferred[None]:
+        return Deferred.fromCoroutine(coroutine)
+
+    def _report(self, failure: Failure) -> None:
+        if not is_cancellation(failure):
+            self._log.failure("delivery broke down", failure)

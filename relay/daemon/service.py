@@ -1,0 +1,189 @@
+"""The daemon as a Twisted service, and `relay run` (edge).
+
+Start: open the ports (as root where they need it), become the daemon's user, open the queue, deliver what waits, take
+what was left in the maildrop. Stop: close the ports, say 421, let deliveries finish for a while, close the queue.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.logger import (
+    FilteringLogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    globalLogBeginner,
+    textFileLogObserver,
+)
+
+from relay.config.read import read_configuration
+from relay.daemon.build import Relay, build
+from relay.daemon.control import listen_for_submissions
+from relay.daemon.privileges import drop, hand_over
+from relay.mail.events import DaemonNote
+from relay.mail.ports import SpoolUnavailable
+from relay.mail.source import ConfigurationError, Problem
+
+# Seconds that deliveries under way have at a stop.
+PATIENCE = 10.0
+
+
+class RelayService(Service):
+    """One process that receives and delivers."""
+
+    def __init__(self, reactor: Any, relay: Relay) -> None:
+        self._reactor = reactor
+        self._relay = relay
+        self._ports: list[Any] = []
+        self._started = False
+
+    def privilegedStartService(self) -> None:
+        """Opens the ports. Raises ConfigurationError for one that can't be had."""
+        for listener in self._relay.listeners:
+            try:
+                port = self._reactor.listenTCP(
+                    listener.port, listener.factory, backlog=listener.backlog, interface=listener.address
+                )
+            except CannotListenError as error:
+                reason = getattr(error.socketError, "strerror", None) or str(error.socketError)
+                raise ConfigurationError(
+                    Problem(
+                        listener.location,
+                        f"can't listen on {listener.address or '*'} port {listener.port}: {reason}",
+                        _remedy(listener.port),
+                    )
+                ) from None
+            # Nobody is served before the queue is open: the system keeps them waiting.
+            port.stopReading()
+            self._ports.append(port)
+
+    def startService(self) -> None:
+        """Opens the queue and begins. Raises ConfigurationError."""
+        relay = self._relay
+        if relay.identity is not None:
+            hand_over(relay.spool_directory, relay.identity)
+            drop(relay.identity)
+        try:
+            recovery = relay.spool.start(relay.clock.now())
+            relay.maildrop_folder.prepare()
+            self._ports.append(listen_for_submissions(self._reactor, relay.spool_directory, relay.submissions))
+            _write_pid(relay.pid_file)
+        except SpoolUnavailable as error:
+            raise ConfigurationError(Problem(relay.location, f"the queue can't be opened: {error}")) from None
+        except OSError as error:
+            what = f"{error.filename or relay.spool_directory}: {error.strerror}"
+            raise ConfigurationError(Problem(relay.location, what, "check spool_directory")) from None
+        self.running = True
+        self._started = True
+        self._announce(recovery)
+        for port in self._ports:
+            port.startReading()
+        relay.runner.start()
+        _ = relay.maildrop.start()
+
+    def _announce(self, recovery: object) -> None:
+        where = ", ".join(
+            f"[{port.getHost().host}]:{port.getHost().port}" for port in self._ports if hasattr(port.getHost(), "port")
+        )
+        # The same words as Exim's, which log readers look for.
+        self._relay.journal.record(
+            DaemonNote(
+                f"fingerpost {self._relay.version} daemon started: pid={os.getpid()}, listening for SMTP on {where}"
+            )
+        )
+        if recovery:
+            text = str(recovery)
+            if text:
+                self._relay.journal.record(DaemonNote(text))
+
+    @property
+    def smtp_ports(self) -> tuple[int, ...]:
+        """The TCP ports that are open, also where the configuration left the choice to the system."""
+        return tuple(port.getHost().port for port in self._ports if hasattr(port.getHost(), "port"))
+
+    def stopService(self) -> Deferred[None]:
+        """Fires when everything is closed; whatever had been promised is on disk by then."""
+        self.running = False
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        relay = self._relay
+        for port in self._ports:
+            closing = port.stopListening()
+            if closing is not None:
+                await closing
+        self._ports.clear()
+        if not self._started:
+            return
+        for factory in relay.server_factories:
+            for connection in list(factory.connections):
+                connection.shut_down()
+        relay.maildrop.stop()
+        await relay.runner.stop(PATIENCE)
+        await relay.spool.stop()
+        _remove_pid(relay.pid_file)
+        relay.journal.record(DaemonNote(f"fingerpost daemon stopped: pid={os.getpid()}"))
+
+    def reopen_logs(self) -> None:
+        """After a rotation (SIGUSR1)."""
+        self._relay.reopen_logs()
+
+
+def _remedy(port: int) -> str:
+    if port < 1024 and os.geteuid() != 0:
+        return "start it as root, which is given up afterwards, or choose a port above 1023"
+    return "stop who uses it, or choose another port"
+
+
+def _write_pid(path: str) -> None:
+    Path(path).write_text(f"{os.getpid()}\n", "ascii")
+
+
+def _remove_pid(path: str) -> None:
+    Path(path).unlink(missing_ok=True)
+
+
+def read_file(path: str) -> str:
+    """What the configuration reader is given; raises OSError and UnicodeError."""
+    return Path(path).read_text("utf-8")
+
+
+def make_service(reactor: Any, configuration: str, macros: Mapping[str, str]) -> RelayService:
+    """Reads, compiles and joins everything. Raises ConfigurationError with every problem."""
+    return RelayService(reactor, build(read_configuration(configuration, read_file, macros), reactor, configuration))
+
+
+def run(configuration: str, macros: Mapping[str, str]) -> int:
+    """Serves in the foreground until a signal; the exit status. Raises ConfigurationError before anything has begun."""
+    from twisted.internet import reactor  # not at module level: who imports us may want another one
+
+    globalLogBeginner.beginLoggingTo(
+        [FilteringLogObserver(textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(LogLevel.warn)])],
+        redirectStandardIO=False,
+    )
+    service = make_service(reactor, configuration, macros)
+    try:
+        service.privilegedStartService()
+        service.startService()
+    except ConfigurationError:
+        _ = service.stopService()
+        raise
+    loop: Any = reactor
+    loop.addSystemEventTrigger("before", "shutdown", service.stopService)
+    loop.callWhenRunning(_take_signals, loop, service)
+    loop.run()
+    return 0
+
+
+def _take_signals(reactor: Any, service: RelayService) -> None:
+    """USR1 reopens the logs; HUP is not for us yet, and must not end us."""
+    signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(service.reopen_logs))
+    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(service.reopen_logs))

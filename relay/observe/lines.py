@@ -1,0 +1,406 @@
+"""Events as Exim's log lines: what is written, in which of the logs, in which order of fields (machine).
+
+exigrep, eximstats and fail2ban's filters read these lines, so the order of the fields is Exim's to the
+letter; `FP=` (fingerprint) and `PEER=` (device) are ours and follow the other TLS fields. A line here has
+neither time nor line end; `logs` adds both.
+
+Whatever a peer chose is made printable. In a field that ends at a space a peer's spaces are escaped as
+well, and in a quoted field its quotes and backslashes: so a peer forges neither a line nor a field of one.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import assert_never
+
+from relay.mail.address import Address
+from relay.mail.events import (
+    AddressDeferred,
+    AddressDelivered,
+    AddressFailed,
+    Arrived,
+    CommandRejected,
+    Completed,
+    ConnectionClosed,
+    ConnectionOpened,
+    DaemonNote,
+    Event,
+    Frozen,
+    HostFailed,
+    MessageNote,
+    ProtocolViolated,
+    TLSEnded,
+    TLSFailed,
+    TLSStarted,
+    TLSUnusable,
+    Trouble,
+    Warned,
+    WrittenByACL,
+)
+from relay.mail.facts import SessionFacts, TLSFacts
+from relay.mail.outcome import Deferred, ErrorClass, RemoteHost
+from relay.mail.text import printable
+from relay.observe.selectors import LogSelectors
+
+_TEXT_LIMIT = 8000
+_CONFIRMATION_LIMIT = 1024
+_SUBJECT_LIMIT = 100
+
+
+class Log(enum.Enum):
+    """Exim's three log files; the value is what `%s` of `log_file_path` stands for."""
+
+    MAIN = "main"
+    REJECT = "reject"
+    PANIC = "panic"
+
+
+MAIN = (Log.MAIN,)
+MAIN_AND_REJECT = (Log.MAIN, Log.REJECT)
+MAIN_AND_PANIC = (Log.MAIN, Log.PANIC)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line: the logs that it goes to, the message it is about ("" for none), the text behind the two."""
+
+    logs: tuple[Log, ...]
+    message_id: str
+    text: str
+
+
+# What Exim writes in `defer (N)`: a system error by its number and text, its own by a negative number.
+_DEFER_NUMBERS = {
+    ErrorClass.CONNECTION_REFUSED: 111,
+    ErrorClass.TIMEOUT_CONNECT: 110,
+    ErrorClass.TIMEOUT: 110,
+    ErrorClass.NO_NETWORK: 101,
+    ErrorClass.LOST_CONNECTION: -18,
+    ErrorClass.QUOTA: -22,
+    ErrorClass.LOOKUP: -36,
+    ErrorClass.TLS_FAILED: -37,
+    ErrorClass.TLS_REQUIRED: -38,
+    ErrorClass.AUTH_FAILED: -42,
+    ErrorClass.RCPT_4XX: -44,
+    ErrorClass.MAIL_4XX: -45,
+    ErrorClass.DATA_4XX: -46,
+    ErrorClass.LOCAL: -1,
+    ErrorClass.OTHER: -1,
+}
+_DEFERS = {
+    error: (f" defer ({number})", os.strerror(number) if number > 0 else "") for error, number in _DEFER_NUMBERS.items()
+}
+
+
+def word(text: str) -> str:
+    """A peer's text as one field that ends at a space."""
+    shown = printable(text)
+    return shown.replace(" ", "\\040") if " " in shown else shown
+
+
+def quoted(text: str, limit: int = 0) -> str:
+    """A peer's text in double quotes; of `limit` characters at most before it was escaped."""
+    if limit:
+        text = text[:limit]
+    if "\\" in text or '"' in text:
+        text = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{printable(text)}"'
+
+
+def free(text: str) -> str:
+    """A text that ends its line."""
+    return printable(text, _TEXT_LIMIT)
+
+
+def full_host(session: SessionFacts, *, port: bool) -> str:
+    """Exim's `$sender_fullhost`: `name (helo) [address]:port`, with what is known of it."""
+    if session.peer is None:
+        return ""
+    address = session.peer.address
+    shown = f"[{address}]:{session.peer.port}" if port else f"[{address}]"
+    helo = session.hello.name if session.hello is not None else ""
+    if not session.peer_host:
+        return f"({word(helo)}) {shown}" if helo else shown
+    if not helo or helo.lower() == session.peer_host.lower() or _is_literal_of(helo, address):
+        return f"{word(session.peer_host)} {shown}"
+    return f"{word(session.peer_host)} ({word(helo)}) {shown}"
+
+
+def _is_literal_of(helo: str, address: str) -> bool:
+    """Whether the greeting only repeats the address: `[192.0.2.1]`, `[IPv6:2001:db8::1]`."""
+    if not (helo.startswith("[") and helo.endswith("]")):
+        return False
+    literal = helo[1:-1]
+    if literal[:5].lower() in ("ipv6:", "ipv4:"):
+        literal = literal[5:]
+    try:
+        return ipaddress.ip_address(literal) == ipaddress.ip_address(address)
+    except ValueError:
+        return False
+
+
+def elapsed_time(seconds: float) -> str:
+    """A short duration as Exim writes it: `0.123s`, `17s`, `2m3s`."""
+    if seconds < 5:
+        return f"{max(seconds, 0.0):.3f}s"
+    left = int(seconds)
+    parts = []
+    for unit, size in (("w", 604800), ("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts)
+
+
+class EximLines:
+    """Turns events into lines by the selectors that are on. It holds nothing but them."""
+
+    def __init__(self, selectors: LogSelectors) -> None:
+        self._incoming_interface = "incoming_interface" in selectors
+        self._incoming_port = "incoming_port" in selectors
+        self._outgoing_port = "outgoing_port" in selectors
+        self._cipher = "tls_cipher" in selectors
+        self._verified = "tls_certificate_verified" in selectors
+        self._peer_dn = "tls_peerdn" in selectors
+        self._sni = "tls_sni" in selectors
+        self._resumption = "tls_resumption" in selectors
+        self._fingerprint = "tls_fingerprint" in selectors
+        self._peer_name = "peer_name" in selectors
+        self._confirmation = "smtp_confirmation" in selectors
+        self._deliver_time = "deliver_time" in selectors
+        self._overall_time = "queue_time_overall" in selectors
+        self._message_id = "msg_id" in selectors
+        self._subject = "subject" in selectors
+        self._received_recipients = "received_recipients" in selectors
+        self._received_sender = "received_sender" in selectors
+        self._connections = "smtp_connection" in selectors
+        self._lost_connections = "lost_incoming_connection" in selectors
+        self._protocol_errors = "smtp_protocol_error" in selectors
+        self._syntax_errors = "smtp_syntax_error" in selectors
+
+    def line(self, event: Event) -> Line | None:
+        """The line of an event; None where the selectors leave it out or Exim writes nothing for it."""
+        match event:
+            case Arrived():
+                return Line(MAIN, event.message_id, self._arrived(event))
+            case AddressDelivered():
+                return Line(MAIN, event.message_id, self._delivered(event))
+            case Completed():
+                return Line(MAIN, event.message_id, self._completed(event))
+            case AddressDeferred():
+                return Line(MAIN, event.message_id, self._deferred(event))
+            case AddressFailed():
+                return Line(MAIN, event.message_id, self._failed(event))
+            case CommandRejected():
+                return Line(MAIN_AND_REJECT, event.message_id, self._rejected(event))
+            case ConnectionOpened() | ConnectionClosed():
+                return self._connection(event)
+            case TLSStarted() | TLSEnded():
+                return None
+            case TLSFailed() | TLSUnusable():
+                return self._tls_trouble(event)
+            case ProtocolViolated():
+                return self._violated(event)
+            case HostFailed():
+                return Line(MAIN, event.message_id, self._host_failed(event.outcome))
+            case Frozen():
+                return Line(MAIN, event.message_id, f"Frozen ({free(event.why)})" if event.why else "Frozen")
+            case MessageNote():
+                return Line(MAIN, event.message_id, free(event.text))
+            case WrittenByACL():
+                logs = tuple(log for log in Log if log.value in event.logs)
+                return Line(logs, event.message_id, free(event.text)) if logs else None
+            case Warned():
+                return Line(MAIN, "", f"{self._host(event.session)} Warning: {free(event.text)}")
+            case DaemonNote():
+                return Line(MAIN, "", free(event.text))
+            case Trouble():
+                remedy = f" ({event.remedy})" if event.remedy else ""
+                return Line(MAIN_AND_PANIC, event.message_id, free(event.text + remedy))
+            case _ as never:
+                assert_never(never)
+
+    # Fields that several lines share.
+
+    def _host(self, session: SessionFacts) -> str:
+        """`H=…` of a network session, `U=…` of a local one (Exim: host_and_ident)."""
+        host = full_host(session, port=self._incoming_port)
+        if not host:
+            return f"U={word(session.caller.login)}" if session.caller is not None else "U=unknown"
+        interface = self._interface(session)
+        user = f" U={word(session.caller.login)}" if session.caller is not None else ""
+        return f"H={host}{interface}{user}"
+
+    def _from(self, session: SessionFacts) -> str:
+        """The client in the middle of a sentence: the same without `H=` and `U=`."""
+        host = full_host(session, port=self._incoming_port)
+        if not host:
+            return word(session.caller.login) if session.caller is not None else "unknown"
+        return host + self._interface(session)
+
+    def _interface(self, session: SessionFacts) -> str:
+        if not self._incoming_interface or session.local is None:
+            return ""
+        shown = f" I=[{session.local.address}]"
+        return f"{shown}:{session.local.port}" if self._incoming_port else shown
+
+    def _tls(self, tls: TLSFacts | None, device: str, *, outgoing: bool = False) -> str:
+        """`X= CV= DN= SNI= FP= PEER=`, each with a space before it."""
+        if tls is None:
+            return ""
+        fields = ""
+        if self._cipher:
+            fields = f" X={tls.cipher}*" if self._resumption and tls.resumed else f" X={tls.cipher}"
+        peer = tls.peer
+        if self._verified and (peer is not None or outgoing):
+            fields += " CV=yes" if tls.is_verified else " CV=no"
+        if self._peer_dn and peer is not None:
+            fields += f" DN={quoted(peer.subject)}"
+        if self._sni and tls.sni and not outgoing:
+            fields += f" SNI={word(tls.sni)}"
+        if self._fingerprint and peer is not None:
+            fields += f" FP={peer.fingerprint}"
+        if self._peer_name and device:
+            fields += f" PEER={word(device)}"
+        return fields
+
+    def _remote(self, host: RemoteHost | None, *, continued: bool = False) -> str:
+        """` H=name [address]:port*` of a server that we spoke to."""
+        if host is None:
+            return ""
+        port = f":{host.port}" if self._outgoing_port else ""
+        return f" H={word(host.name)} [{host.address}]{port}{'*' if continued else ''}"
+
+    def _arrived(self, event: Arrived) -> str:
+        session = event.session
+        text = f"<= {word(str(event.sender)) or '<>'}"
+        if event.bounce_of:
+            text += f" R={event.bounce_of}"
+        host = full_host(session, port=self._incoming_port)
+        if host:
+            text += f" H={host}{self._interface(session)}"
+        if session.caller is not None:
+            text += f" U={word(session.caller.login)}"
+        text += f" P={session.protocol()}{self._tls(session.tls, session.peer_name)}"
+        if session.authentication is not None:
+            text += f" A={session.authentication.authenticator}"
+            if session.authentication.identity:
+                text += f":{word(session.authentication.identity)}"
+        text += f" S={event.size}"
+        if self._message_id and event.header_message_id:
+            text += f" id={word(event.header_message_id.strip().removeprefix('<').removesuffix('>'))}"
+        if self._subject and event.subject:
+            text += f" T={quoted(event.subject, _SUBJECT_LIMIT)}"
+        if self._received_sender:
+            text += f" from <{word(str(event.sender))}>"
+        if self._received_recipients and event.recipients:
+            text += f" for {_addresses(event.recipients)}"
+        return text
+
+    def _delivered(self, event: AddressDelivered) -> str:
+        outcome = event.outcome
+        text = (
+            f"{'=>' if event.first else '->'} {word(str(event.address))}"
+            f" R={event.router} T={event.transport}"
+            f"{self._remote(outcome.host, continued=outcome.continued)}"
+            f"{self._tls(outcome.tls, '', outgoing=True)}"
+        )
+        if self._confirmation and outcome.host is not None and outcome.confirmation:
+            text += f" C={quoted(outcome.confirmation, _CONFIRMATION_LIMIT)}"
+        return text + self._duration(event.elapsed)
+
+    def _duration(self, seconds: float) -> str:
+        return f" DT={elapsed_time(seconds)}" if self._deliver_time else ""
+
+    def _completed(self, event: Completed) -> str:
+        return f"Completed QT={elapsed_time(event.elapsed)}" if self._overall_time else "Completed"
+
+    def _deferred(self, event: AddressDeferred) -> str:
+        outcome = event.outcome
+        number, error = _DEFERS[outcome.error]
+        reason = free(outcome.reason)
+        if error:
+            number = f"{number}: {error}"
+            reason = "" if reason == error else reason
+        names = _names(event.router, event.transport) or " routing"
+        text = f"== {word(str(event.address))}{names}{number}{self._remote(outcome.host)}"
+        return f"{text}: {reason}" if reason else text
+
+    def _failed(self, event: AddressFailed) -> str:
+        names = _names(event.router, event.transport)
+        host = self._remote(event.outcome.host)
+        return f"** {word(str(event.address))}{names}{host}: {free(event.outcome.reason)}"
+
+    def _host_failed(self, outcome: Deferred) -> str:
+        return f"{self._remote(outcome.host)} {free(outcome.reason)}".lstrip()
+
+    def _rejected(self, event: CommandRejected) -> str:
+        session = event.session
+        sender = ""
+        if event.sender is not None:
+            sender = f" F=<{word(str(event.sender))}>"
+        rejected = "temporarily rejected" if event.temporary else "rejected"
+        return (
+            f"{self._host(session)}{self._tls(session.tls, session.peer_name)}{sender}"
+            f" {rejected} {free(event.command)}{': ' if event.reason else ''}{free(event.reason)}"
+        )
+
+    def _connection(self, event: ConnectionOpened | ConnectionClosed) -> Line | None:
+        client = self._from(event.session)
+        if isinstance(event, ConnectionOpened):
+            if not self._connections:
+                return None
+            count = f"(TCP/IP connection count = {event.count})"
+            return Line(MAIN, "", f"SMTP connection from {client} {count}")
+        if event.how.startswith("timed out"):
+            text = f"SMTP command timeout on{' TLS' if event.session.tls else ''} connection from {client}"
+            return Line(MAIN, "", text) if self._lost_connections else None
+        if not self._connections:
+            return None
+        how = free(event.how)
+        return Line(MAIN, "", f"SMTP connection from {client} {how if how == 'lost' else 'closed ' + how}")
+
+    def _tls_trouble(self, event: TLSFailed | TLSUnusable) -> Line:
+        text = f"TLS error on connection from {self._from(event.session)} "
+        if isinstance(event, TLSUnusable):
+            return Line(MAIN_AND_PANIC, "", f"{text}(our own set-up): {free(event.reason)}")
+        return Line(MAIN, "", text + free(event.reason))
+
+    def _violated(self, event: ProtocolViolated) -> Line | None:
+        """The three forms that fail2ban's filters look for, then the plain one."""
+        what, client = free(event.what), self._host(event.session)
+        if "synchronization" in what:
+            detail = "input sent without waiting for greeting" if what == "synchronization error" else what
+            text = f"SMTP protocol synchronization error ({detail}): rejected connection from {client}"
+            return Line(MAIN_AND_REJECT, "", f"{text} input={quoted(event.input, 128)}")
+        if what.lower().startswith("too many"):
+            text = f"SMTP call from {self._from(event.session)} dropped: {what}"
+            return Line(MAIN_AND_REJECT, "", text + _last_command(what, event.input))
+        is_syntax = "syntax" in what.lower()
+        if not (self._syntax_errors if is_syntax else self._protocol_errors):
+            return None
+        kind = "syntax" if is_syntax else "protocol"
+        return Line(MAIN, "", f"SMTP {kind} error in {quoted(event.input, 128)} {client} {what}")
+
+
+def _last_command(what: str, command: str) -> str:
+    """Exim shows the verb alone where only the number of commands is wrong."""
+    if not command:
+        return ""
+    if "syntax" in what.lower():
+        return f" (last command was {quoted(command, 128)})"
+    if "nonmail" in what:
+        command = command.split(None, 1)[0] if command.split() else ""
+    return f" (last was {quoted(command, 128)})"
+
+
+def _names(router: str, transport: str) -> str:
+    return (f" R={router}" if router else "") + (f" T={transport}" if transport else "")
+
+
+def _addresses(addresses: Iterable[Address]) -> str:
+    return " ".join(word(str(each)) for each in addresses)

@@ -1,0 +1,155 @@
+"""What is done to the header of a message that a local program hands over (decision).
+
+A message that begins here must have Message-Id:, Date: and From:; a program that leaves them out gets them,
+and a From: that is not the caller's gets a Sender: that is. A message that is being resent has fields of its
+own for all of this, in front of the others (RFC 5322 3.6.6). Fields that belong to a delivery are taken out.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+from email.header import Header
+from email.utils import formatdate
+
+from relay.esmtp.grammar import Malformed, read_address_list
+from relay.mail.address import Address
+from relay.mail.header import Field, make_field
+from relay.mail.text import from_wire
+
+_PHRASE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]*")
+_NO_ID_DOMAIN = re.compile(r"[^A-Za-z0-9.-]")
+_DELIVERY_FIELDS = frozenset({"return-path", "envelope-to", "delivery-date"})
+_RECIPIENT_FIELDS = ("to", "cc", "bcc")
+_FULL_NAME_LIMIT = 250
+
+
+class Fixing(enum.Enum):
+    """How much is done."""
+
+    NONE = "none"
+    """-G: nothing is added."""
+    COMPLETE = "complete"
+    """Missing fields are added."""
+    COMPLETE_AND_CHECK_FROM = "complete and check From"
+    """And a Sender: where From: is not the caller (Exim: local_from_check, an untrusted caller)."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderNeeds:
+    """What the fields are made from. `originator` is who called, `sender` who stands in the envelope."""
+
+    fixing: Fixing
+    message_id: str
+    id_domain: str
+    now: float
+    sender: Address
+    originator: Address
+    full_name: str
+    name_in_from: bool
+    drop_sender_field: bool
+    drop_bcc: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FixedHeader:
+    """The header as it goes on, and what the log wants of it."""
+
+    fields: tuple[Field, ...]
+    given_message_id: str
+    """The Message-ID: that the program gave, "" where it is ours."""
+    subject: str
+
+
+def is_resent(fields: tuple[Field, ...]) -> bool:
+    """Whether any field says that this message is sent once more."""
+    return any(each.name.lower().startswith("resent-") for each in fields)
+
+
+def recipients_in_header(fields: tuple[Field, ...]) -> tuple[Address, ...]:
+    """The addresses of To:, Cc: and Bcc:; of the Resent- ones alone where there are any. Raises Malformed."""
+    prefix = "resent-" if is_resent(fields) else ""
+    names = {prefix + name for name in _RECIPIENT_FIELDS}
+    found: list[Address] = []
+    for each in fields:
+        if each.name.lower() in names:
+            found += read_address_list(from_wire(each.value))
+    return tuple(found)
+
+
+def phrase(name: str) -> str:
+    """A person's name as it may stand before an address: as it is, in quotes, or as an encoded word."""
+    name = " ".join(name.split())[:_FULL_NAME_LIMIT]
+    if _PHRASE.fullmatch(name):
+        return name
+    if name.isascii() and name.isprintable():
+        escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    readable = name.encode("utf-8", "replace").decode("utf-8")
+    return Header(readable, "utf-8").encode(linesep="\r\n")
+
+
+def fix_header(fields: tuple[Field, ...], needs: HeaderNeeds) -> FixedHeader:
+    """The header with what is missing added and what does not belong taken out."""
+    prefix = "Resent-" if is_resent(fields) else ""
+    kept = [each for each in fields if not _is_dropped(each, prefix, needs)]
+    given_id = _first(kept, prefix + "Message-ID")
+    subject = _first(kept, "Subject")
+    if needs.fixing is not Fixing.NONE:
+        kept = _completed(kept, prefix, needs, has_id=given_id is not None)
+    return FixedHeader(
+        tuple(kept),
+        from_wire(given_id.value) if given_id else "",
+        from_wire(subject.value) if subject else "",
+    )
+
+
+def _is_dropped(each: Field, prefix: str, needs: HeaderNeeds) -> bool:
+    name = each.name.lower()
+    if name in _DELIVERY_FIELDS:
+        return True
+    if needs.drop_sender_field and name == f"{prefix}sender".lower():
+        return True
+    return needs.drop_bcc and name == f"{prefix}bcc".lower()
+
+
+def _first(fields: list[Field], name: str) -> Field | None:
+    return next((each for each in fields if each.is_named(name)), None)
+
+
+def _completed(kept: list[Field], prefix: str, needs: HeaderNeeds, *, has_id: bool) -> list[Field]:
+    added: list[Field] = []
+    if not has_id:
+        domain = _NO_ID_DOMAIN.sub("-", needs.id_domain)
+        added.append(make_field(f"{prefix}Message-Id", f"<E{needs.message_id}@{domain}>"))
+    author = _first(kept, f"{prefix}From")
+    if author is not None and author.value.lower() == needs.originator.local_part.lower().encode():
+        # The bare login, as some mail programs write it.
+        whole = _mailbox(needs.originator, needs.full_name)
+        kept[kept.index(author)] = author = make_field(author.name, whole)
+    if author is None:
+        address = needs.originator if needs.sender.is_null else needs.sender
+        author = make_field(f"{prefix}From", _mailbox(address, needs.full_name if needs.name_in_from else ""))
+        added.append(author)
+    if needs.fixing is Fixing.COMPLETE_AND_CHECK_FROM and not _is_from(author, needs.originator):
+        added.append(make_field(f"{prefix}Sender", _mailbox(needs.originator, needs.full_name)))
+    if _first(kept, f"{prefix}Date") is None:
+        added.append(make_field(f"{prefix}Date", formatdate(needs.now, localtime=True)))
+    return [*added, *kept] if prefix else [*kept, *added]
+
+
+def _is_from(author: Field, originator: Address) -> bool:
+    """Whether a From: names the caller and nobody else; the letters' case does not count."""
+    try:
+        named = read_address_list(from_wire(author.value))
+    except Malformed:
+        return False
+    if len(named) != 1:
+        return False
+    return str(named[0].qualified(originator.domain)).lower() == str(originator).lower()
+
+
+def _mailbox(address: Address, name: str) -> str:
+    shown = phrase(name)
+    return f"{shown} <{address}>" if shown else str(address)

@@ -1,0 +1,109 @@
+"""Takes a message apart as it arrives: header section in memory, body into the queue piece by piece (decision).
+
+What a message may cost in memory is bounded: the header by `header_limit`, the body by one chunk. The header section
+is complete before the first body chunk leaves, so that a message with a header too big, or too many hops, is known for
+what it is as early as possible; the verdict still waits for the end of the data, to stay in step with the client.
+"""
+
+from __future__ import annotations
+
+from relay.mail.header import Field, split_header
+from relay.mail.ports import Intake, SpoolUnavailable
+from relay.mail.queue import CHUNK_SIZE
+from relay.mail.text import from_wire
+
+# Exim: header_maxsize.
+HEADER_LIMIT = 1024 * 1024
+
+
+class IncomingMessage:
+    """The data of one transaction under way."""
+
+    def __init__(self, message_id: str, intake: Intake, header_limit: int = HEADER_LIMIT) -> None:
+        self.message_id = message_id
+        self.fields: tuple[Field, ...] = ()
+        self.header_too_big = False
+        self.body_size = 0
+        self._intake = intake
+        self._header_limit = header_limit
+        self._header: bytearray | None = bytearray()
+        self._tail = bytearray()
+        self._chunks = 0
+        self.trouble: SpoolUnavailable | None = None
+        """What the queue said to a piece; answered at the end of the data, to stay in step."""
+
+    @property
+    def size(self) -> int:
+        """Octets of the message as far as it has come, header section included."""
+        return sum(len(field.raw) for field in self.fields) + 2 + self.body_size
+
+    def spoil(self, trouble: SpoolUnavailable) -> None:
+        """The queue can't take the message; its further pieces are dropped."""
+        self.trouble = trouble
+        self._tail.clear()
+        self._header = None
+
+    async def add(self, data: bytes) -> None:
+        """Takes a piece of the message as it was sent, without dot-stuffing. Raises SpoolUnavailable."""
+        if self.header_too_big or self.trouble is not None:
+            return
+        if self._header is None:
+            await self._add_body(data)
+            return
+        searched_from = max(len(self._header) - 3, 0)
+        self._header += data
+        end = self._find_blank_line(searched_from)
+        if end is not None:
+            rest = bytes(self._header[end:])
+            self._cut_header(bytes(self._header[:end]))
+            await self._add_body(rest)
+        elif len(self._header) > self._header_limit:
+            self.header_too_big = True
+            self._header = None
+
+    def _find_blank_line(self, searched_from: int) -> int | None:
+        """Where the body begins; the empty line may be the very first."""
+        assert self._header is not None
+        if self._header.startswith(b"\r\n"):
+            return 2
+        end = self._header.find(b"\r\n\r\n", searched_from)
+        return None if end < 0 else end + 4
+
+    def _cut_header(self, section: bytes) -> None:
+        self._header = None
+        self.fields, rest = split_header(section)
+        if rest:
+            # Text before any blank line: what is no field begins the body, and the blank line belongs to it.
+            self._tail += rest
+            self.body_size += len(rest)
+
+    async def _add_body(self, data: bytes) -> None:
+        self.body_size += len(data)
+        self._tail += data
+        while len(self._tail) > CHUNK_SIZE:
+            chunk = bytes(self._tail[:CHUNK_SIZE])
+            del self._tail[:CHUNK_SIZE]
+            await self._intake.append(self.message_id, self._chunks, chunk)
+            self._chunks += 1
+
+    def finish(self) -> tuple[int, bytes]:
+        """Ends the data: the number and content of the last piece, for `Intake.accept`."""
+        if self._header is not None:
+            section = bytes(self._header)
+            self._cut_header(section)
+        return self._chunks, bytes(self._tail)
+
+    def count_fields(self, name: str) -> int:
+        """How many fields of a name the header section has (`Received` for loop detection)."""
+        wanted = name.lower()
+        return sum(1 for field in self.fields if field.name.lower() == wanted)
+
+    def first_value(self, name: str) -> str:
+        """The value of the first field of a name, unfolded; empty where there is none."""
+        wanted = name.lower()
+        return next((from_wire(field.value) for field in self.fields if field.name.lower() == wanted), "")
+
+    async def abandon(self) -> None:
+        """Takes back what has gone into the queue so far."""
+        if self._chunks:
+            await self._intake.abandon(self.message_id)

@@ -1,0 +1,407 @@
+"""A message from a local program on its way into the queue (decision).
+
+Whoever calls may hand a message over; what is said about the sender is believed of trusted callers alone.
+Everybody else sends as `login@qualify_domain`, except that the null sender may always be set and that
+`untrusted_set_sender` may allow more; and a From: that names somebody else gets a Sender: that names the
+caller. Header fields that a message must have are added, here and not in the program, so that they are the
+same whichever way it came.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from relay.esmtp.grammar import Malformed, read_address, read_address_list
+from relay.mail.address import NULL_SENDER, Address
+from relay.mail.envelope import BodyType, Recipient
+from relay.mail.events import Arrived
+from relay.mail.facts import LocalCaller, MessageFacts, SessionFacts
+from relay.mail.header import Field, join_fields, split_header
+from relay.mail.ports import Clock, Intake, Journal, SpoolUnavailable, TemporaryFailure
+from relay.mail.queue import CHUNK_SIZE, NewMessage, make_message_id
+from relay.mail.text import printable
+from relay.reception.fixups import Fixing, HeaderNeeds, fix_header, recipients_in_header
+from relay.reception.local_text import BodyLineEnds, HeaderCutter, HeaderTooLong
+from relay.reception.request import DeliveryMode, Status, SubmissionAnswer, SubmissionRequest
+from relay.spool.store import MessageExists
+
+
+class Pieces(Protocol):
+    """The message's octets as they arrive."""
+
+    async def next(self) -> bytes:
+        """The next octets, b"" behind the last. Raises `Cancelled` when the program has gone half-way."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What the trace field of a message is made from."""
+
+    message_id: str
+    session: SessionFacts
+    sender: Address
+    recipients: tuple[Address, ...]
+    received_at: float
+
+
+class TraceField(Protocol):
+    """Makes the Received: field (Exim: received_header_text)."""
+
+    async def __call__(self, arrival: Arrival) -> Field: ...
+
+
+class SetSender(Protocol):
+    """Whether anybody may send as this address (Exim: untrusted_set_sender)."""
+
+    async def __call__(self, address: Address) -> bool: ...
+
+
+class Deliveries(Protocol):
+    """Whoever delivers."""
+
+    def takes_new(self) -> bool:
+        """Whether a message should be committed as ours, for an attempt at once; else it is due like others."""
+        ...
+
+    def arrived(self, message_id: str) -> None:
+        """A message was committed as claimed by us: its first attempt may start."""
+        ...
+
+    async def attempt_now(self, message_id: str) -> None:
+        """The same, and wait until that attempt is over, however it ends."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionSettings:
+    """The options that decide, with Exim's names and defaults; sizes in octets, times in seconds."""
+
+    primary_hostname: str
+    qualify_domain: str
+    qualify_recipient: str
+    message_size_limit: int = 50 * 1024 * 1024
+    header_maxsize: int = 1024 * 1024
+    recipients_max: int = 50000
+    received_headers_max: int = 30
+    extract_addresses_remove_arguments: bool = True
+    local_from_check: bool = True
+    local_sender_retain: bool = False
+    queue_interval: float = 1800.0
+    """How long a message that is only to be queued (-odq) waits if no queue run comes before."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionPorts:
+    """What a submission needs of the world."""
+
+    intake: Intake
+    clock: Clock
+    journal: Journal
+    trace_field: TraceField
+    may_set_sender: SetSender
+    deliveries: Deliveries
+    random_source: random.Random
+
+
+@dataclass(frozen=True, slots=True)
+class Originator:
+    """Who hands over, and the full name that the system knows of them."""
+
+    caller: LocalCaller
+    full_name: str = ""
+
+
+def _nothing() -> None:
+    return
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """How a message that waits in a file becomes one message, whenever the machine may stop.
+
+    `message_id` is made from the file, the same at each try; `committed` is called between the commit and the
+    first attempt and removes the file. A try that finds the id taken knows that it had come so far before.
+    For that, deliveries must not begin before the files that a stop has left were looked at.
+    """
+
+    message_id: str
+    committed: Callable[[], None] = field(default=_nothing)
+
+
+class _Refusal(Exception):
+    """The message or the request is at fault; the text is what the caller is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Received:
+    """A message that was read whole, and its line in the log for when it is committed."""
+
+    message: NewMessage
+    arrived: Arrived
+
+
+class Submission:
+    """Takes messages of local programs."""
+
+    def __init__(self, settings: SubmissionSettings, ports: SubmissionPorts) -> None:
+        self._settings = settings
+        self._ports = ports
+
+    async def submit(
+        self, request: SubmissionRequest, originator: Originator, pieces: Pieces, drop: Drop | None = None
+    ) -> SubmissionAnswer:
+        """Takes one message; when this says ACCEPTED, it is on disk and synced. Raises `Cancelled`."""
+        now = self._ports.clock.now()
+        message_id = drop.message_id if drop else make_message_id(now, self._ports.random_source)
+        body = _Body(self._ports.intake, message_id, self._settings.message_size_limit)
+        try:
+            received = await self._receive(request, originator, pieces, body, now)
+            await self._ports.intake.accept(received.message, body.number, body.tail)
+        except MessageExists:
+            if drop is None:
+                return SubmissionAnswer(Status.DEFERRED, text="message id is taken, please try again")
+            # It came so far before, and was stopped before its file was gone: no attempt has begun.
+            drop.committed()
+            await self._start(request.delivery, message_id)
+            return SubmissionAnswer(Status.ACCEPTED, message_id)
+        except _Refusal as refusal:
+            await body.abandon()
+            return SubmissionAnswer(Status.REFUSED, text=str(refusal))
+        except SpoolUnavailable as trouble:
+            await body.abandon()
+            return SubmissionAnswer(Status.DEFERRED, text=f"the queue takes nothing now: {trouble}")
+        except TemporaryFailure as trouble:
+            await body.abandon()
+            return SubmissionAnswer(Status.DEFERRED, text=str(trouble))
+        except BaseException:
+            await body.abandon()
+            raise
+        if drop is not None:
+            drop.committed()
+        self._ports.journal.record(received.arrived)
+        if received.message.due is None:
+            await self._start(request.delivery, message_id)
+        return SubmissionAnswer(Status.ACCEPTED, message_id)
+
+    def _due(self, mode: DeliveryMode, now: float) -> float | None:
+        """When the first attempt is due; None: we make it at once."""
+        if mode is DeliveryMode.QUEUE:
+            return now + self._settings.queue_interval
+        if mode is DeliveryMode.BACKGROUND and not self._ports.deliveries.takes_new():
+            return now
+        return None
+
+    async def _start(self, mode: DeliveryMode, message_id: str) -> None:
+        if mode is DeliveryMode.INTERACTIVE:
+            await self._ports.deliveries.attempt_now(message_id)
+        elif mode is DeliveryMode.BACKGROUND:
+            self._ports.deliveries.arrived(message_id)
+
+    async def _receive(
+        self,
+        request: SubmissionRequest,
+        originator: Originator,
+        pieces: Pieces,
+        body: _Body,
+        now: float,
+    ) -> _Received:
+        """Reads the whole message; the body's last piece is left to the commit."""
+        arguments = self._arguments(request)
+        if not arguments and not request.extract_recipients:
+            raise _Refusal("no recipients given")
+        cutter = HeaderCutter(self._settings.header_maxsize)
+        raw_header, first = await self._header(cutter, pieces)
+        sender = await self._sender(request, originator, cutter.from_line_sender)
+        fields, _ = split_header(raw_header)
+        self._check_loop(fields)
+        recipients = self._recipients(request, arguments, fields)
+        needs = self._needs(request, originator, sender, body.message_id, now)
+        fixed = fix_header(fields, needs)
+        body.take_room(len(raw_header))
+        await body.add(first)
+        while piece := await pieces.next():
+            await body.add(piece)
+        await body.end()
+        session = SessionFacts(caller=originator.caller)
+        arrival = Arrival(body.message_id, session, sender, recipients, now)
+        trace = await self._ports.trace_field(arrival)
+        header = join_fields((trace, *fixed.fields))
+        message = NewMessage(
+            message_id=body.message_id,
+            sender=sender,
+            recipients=tuple(Recipient(each) for each in recipients),
+            header=header,
+            facts=MessageFacts(session=session, received_at=now),
+            body_type=BodyType.SEVENBIT if body.is_ascii and header.isascii() else BodyType.EIGHTBITMIME,
+            body_size=body.size,
+            due=self._due(request.delivery, now),
+        )
+        arrived = Arrived(
+            message_id=body.message_id,
+            sender=sender,
+            session=session,
+            size=len(header) + 2 + body.size,
+            header_message_id=fixed.given_message_id,
+            subject=fixed.subject,
+            recipients=recipients,
+        )
+        return _Received(message, arrived)
+
+    async def _header(self, cutter: HeaderCutter, pieces: Pieces) -> tuple[bytes, bytes]:
+        try:
+            while piece := await pieces.next():
+                cut = cutter.feed(piece)
+                if cut is not None:
+                    return cut
+            return cutter.finish()
+        except HeaderTooLong as error:
+            raise _Refusal(f"{error}: message not accepted") from None
+
+    def _arguments(self, request: SubmissionRequest) -> tuple[Address, ...]:
+        """The addresses of the command line; a list with commas in one argument is usual."""
+        found: list[Address] = []
+        for argument in request.recipients:
+            try:
+                found += read_address_list(argument)
+            except Malformed as error:
+                raise _Refusal(f'bad recipient address "{printable(argument, 200)}": {error}') from None
+        return tuple(self._qualified(each, request) for each in found)
+
+    def _qualified(self, address: Address, request: SubmissionRequest) -> Address:
+        if not address.domain and not request.qualify:
+            shown = printable(str(address), 200)
+            raise _Refusal(f'bad recipient address "{shown}": unqualified recipient address not allowed')
+        return address.qualified(self._settings.qualify_recipient)
+
+    async def _sender(self, request: SubmissionRequest, originator: Originator, from_line: str) -> Address:
+        """The envelope's sender. What an untrusted caller may not say is ignored, as Exim does, not
+        refused."""
+        own = Address(originator.caller.login, self._settings.qualify_domain)
+        wish = request.sender
+        if wish is None:
+            wish = from_line if originator.caller.trusted and from_line else None
+        if wish is None:
+            return own
+        try:
+            address = read_address(wish, allow_null=True) if wish.strip() else NULL_SENDER
+        except Malformed as error:
+            raise _Refusal(f'bad -f address "{printable(wish, 200)}": {error}') from None
+        address = address.qualified(self._settings.qualify_domain)
+        if address.is_null or originator.caller.trusted or await self._ports.may_set_sender(address):
+            return address
+        return own
+
+    def _recipients(
+        self, request: SubmissionRequest, arguments: tuple[Address, ...], fields: tuple[Field, ...]
+    ) -> tuple[Address, ...]:
+        """Who gets it, each once, in the order in which they were named."""
+        chosen = list(arguments)
+        if request.extract_recipients:
+            try:
+                listed = [self._qualified(each, request) for each in recipients_in_header(fields)]
+            except Malformed as error:
+                raise _Refusal(f"bad address in a header line: {error}") from None
+            if self._settings.extract_addresses_remove_arguments:
+                unwanted = {each.key() for each in arguments}
+                chosen = [each for each in listed if each.key() not in unwanted]
+                if listed and not chosen:
+                    raise _Refusal("all recipients in the header lines were removed because they are arguments as well")
+            else:
+                chosen += listed
+            if not chosen:
+                raise _Refusal("no recipient addresses found in header lines")
+        unique: dict[str, Address] = {}
+        for each in chosen:
+            unique.setdefault(each.key(), each)
+        if 0 < self._settings.recipients_max < len(unique):
+            raise _Refusal("too many recipients")
+        return tuple(unique.values())
+
+    def _check_loop(self, fields: tuple[Field, ...]) -> None:
+        hops = sum(each.is_named("Received") for each in fields)
+        if hops > self._settings.received_headers_max:
+            raise _Refusal('too many "Received" headers - suspected mail loop')
+
+    def _needs(
+        self,
+        request: SubmissionRequest,
+        originator: Originator,
+        sender: Address,
+        message_id: str,
+        now: float,
+    ) -> HeaderNeeds:
+        caller = originator.caller
+        if not request.fix_header:
+            fixing = Fixing.NONE
+        elif caller.trusted or not self._settings.local_from_check:
+            fixing = Fixing.COMPLETE
+        else:
+            fixing = Fixing.COMPLETE_AND_CHECK_FROM
+        name_is_wished = request.full_name is not None
+        use_name = not caller.trusted or name_is_wished or request.sender is None
+        full_name = (request.full_name if request.full_name is not None else originator.full_name) or ""
+        return HeaderNeeds(
+            fixing=fixing,
+            message_id=message_id,
+            id_domain=self._settings.primary_hostname,
+            now=now,
+            sender=sender,
+            originator=Address(caller.login, self._settings.qualify_domain),
+            full_name=full_name,
+            name_in_from=use_name,
+            drop_sender_field=not caller.trusted and request.fix_header and not self._settings.local_sender_retain,
+            drop_bcc=request.extract_recipients,
+        )
+
+
+class _Body:
+    """The body on its way into the queue: line ends made CRLF, cut into pieces, the last one kept back."""
+
+    def __init__(self, intake: Intake, message_id: str, room: int) -> None:
+        self.message_id = message_id
+        self.number = 0
+        """Of the piece that is kept back."""
+        self.size = 0
+        self.is_ascii = True
+        self._intake = intake
+        self._room = room
+        self._line_ends = BodyLineEnds()
+        self._buffer = bytearray()
+
+    def take_room(self, octets: int) -> None:
+        """The header counts into the size of the message."""
+        self._room -= octets
+
+    async def abandon(self) -> None:
+        """Forgets what was stored. Where that fails, it goes when the queue is put in order at a start."""
+        if self.number:
+            try:
+                await self._intake.abandon(self.message_id)
+            except TemporaryFailure:
+                pass
+
+    async def add(self, piece: bytes) -> None:
+        await self._store(self._line_ends.feed(piece))
+
+    async def end(self) -> None:
+        await self._store(self._line_ends.finish())
+
+    @property
+    def tail(self) -> bytes:
+        return bytes(self._buffer)
+
+    async def _store(self, text: bytes) -> None:
+        self.size += len(text)
+        if self.size > self._room:
+            raise _Refusal("message too big")
+        self.is_ascii = self.is_ascii and text.isascii()
+        self._buffer += text
+        while len(self._buffer) > CHUNK_SIZE:
+            chunk = bytes(self._buffer[:CHUNK_SIZE])
+            del self._buffer[:CHUNK_SIZE]
+            await self._intake.append(self.message_id, self.number, chunk)
+            self.number += 1
