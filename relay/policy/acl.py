@@ -59,12 +59,12 @@ def find_acl(text: str, acls: Mapping[str, ACL], named_lists: NamedLists) -> ACL
     An ACL that was read from a file is known by its path. A text with statements, which only an expansion can
     bring here, is compiled each time.
     """
+    if is_tainted(text):
+        raise ACLBroken("an ACL may not come from outside")
     text = text.strip()
     found = acls.get(text)
     if found is not None:
         return found
-    if is_tainted(text):
-        raise ACLBroken("an ACL may not come from outside")
     if text.startswith("/") and " " not in text:
         raise ACLBroken(f'ACL file "{text}" was not read with the configuration')
     try:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from relay.expand.lists import HostSubject, ListKind
-from relay.expand.values import is_tainted
 from relay.mail.address import NULL_SENDER, Address
 from relay.mail.ports import TemporaryFailure
 from relay.policy.acl_steps import (
@@ -101,8 +100,8 @@ def _in_list(kind: ListKind, subject: _Subject, data: str = "") -> Callable[[Arg
             found = await matches.match(about, run.scope)
             if found is None:
                 return Holds.NO
-            if data and getattr(run.scope, data) != found.data:
-                run.scope = run.scope.child(**{data: found.data})
+            if data and getattr(run.scope, data) != (found.data or ""):
+                run.scope = run.scope.child(**{data: found.data or ""})
             return Holds.YES
 
         return Compiled(test)
@@ -189,8 +188,6 @@ def _acl(argument: Argument) -> Compiled:
 
     async def test(run: Run) -> Holds:
         called = await name.text(run.scope)
-        if is_tainted(called):
-            raise ACLBroken("a name of an ACL may not come from outside")
         values = tuple([await each.text(run.scope) for each in arguments])
         run.shown = " ".join((called, *values))
         return await run.nest(run, called, values)

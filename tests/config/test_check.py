@@ -12,6 +12,7 @@ from relay.config.read import Configuration, read_configuration
 from relay.mail.source import Location, Problem, Severity
 
 RCPT = "acl_smtp_rcpt = accept\n"
+CREATE = " (create it, or correct the name)"
 
 
 def read(tmp_path: Path, text: str) -> Configuration:
@@ -39,11 +40,9 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
         f"tls_certificate = {tmp_path}/$host.pem\ntls_verify_certificates = {tmp_path}/none"
     )
     assert remarks(tmp_path, text) == [
-        f"conf:4: main section: tls_certificate names {tmp_path}/no.pem, which does not exist"
-        " (create it, or correct the name)",
+        f"conf:4: main section: tls_certificate names {tmp_path}/no.pem, which does not exist{CREATE}",
         "conf:4: main section: tls_privatekey names key.pem, which is not an absolute path (name it whole)",
-        f"conf:9: transport t: tls_verify_certificates names {tmp_path}/none, which does not exist"
-        " (create it, or correct the name)",
+        f"conf:9: transport t: tls_verify_certificates names {tmp_path}/none, which does not exist{CREATE}",
     ]
 
 

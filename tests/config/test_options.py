@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -119,10 +121,8 @@ def test_a_negation_before_what_is_no_boolean() -> None:
 @given(st.sampled_from([kind for kind in Kind if kind is not Kind.ACL]), st.text(max_size=40))
 @settings(max_examples=200, deadline=None)
 def test_any_text_is_a_value_or_a_bad_one(kind: Kind, text: str) -> None:
-    try:
+    with contextlib.suppress(BadValue):
         value(kind, text)
-    except BadValue as error:
-        assert error.what
 
 
 @pytest.mark.parametrize(
@@ -166,6 +166,28 @@ def test_prefixes_of_booleans() -> None:
 
 # The tables
 
+MAIN_NAMES = [
+    "tls_advertise_hosts", "tls_on_connect_ports", "tls_certificate", "tls_privatekey", "tls_verify_hosts",
+    "tls_try_verify_hosts", "tls_verify_certificates", "tls_crl", "tls_require_ciphers", "tls_dhparam",
+    "tls_dh_max_bits", "tls_eccurve", "openssl_options", "gnutls_compat_mode", "gnutls_allow_auto_pkcs11",
+    "tls_ocsp_file", "tls_remember_esmtp", "tls_resumption_hosts", "tls_alpn", "hosts_require_alpn",
+    "tls_early_banner_hosts", "acl_smtp_starttls", "acl_smtp_etrn", "acl_smtp_atrn", "smtp_etrn_command",
+    "smtp_etrn_serialize", "chunking_advertise_hosts", "smtputf8_advertise_hosts",
+    "limits_advertise_hosts", "dsn_advertise_hosts", "exim_path", "never_users", "keep_environment",
+    "rfc1413_hosts", "rfc1413_query_timeout", "host_lookup",
+]  # fmt: skip
+SMTP_NAMES = [
+    "hosts_avoid_tls", "hosts_verify_avoid_tls", "hosts_require_tls", "tls_tempfail_tryclear",
+    "tls_certificate", "tls_privatekey", "tls_verify_certificates", "tls_verify_hosts",
+    "tls_try_verify_hosts", "tls_verify_cert_hostnames", "tls_crl", "tls_sni", "tls_alpn",
+    "tls_require_ciphers", "tls_dh_min_bits", "tls_resumption_hosts", "host_name_extract",
+    "hosts_require_ocsp", "hosts_request_ocsp", "hosts_try_dane", "hosts_require_dane",
+    "dane_require_tls_ciphers", "dnssec_request_domains", "dnssec_require_domains", "hosts_noproxy_tls",
+    "hosts_nopass_tls", "connection_max_messages", "hosts_require_auth", "hosts_try_auth",
+    "hosts_avoid_esmtp", "hosts_avoid_pipelining", "hosts_try_chunking", "hosts_pipe_connect", "protocol",
+    "socks_proxy",
+]  # fmt: skip
+
 
 def every_option() -> list[Option]:
     tables = [MAIN_OPTIONS, *GENERIC.values(), *(driver.options for driver in DRIVERS.values())]
@@ -188,12 +210,7 @@ def test_every_option_that_is_used_says_what_it_does() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    """tls_advertise_hosts tls_on_connect_ports tls_certificate tls_privatekey tls_verify_hosts tls_try_verify_hosts
-    tls_verify_certificates tls_crl tls_require_ciphers tls_dhparam tls_dh_max_bits tls_eccurve openssl_options
-    gnutls_compat_mode gnutls_allow_auto_pkcs11 tls_ocsp_file tls_remember_esmtp tls_resumption_hosts tls_alpn
-    hosts_require_alpn tls_early_banner_hosts acl_smtp_starttls acl_smtp_etrn acl_smtp_atrn smtp_etrn_command
-    smtp_etrn_serialize chunking_advertise_hosts smtputf8_advertise_hosts limits_advertise_hosts dsn_advertise_hosts
-    exim_path never_users keep_environment rfc1413_hosts rfc1413_query_timeout host_lookup""".split(),
+    MAIN_NAMES,
 )
 def test_main_options_that_are_known(name: str) -> None:
     assert name in MAIN_OPTIONS
@@ -201,12 +218,7 @@ def test_main_options_that_are_known(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    """hosts_avoid_tls hosts_verify_avoid_tls hosts_require_tls tls_tempfail_tryclear tls_certificate tls_privatekey
-    tls_verify_certificates tls_verify_hosts tls_try_verify_hosts tls_verify_cert_hostnames tls_crl tls_sni tls_alpn
-    tls_require_ciphers tls_dh_min_bits tls_resumption_hosts host_name_extract hosts_require_ocsp hosts_request_ocsp
-    hosts_try_dane hosts_require_dane dane_require_tls_ciphers dnssec_request_domains dnssec_require_domains
-    hosts_noproxy_tls hosts_nopass_tls connection_max_messages hosts_require_auth hosts_try_auth hosts_avoid_esmtp
-    hosts_avoid_pipelining hosts_try_chunking hosts_pipe_connect protocol socks_proxy""".split(),
+    SMTP_NAMES,
 )
 def test_smtp_options_that_are_known(name: str) -> None:
     assert name in DRIVERS["transports", "smtp"].options

@@ -1,0 +1,226 @@
+"""What `relay check` looks at beyond the text: files, directories, certificates, and likely mistakes (disk).
+
+A configuration that was read is good in itself; here it is held against the machine that it is to run on.
+Only what is constant can be looked at: a file name that is expanded for each connection is not.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from relay.config.read import Configuration
+from relay.config.references import acl_options
+from relay.delivery.local import MaildirTransport
+from relay.delivery.remote import SMTPRules
+from relay.expand.evaluate import Expansion
+from relay.expand.splitting import split_list
+from relay.mail.source import Location, Problem, Severity
+from relay.policy.acl_parse import ACL
+
+
+@dataclass(frozen=True, slots=True)
+class TLSFiles:
+    """The constant file names of one set of TLS options, "" where unset or expanded; with the line to
+    complain at."""
+
+    location: Location
+    what: str
+    """Whose options they are: "main section", "transport NAME"."""
+    certificate: str = ""
+    privatekey: str = ""
+    verify_certificates: str = ""
+    crl: str = ""
+
+
+InspectTLS = Callable[[TLSFiles], list[Problem]]
+"""Looks into files that exist: whether key and certificate match, dates, who may read the key."""
+
+
+def _look_no_further(_files: TLSFiles) -> list[Problem]:
+    return []
+
+
+def check_configuration(configuration: Configuration, inspect_tls: InspectTLS = _look_no_further) -> list[Problem]:
+    """Everything that is wrong or likely to be, with the notes of the reading, in the order of the files."""
+    found = list(configuration.problems)
+    for files in tls_files(configuration):
+        missing = list(_unreadable(files))
+        found += missing or inspect_tls(files)
+    found += _directories(configuration)
+    found += _mailboxes(configuration)
+    found += _server(configuration)
+    found += _distinguished_names(configuration)
+    return sorted(found, key=lambda problem: problem.location)
+
+
+def tls_files(configuration: Configuration) -> Iterator[TLSFiles]:
+    """The TLS options of the main section (where TLS is offered) and of each smtp transport."""
+    main = configuration.main
+    offers = main.tls_advertise_hosts is not None and not main.tls_advertise_hosts.is_empty
+    if offers or main.tls_on_connect_ports:
+        yield TLSFiles(
+            configuration.place("tls_certificate"),
+            "main section",
+            _constant(main.tls_certificate),
+            _constant(main.tls_privatekey),
+            _constant(main.tls_verify_certificates),
+            _constant(main.tls_crl),
+        )
+    places = {block.name: block for block in configuration.blocks if block.section == "transports"}
+    for name, transport in configuration.transports.items():
+        if isinstance(transport, SMTPRules):
+            tls = transport.tls
+            yield TLSFiles(
+                places[name].place("tls_certificate"),
+                f"transport {name}",
+                _constant(tls.certificate),
+                _constant(tls.privatekey),
+                _constant(tls.verify_certificates),
+                _constant(tls.crl),
+            )
+
+
+def _constant(expansion: Expansion | None) -> str:
+    return (expansion.constant or "") if expansion is not None else ""
+
+
+def _unreadable(files: TLSFiles) -> Iterator[Problem]:
+    for option, value in (
+        ("tls_certificate", files.certificate),
+        ("tls_privatekey", files.privatekey),
+        ("tls_verify_certificates", files.verify_certificates),
+        ("tls_crl", files.crl),
+    ):
+        if not value or (option == "tls_verify_certificates" and value == "system"):
+            continue
+        paths = split_list(value).items if option in ("tls_certificate", "tls_privatekey") else (value,)
+        for path in paths:
+            what = f"{files.what}: {option} names {path}, which"
+            if not path.startswith("/"):
+                yield Problem(files.location, f"{what} is not an absolute path", "name it whole")
+            elif not os.path.exists(path):
+                yield Problem(files.location, f"{what} does not exist", "create it, or correct the name")
+            elif not os.access(path, os.R_OK):
+                yield Problem(files.location, f"{what} can't be read", "correct its owner or its mode")
+
+
+def _directories(configuration: Configuration) -> Iterator[Problem]:
+    main = configuration.main
+    places = [("spool_directory", main.spool_directory)]
+    logs = [path.strip() for path in main.log_file_path.split(":") if path.strip() not in ("", "syslog")]
+    places += [("log_file_path", os.path.dirname(path)) for path in logs]
+    for option, directory in places:
+        trouble = _cannot_write(directory)
+        if trouble:
+            yield Problem(configuration.place(option), f"{option}: {trouble}", "correct its owner or its mode")
+    if main.peers_directory and not os.path.isdir(main.peers_directory):
+        what = f"peers_directory {main.peers_directory} is not a directory"
+        yield Problem(configuration.place("peers_directory"), what, "create it, or correct the name")
+
+
+def _cannot_write(directory: str) -> str:
+    """Why nothing can be written into a directory, "" where it can or where it can be made."""
+    nearest = directory
+    while nearest and not os.path.exists(nearest):
+        nearest = os.path.dirname(nearest) if nearest != "/" else ""
+    if not nearest:
+        return f"{directory} can't be made"
+    if not os.path.isdir(nearest):
+        return f"{nearest} is not a directory"
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        return f"{nearest} can't be written to"
+    return ""
+
+
+# Variables whose text comes from a peer, in a name that a delivery would use as a path.
+_FROM_OUTSIDE = frozenset({
+    "local_part", "domain", "original_local_part", "original_domain", "sender_address", "sender_address_domain",
+    "sender_address_local_part", "sender_helo_name", "sender_host_name", "tls_in_peerdn", "tls_in_sni",
+})  # fmt: skip
+
+
+def _mailboxes(configuration: Configuration) -> Iterator[Problem]:
+    places = {block.name: block for block in configuration.blocks if block.section == "transports"}
+    for name, transport in configuration.transports.items():
+        if not isinstance(transport, MaildirTransport):
+            continue
+        location = places[name].place("directory")
+        constant = transport.directory.constant
+        outside = sorted(transport.directory.names_used & _FROM_OUTSIDE)
+        if outside:
+            yield Problem(
+                location,
+                f"transport {name}: ${outside[0]} comes from outside and can't be part of a file name",
+                f"use ${outside[0]}_data, or look it up",
+                Severity.WARNING,
+            )
+        if constant is not None and not constant.startswith("/"):
+            yield Problem(location, f"transport {name}: {constant} is not an absolute path", "name it whole")
+        elif constant is not None and _cannot_write(constant):
+            yield Problem(
+                location,
+                f"transport {name}: {_cannot_write(constant)}",
+                "correct its owner or its mode",
+                Severity.WARNING,
+            )
+
+
+def _server(configuration: Configuration) -> Iterator[Problem]:
+    """What makes a server useless without being an error."""
+    main = configuration.main
+    offers = main.tls_advertise_hosts is not None and not main.tls_advertise_hosts.is_empty
+    if (offers or main.tls_on_connect_ports) and main.tls_certificate is None:
+        yield Problem(
+            configuration.place("tls_advertise_hosts"),
+            "TLS is offered and tls_certificate is not set: every STARTTLS will be answered with 454",
+            "set tls_certificate and tls_privatekey, or tls_advertise_hosts to nothing",
+            Severity.WARNING,
+        )
+    if main.acl_smtp_rcpt is None:
+        yield Problem(
+            Location(configuration.path),
+            "acl_smtp_rcpt is not set: every recipient will be refused",
+            "set it to the name of an ACL",
+            Severity.WARNING,
+        )
+    for port in main.tls_on_connect_ports:
+        if port not in main.daemon_smtp_ports and not any(
+            item.endswith((f".{port}", f"]:{port}")) for item in main.local_interfaces
+        ):
+            yield Problem(
+                configuration.place("tls_on_connect_ports"),
+                f"tls_on_connect_ports names {port}, which nobody listens on",
+                "add it to daemon_smtp_ports",
+                Severity.WARNING,
+            )
+
+
+_SLASHES = re.compile(r"/(?:C|ST|L|O|OU|CN|DC|emailAddress)=")
+_COMMAS = re.compile(r"[{=\s,](?:C|ST|L|O|OU|CN|DC)=[^/{}$]*(?:,\s*(?:C|ST|L|O|OU|CN|DC)=|\})")
+_PEER_DN = re.compile(r"\$\{?tls_(?:in_|out_)?peerdn")
+
+
+def _distinguished_names(configuration: Configuration) -> Iterator[Problem]:
+    """Names of certificates written in the style that `$tls_in_peerdn` does not have here."""
+    style = configuration.main.tls_dn_style
+    wrong, remedy = (
+        (_SLASHES, "write CN=name,O=…, or set tls_dn_style = openssl")
+        if style == "rfc2253"
+        else (_COMMAS, "write /O=…/CN=name, or set tls_dn_style = rfc2253")
+    )
+    for acl in _acls(configuration):
+        for step in acl.steps:
+            if _PEER_DN.search(step.text) and wrong.search(step.text):
+                what = f"a name of a certificate is written otherwise than tls_dn_style = {style} gives it"
+                yield Problem(step.location, what, remedy, Severity.WARNING)
+
+
+def _acls(configuration: Configuration) -> Iterator[ACL]:
+    yield from configuration.acls.values()
+    named = set(map(id, configuration.acls.values()))
+    for _, reference in acl_options(configuration.main):
+        if reference.acl is not None and id(reference.acl) not in named:
+            yield reference.acl

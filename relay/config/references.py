@@ -1,0 +1,110 @@
+"""Whether the names in a configuration lead anywhere, and whether its ACLs can run where they are named
+(machine)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+from relay.config.main_options import MainOptions
+from relay.mail.source import Location, Problem, Severity
+from relay.policy.acl import ACLReference
+from relay.policy.acl_parse import ACL, VERB_NAMES
+from relay.policy.acl_values import Where
+from relay.policy.routing import Accept, Manualroute, Router
+from relay.policy.words import nearest
+
+ACL_PLACES: Mapping[str, Where] = {
+    "acl_smtp_connect": Where.CONNECT,
+    "acl_smtp_helo": Where.HELO,
+    "acl_smtp_starttls": Where.STARTTLS,
+    "acl_smtp_auth": Where.AUTH,
+    "acl_smtp_mail": Where.MAIL,
+    "acl_smtp_rcpt": Where.RCPT,
+    "acl_smtp_predata": Where.PREDATA,
+    "acl_smtp_data": Where.DATA,
+    "acl_smtp_etrn": Where.ETRN,
+    "acl_smtp_vrfy": Where.VRFY,
+    "acl_smtp_expn": Where.EXPN,
+    "acl_smtp_quit": Where.QUIT,
+    "acl_smtp_notquit": Where.NOTQUIT,
+    "acl_smtp_mime": Where.MIME,
+    "acl_smtp_dkim": Where.DKIM,
+    "acl_not_smtp": Where.NOT_SMTP,
+    "acl_not_smtp_start": Where.NOT_SMTP_START,
+}
+"""Where the ACL of an option runs."""
+
+
+def acl_problems(main: MainOptions, acls: Mapping[str, ACL]) -> list[Problem]:
+    """ACLs that are named and not there, that can't decide where they run, or whose conditions are not served."""
+    return [*_unknown_acls(main, acls), *_misplaced(main, acls), *_unserved(main, acls)]
+
+
+def acl_options(main: MainOptions) -> Iterator[tuple[Where, ACLReference]]:
+    """The ACLs that are set, with the places where they run."""
+    for option, where in ACL_PLACES.items():
+        reference = getattr(main, option)
+        if isinstance(reference, ACLReference):
+            yield where, reference
+
+
+def _all_acls(main: MainOptions, acls: Mapping[str, ACL]) -> Iterator[ACL]:
+    yield from acls.values()
+    known = {id(acl) for acl in acls.values()}
+    for _, reference in acl_options(main):
+        if reference.acl is not None and id(reference.acl) not in known:
+            yield reference.acl
+
+
+def _unknown_acls(main: MainOptions, acls: Mapping[str, ACL]) -> Iterator[Problem]:
+    for acl in _all_acls(main, acls):
+        for location, name in acl.acl_names:
+            if name not in acls and name not in VERB_NAMES:
+                remedy = nearest(name, acls) or "define it behind begin acl"
+                yield Problem(location, f'there is no ACL "{name[:60]}"', remedy)
+
+
+def _unserved(main: MainOptions, acls: Mapping[str, ACL]) -> Iterator[Problem]:
+    for acl in _all_acls(main, acls):
+        for location, what in acl.inquiries:
+            yield Problem(
+                location,
+                f'"{what}" is not served yet: a statement that comes to it refuses with 451',
+                "decide by other means",
+                Severity.WARNING,
+            )
+
+
+def _misplaced(main: MainOptions, acls: Mapping[str, ACL]) -> Iterator[Problem]:
+    """What can't be decided where an ACL runs; each line once, also where several ACLs lead to it."""
+    told: set[tuple[Location, str]] = set()
+    for where, reference in acl_options(main):
+        waiting = [reference.acl] if reference.acl is not None else []
+        seen: set[int] = set()
+        while waiting:
+            acl = waiting.pop()
+            if id(acl) in seen:
+                continue
+            seen.add(id(acl))
+            waiting += [acls[name] for _, name in acl.acl_names if name in acls]
+            for problem in acl.misplaced(where):
+                if (problem.location, problem.what) not in told:
+                    told.add((problem.location, problem.what))
+                    yield problem
+
+
+def transport_problems(routers: tuple[Router, ...], transports: Collection[str]) -> Iterator[Problem]:
+    """Transports that routers name and that are not there."""
+    for router in routers:
+        names: list[str] = []
+        if router.transport.constant:
+            names.append(router.transport.constant)
+        match router:
+            case Manualroute(routes=tuple() as routes):
+                names += [item.options.transport for item in routes if item.options.transport]
+            case Manualroute() | Accept():
+                pass
+        for name in dict.fromkeys(names):
+            if name not in transports:
+                remedy = nearest(name, transports) or "define it behind begin transports"
+                yield Problem(router.location, f'router {router.name}: there is no transport "{name[:60]}"', remedy)
