@@ -40,7 +40,9 @@ def test_any_text(text):
     looks_like_address(text)
 
 
-@pytest.mark.parametrize("text", ["1.2.3", "01.2.3.4", "256.1.1.1", "1.2.3.4%eth0", "1.2.3.4\n", "::g", ":::", "", "１.2.3.4"])
+@pytest.mark.parametrize(
+    "text", ["1.2.3", "01.2.3.4", "256.1.1.1", "1.2.3.4%eth0", "1.2.3.4\n", "::g", ":::", "", "\uff11.2.3.4"]
+)
 def test_what_is_no_address(text):
     assert read_address(text) is None
 

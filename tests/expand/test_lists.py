@@ -75,9 +75,11 @@ HOSTS = [
 @pytest.mark.parametrize("text, address, wanted", HOSTS)
 def test_host_lists(run, fake_resolver, text, address, wanted):
     scope = hosts_scope(fake_resolver)
-    answer = run(compile_list(ListKind.HOST, text).match(HostSubject(address), scope.child(session=SessionFacts(
-        peer=Endpoint(address, 4711)
-    ))))
+    answer = run(
+        compile_list(ListKind.HOST, text).match(
+            HostSubject(address), scope.child(session=SessionFacts(peer=Endpoint(address, 4711)))
+        )
+    )
     assert (answer is not None) is wanted
 
 

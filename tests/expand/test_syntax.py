@@ -17,8 +17,8 @@ PIECES = st.sampled_from(
     [
         *("${", "}", "{", "$", "\\", "\\N", ":", "if", "eq", "def:", "!", "and", "inlist", "forany", " ", "a", "1"),
         *("_", "fail", "${lc:", "${if eq{a}{b}{c}}", "$value", "${extract{1}{:}{a:b}}", "${sg{", "match", "$h_from:"),
-        *("<;", "${map{", "-", "lookup", "lsearch", "${reduce", "${sort{", "${substr_", "${eval:", "+", "(", ")", "^", "*"),
-        *("[", "json", "\x00", "ü"),
+        *("<;", "${map{", "-", "lookup", "lsearch", "${reduce", "${sort{", "${substr_", "${eval:", "+", "(", ")", "^"),
+        *("*", "[", "json", "\x00", "ü"),
     ]
 )
 

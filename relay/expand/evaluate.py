@@ -1,0 +1,294 @@
+"""Compiles an expansion into closures, and evaluates it (decision).
+
+`compile_expansion` reads the text and builds one closure for every node of its tree, once; evaluating only runs them.
+Nothing is looked up by name any more at that time. Closures are coroutines because any of them may hold a lookup; a
+string without lookups runs through without ever waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from relay.expand import conditions, items, operators, variables
+from relay.expand.compiling import Choose, Code, SplitCode, checked
+from relay.expand.errors import ExpansionError, ExpansionFailed, ForcedFailure
+from relay.expand.list_items import ListKind
+from relay.expand.scope import Evaluator, Frame, Scope, Test
+from relay.expand.splitting import Split, split_list
+from relay.expand.syntax import parse
+from relay.expand.tree import (
+    Branches,
+    Call,
+    Capture,
+    Check,
+    Choice,
+    Condition,
+    Defined,
+    Extract,
+    Filter,
+    Forced,
+    Group,
+    HeaderVariable,
+    If,
+    InList,
+    ListExtract,
+    ListTemplate,
+    Literal,
+    LookUp,
+    Map,
+    Node,
+    Operator,
+    Quantified,
+    Reduce,
+    Sort,
+    Template,
+    Variable,
+)
+from relay.expand.values import Tainted, Value, is_tainted, text_of
+
+
+class Expansion:
+    """A compiled text. Made by `compile_expansion`, good for any number of evaluations at the same time."""
+
+    __slots__ = ("_parts", "_run", "constant", "lists_used", "names_used", "source")
+
+    def __init__(
+        self,
+        source: str,
+        code: Code,
+        parts: tuple[Code, ...],
+        names: frozenset[str],
+        lists: frozenset[tuple[ListKind, str]],
+    ) -> None:
+        self.source = source
+        """The text as it was written."""
+        self.constant = code.constant
+        """The value, where nothing has to be evaluated; else None."""
+        self.names_used = names
+        """Variables that it mentions, without the dollar sign."""
+        self.lists_used = lists
+        """Named lists that it mentions: (kind, name)."""
+        self._run = code.run
+        self._parts = parts
+
+    def __repr__(self) -> str:
+        return f"Expansion({self.source!r})"
+
+    async def value(self, scope: Scope) -> Value:
+        """Evaluates. Raises ForcedFailure, ExpansionFailed, or what a port raises (TemporaryFailure)."""
+        if self.constant is not None:
+            return self.constant
+        return await self._run(Frame(scope))
+
+    async def text(self, scope: Scope) -> str:
+        """The value as text. Raises as `value`."""
+        if self.constant is not None:
+            return self.constant
+        return text_of(await self._run(Frame(scope)))
+
+    async def pieces(self, scope: Scope) -> list[str]:
+        """The value cut where its parts meet, so that one can tell which of them came from outside."""
+        frame = Frame(scope)
+        return [await part.text(frame) for part in self._parts]
+
+
+def compile_expansion(text: str) -> Expansion:
+    """Reads and compiles `text`. Raises ExpansionError.
+
+    Text from outside is refused: it is never program.
+    """
+    if is_tainted(text):
+        raise ExpansionError(f"attempt to expand tainted string '{text}'")
+    compiler = _Compiler()
+    tree = parse(text)
+    parts = tuple(compiler.node(node) for node in tree.nodes)
+    code = _join(parts)
+    return Expansion(text, code, parts, frozenset(compiler.names), frozenset(compiler.lists))
+
+
+class _Compiler:
+    """One compilation: gathers the names that occur, builds the closures (the protocol of `compiling.Compiler`)."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.lists: set[tuple[ListKind, str]] = set()
+
+    def note_lists(self, lists: frozenset[tuple[ListKind, str]]) -> None:
+        self.lists |= lists
+
+    def program(self, text: str) -> Code:
+        """A text that an evaluation has made, compiled on its own."""
+        if is_tainted(text):
+            raise ExpansionFailed(f"attempt to expand tainted string '{text}'")
+        try:
+            return _Compiler().template(parse(text))
+        except ExpansionError as error:
+            raise ExpansionFailed(f'internal expansion of "{text}" failed: {error.message}') from None
+
+    def template(self, template: Template) -> Code:
+        return _join(tuple(self.node(node) for node in template.nodes))
+
+    def node(self, node: Node) -> Code:
+        """One node of a text."""
+        match node:
+            case Literal(text):
+                return _constant(text)
+            case Variable():
+                return Code(self.variable(node))
+            case Capture(number):
+                return Code(_capture(number))
+            case HeaderVariable(name, form):
+                return Code(variables.header_getter(name, form))
+            case Operator():
+                return Code(operators.build(self, node))
+            case If(condition, branches):
+                return Code(self.condition_item(condition, branches))
+            case Call() | Choice() | Extract() | ListExtract() | LookUp() | Filter() | Map() | Reduce() | Sort():
+                return Code(items.build(self, node))
+
+    def variable(self, node: Variable) -> Evaluator:
+        """`$name`. Raises ExpansionError in Exim's words where there is none."""
+        self.names.add(node.name)
+        getter = variables.find(node.name)
+        if getter is None:
+            what = f'unknown variable in "${{{node.name}}}"' if node.braced else f'unknown variable name "{node.name}"'
+            raise ExpansionError(what + variables.hint(node.name), node.span)
+        return getter
+
+    def is_certificate(self, template: Template) -> bool:
+        nodes = template.nodes
+        return len(nodes) == 1 and isinstance(nodes[0], Variable) and nodes[0].name in variables.CERTIFICATES
+
+    def condition_item(self, condition: Condition, branches: Branches) -> Evaluator:
+        """`${if`: the condition may change $value and $0 to $9, and the branches see that."""
+        test = self.condition(condition)
+        positive = self.template(branches.positive).run if branches.positive else _constant("true").run
+        negative = self.negative("if", branches)
+
+        async def evaluate(frame: Frame) -> Value:
+            inner = frame.fork()
+            return await (positive if await test(inner) else negative)(inner)
+
+        return evaluate
+
+    def negative(self, name: str, branches: Branches) -> Evaluator:
+        """What is given in the negative case."""
+        match branches.negative:
+            case None:
+                return _constant("").run
+            case Forced():
+                return _forced(f'"{name}" failed and "fail" requested')
+            case Template() as template:
+                return self.template(template).run
+
+    def choose(self, name: str, branches: Branches) -> Choose:
+        positive = self.template(branches.positive).text if branches.positive else _value
+        negative = self.negative(name, branches)
+
+        async def choose(frame: Frame, found: str | None) -> str:
+            if found is None:
+                return text_of(await negative(frame))
+            inner = frame.fork()
+            inner.value = found
+            return await positive(inner)
+
+        return choose
+
+    def list_items(self, source: ListTemplate) -> SplitCode:
+        code, separator = self.template(source.body), source.separator
+        if code.constant is not None:
+            ready = split_list(code.constant, separator)
+
+            async def constant(_frame: Frame) -> Split:
+                return ready
+
+            return constant
+
+        async def items_of(frame: Frame) -> Split:
+            return split_list(await code.text(frame), separator)
+
+        return items_of
+
+    def condition(self, condition: Condition) -> Test:
+        """A condition with its negation."""
+        test = self.bare_condition(condition)
+        if not condition.negated:
+            return test
+
+        async def negated(frame: Frame) -> bool:
+            return not await test(frame)
+
+        return negated
+
+    def bare_condition(self, condition: Condition) -> Test:
+        match condition:
+            case Defined(what):
+                return self.defined(what)
+            case Check() | InList() | Group() | Quantified():
+                return conditions.build(self, condition)
+
+    def defined(self, what: Variable | HeaderVariable) -> Test:
+        """`def:`: a variable that is not empty, a header that is there."""
+        if isinstance(what, HeaderVariable):
+            return variables.header_test(what.name)
+        self.names.add(what.name)
+        getter = variables.find(what.name)
+        if getter is None:
+            raise ExpansionError(f'unknown variable "{what.name}" after "def:"' + variables.hint(what.name), what.span)
+
+        async def test(frame: Frame) -> bool:
+            return bool(await getter(frame))
+
+        return test
+
+
+def _constant(text: str) -> Code:
+    async def constant(_frame: Frame) -> Value:
+        return text
+
+    return Code(constant, text)
+
+
+async def _value(frame: Frame) -> str:
+    return frame.value
+
+
+def _forced(message: str) -> Evaluator:
+    async def forced(_frame: Frame) -> Value:
+        raise ForcedFailure(message)
+
+    return forced
+
+
+def _capture(number: int) -> Evaluator:
+    async def capture(frame: Frame) -> Value:
+        captures = frame.captures
+        return captures[number] if number < len(captures) else ""
+
+    return capture
+
+
+def _join(parts: tuple[Code, ...]) -> Code:
+    """Several codes as one; what is made of a tainted part is tainted."""
+    if not parts:
+        return _constant("")
+    if len(parts) == 1:
+        return parts[0]
+    elements: list[str | Callable[[Frame], Awaitable[Value]]] = [
+        part.run if part.constant is None else part.constant for part in parts
+    ]
+
+    async def join(frame: Frame) -> Value:
+        texts: list[str] = []
+        tainted = False
+        for element in elements:
+            if isinstance(element, str):
+                texts.append(element)
+                continue
+            text = text_of(await element(frame))
+            tainted = tainted or isinstance(text, Tainted)
+            texts.append(text)
+        joined = checked("".join(texts))
+        return Tainted(joined) if tainted else joined
+
+    return Code(join)
