@@ -69,7 +69,10 @@ def running(directory: Path, configuration: str, port: int) -> Iterator[Daemon]:
     path.write_text(configuration)
     command = [sys.executable, "-m", "relay", "run", "-C", str(path)]
     with peers.running(command, port=port, output=directory / "output", logs=directory / "log"):
-        yield Daemon(directory, path, port)
+        daemon = Daemon(directory, path, port)
+        # The port is open a moment before the queue is; who connects meanwhile waits for the greeting.
+        peers.wait_until("the daemon's own word that it has started", lambda: "daemon started" in daemon.log_text())
+        yield daemon
 
 
 def head(directory: Path, port: int, hostname: str) -> str:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from relay.cli.inspection import inspect
 from relay.cli.output import json_option, print_json
 from relay.cli.reading import configuration_option, macros_option, read_configuration
+from relay.config.inspection import inspect
 from relay.mail.source import ConfigurationError, Problem, Severity
 
 if TYPE_CHECKING:

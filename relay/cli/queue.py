@@ -6,7 +6,7 @@ The queue is read beside the running daemon, never through it: what is shown is 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -52,9 +52,9 @@ def list_queue(configuration: Path, as_json: bool) -> None:
         print_table(heads, [row for each in entries for row in as_rows(each, now)])
 
 
-def open_store(configuration: Path) -> SQLiteStore:
-    """The queue that the daemon with this configuration has. Raises Fault."""
-    queue = read_configuration(configuration).main.queue
+def open_store(configuration: Path, macros: Mapping[str, str] | None = None) -> SQLiteStore:
+    """The queue that the daemon with this configuration has. Raises Fault, ConfigurationError."""
+    queue = read_configuration(configuration, macros).main.queue
     engine, _, place = queue.partition(":")
     if engine != "sqlite":
         raise Fault(f"queue = {queue}: this command reads sqlite: only", where=configuration)

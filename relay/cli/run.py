@@ -1,12 +1,11 @@
 """`relay run`: the daemon in the foreground, as `twistd -n relay` has it (edge).
 
-Nothing of the daemon is here but its start. `serve` is the one seam: the command, and `relay-sendmail` with
-`-bd`, come to the daemon through it.
+Nothing of the daemon is here but its start.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -31,13 +30,6 @@ def command(context: click.Context, configuration: Path, macros: Mapping[str, st
 
 def serve(configuration: Path, macros: Mapping[str, str]) -> int:
     """Runs the daemon until it is stopped; its exit status. Raises ConfigurationError."""
-    from relay.daemon.service import run
+    from relay.daemon import service
 
-    return run(str(configuration), macros)
-
-
-def main(arguments: Sequence[str]) -> int:
-    """`relay run` with these arguments, for `relay-sendmail -bd`; the exit status."""
-    from relay.cli.main import main as relay_main
-
-    return relay_main(["run", *arguments])
+    return service.run(str(configuration), macros)

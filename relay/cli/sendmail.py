@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING
 
 from relay import __version__
 from relay.cli.arguments import Arguments, Mode, UsageError, read_arguments
+from relay.cli.background import in_background
 from relay.cli.handover import HandOverFailed, MessageInput, hand_over
 from relay.mail.text import printable
 from relay.reception.request import Status, SubmissionRequest
 
 if TYPE_CHECKING:
+    from relay.daemon.build import Wishes
     from relay.expand.scope import Scope
     from relay.mail.queue import QueueEntry
 
@@ -119,31 +121,33 @@ def _list_queue(arguments: Arguments) -> int:
 
     from relay.cli.mailq import listing
 
-    for line in listing(_entries(_spool_directory(arguments)), time.time(), arguments.listing):
+    for line in listing(_entries(arguments), time.time(), arguments.listing):
         print(line)
     return 0
 
 
 def _count_queue(arguments: Arguments) -> int:
-    print(sum(1 for _ in _entries(_spool_directory(arguments))))
+    print(sum(1 for _ in _entries(arguments)))
     return 0
 
 
-def _entries(spool_directory: str) -> Iterator[QueueEntry]:
+def _entries(arguments: Arguments) -> Iterator[QueueEntry]:
     """The queue, read beside the daemon."""
     from pathlib import Path
 
+    from relay.cli.faults import Fault
+    from relay.cli.queue import entries_of, open_store
     from relay.mail.ports import SpoolUnavailable
-    from relay.spool.sqlite import SQLiteStore
+    from relay.mail.source import ConfigurationError
 
-    store = SQLiteStore(Path(spool_directory))
+    try:
+        store = open_store(Path(_configuration(arguments)), dict(arguments.macros))
+    except (Fault, ConfigurationError) as error:
+        raise CommandFailed(str(error)) from None
     if not store.exists:
         return
     try:
-        after = ""
-        while page := store.read(lambda reading: reading.entries(500, after)):  # noqa: B023 - read is done at once
-            yield from page
-            after = page[-1].message_id
+        yield from entries_of(store)
     except SpoolUnavailable as error:
         raise CommandFailed(str(error)) from None
     finally:
@@ -207,25 +211,42 @@ def _print_help(_arguments: Arguments) -> int:
 
 
 def _be_daemon(arguments: Arguments) -> int:
-    """The seam to the daemon: -bd, -bdf, and -q with a time."""
-    if arguments.interfaces is not None:
-        raise CommandFailed("-oX is not served yet: set local_interfaces and daemon_smtp_ports")
-    if not arguments.foreground and os.fork():
-        return 0
-    if not arguments.foreground:
-        os.setsid()
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        for descriptor in (0, 1, 2):
-            os.dup2(nowhere, descriptor)
-    from relay.cli.run import main as run
+    """-bd, -bdf, and -q with a time, which alone is a daemon that listens nowhere."""
+    from relay.daemon.build import Wishes
 
-    macros = [f"-D{name}={value}" for name, value in arguments.macros]
-    return run(["-C", _configuration(arguments), *macros])
+    interfaces = arguments.interfaces
+    if arguments.option.startswith("-q") and interfaces is None:
+        interfaces = ""
+    intervals = [run.interval for run in arguments.queue_runs if run.interval]
+    wishes = Wishes(interfaces, float(min(intervals, default=0)))
+    if arguments.foreground:
+        return _serve(arguments, wishes, lambda: None)
+    return in_background(lambda started: _serve(arguments, wishes, started))
+
+
+def _serve(arguments: Arguments, wishes: Wishes, started: Callable[[], None]) -> int:
+    from relay.daemon import service
+    from relay.mail.source import ConfigurationError
+
+    try:
+        return service.run(_configuration(arguments), dict(arguments.macros), wishes, started)
+    except ConfigurationError as error:
+        raise CommandFailed(str(error)) from None
 
 
 def _run_queue(arguments: Arguments) -> int:
-    """The seam to the daemon: -q… once."""
-    raise CommandFailed(f"{arguments.option} once is not served yet: the daemon runs the queue by itself")
+    """-q… once: in this process, beside the daemon."""
+    from relay.daemon import queue_run
+    from relay.mail.source import ConfigurationError
+
+    runs = tuple(
+        queue_run.QueueRun(each.first_only, each.force, each.thaw, each.start, each.stop)
+        for each in arguments.queue_runs
+    )
+    try:
+        return queue_run.run(_configuration(arguments), dict(arguments.macros), runs)
+    except ConfigurationError as error:
+        raise CommandFailed(str(error)) from None
 
 
 def _make_aliases(_arguments: Arguments) -> int:

@@ -1,4 +1,4 @@
-"""Looks at the TLS files that a configuration names, as `relay check` reports them (edge).
+"""Looks at the TLS files that a configuration names, as `relay check` reports them (disk).
 
 The reader of the configuration knows which files an option names; what is in them is found out here, so
 that a fault is met by the operator and not by a peer in the middle of a handshake.

@@ -36,6 +36,7 @@ from relay.delivery.schedule import Limits, Schedule
 from relay.esmtp.server import ServerSettings
 from relay.expand.evaluate import Expansion, compile_expansion
 from relay.expand.scope import MessageView, Scope
+from relay.expand.splitting import split_list
 from relay.mail.address import Address
 from relay.mail.events import ConnectionOpened
 from relay.mail.facts import Endpoint
@@ -62,8 +63,24 @@ from relay.spool.sqlite import SQLiteStore
 from relay.tls.contexts import ContextCache, TLSContext, make_client_context, make_server_context
 from relay.tls.policy import ServerTLS
 
+# Seconds until a message that was only queued (-odq, queue_only) is tried, where no -q says otherwise.
+QUEUE_INTERVAL = 1800.0
+
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the command line asks for beyond the configuration."""
+
+    interfaces: str | None = None
+    """Where to listen instead of local_interfaces and daemon_smtp_ports (Exim: -oX); empty: nowhere."""
+    queue_interval: float = 0.0
+    """Seconds until a message that was only queued is tried (Exim: -q with a time); 0: the default."""
+
+
+NO_WISHES = Wishes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +160,7 @@ class World:
     concurrency: TwistedConcurrency
 
 
-def build(configuration: Configuration, reactor: Any, path: str) -> Relay:
+def build(configuration: Configuration, reactor: Any, path: str, wishes: Wishes) -> Relay:
     """Joins a relay. Raises ConfigurationError for what can only be seen now (no such user, a bad log path)."""
     location = Location(path)
     clock = SystemClock()
@@ -165,7 +182,7 @@ def build(configuration: Configuration, reactor: Any, path: str) -> Relay:
     runner = DeliveryRunner(
         reactor, clock, spool, schedule, _attempt_ports(configuration, world, spool, scope), journal
     )
-    rules = _rules(configuration, scope)
+    rules = _rules(configuration, scope, wishes)
     ports = Ports(
         clock=clock,
         journal=journal,
@@ -178,11 +195,11 @@ def build(configuration: Configuration, reactor: Any, path: str) -> Relay:
     )
     plain = _server_factory(configuration, world, rules, ports, tls_on_connect=False)
     secure = _server_factory(configuration, world, rules, ports, tls_on_connect=True)
-    submission = _submission(configuration, world, spool, runner, scope)
+    submission = _submission(configuration, world, spool, runner, scope, wishes)
     callers = _callers(configuration)
     folder = MaildropFolder(main.spool_directory)
     return Relay(
-        listeners=_listeners(configuration, plain, secure),
+        listeners=_listeners(configuration, plain, secure, wishes),
         server_factories=(plain, secure),
         spool=spool,
         runner=runner,
@@ -240,7 +257,7 @@ def base_scope(configuration: Configuration, world: World) -> Scope:
 # Reception
 
 
-def _rules(configuration: Configuration, scope: Scope) -> Rules:
+def _rules(configuration: Configuration, scope: Scope, wishes: Wishes) -> Rules:
     main = configuration.main
     acls = {
         Where.CONNECT: main.acl_smtp_connect,
@@ -277,6 +294,7 @@ def _rules(configuration: Configuration, scope: Scope) -> Rules:
         recipients_max=main.recipients_max,
         received_headers_max=main.received_headers_max,
         queue_only=main.queue_only,
+        queue_only_delay=wishes.queue_interval or QUEUE_INTERVAL,
         pipelining_advertise_hosts=main.pipelining_advertise_hosts,
         local_addresses=scope.local_addresses,
     )
@@ -322,18 +340,34 @@ def _server_factory(
 
 
 def _listeners(
-    configuration: Configuration, plain: ESMTPServerFactory, secure: ESMTPServerFactory
+    configuration: Configuration, plain: ESMTPServerFactory, secure: ESMTPServerFactory, wishes: Wishes
 ) -> tuple[Listener, ...]:
     """An address of `local_interfaces` has its own port, or each of `daemon_smtp_ports`."""
     main = configuration.main
     found: dict[tuple[str, int], Listener] = {}
-    for interface in main.local_interfaces:
-        address, port = split_interface(interface, configuration.place("local_interfaces"))
-        location = configuration.place("daemon_smtp_ports" if port is None else "local_interfaces")
-        for number in (port,) if port is not None else main.daemon_smtp_ports:
+    interfaces, ports, source = main.local_interfaces, main.daemon_smtp_ports, configuration.place("local_interfaces")
+    if wishes.interfaces == "":
+        return ()
+    if wishes.interfaces:
+        interfaces, ports = override_interfaces(wishes.interfaces, interfaces, ports)
+        source = Location("-oX")
+    for interface in interfaces:
+        address, port = split_interface(interface, source)
+        location = configuration.place("daemon_smtp_ports") if port is None else source
+        for number in (port,) if port is not None else ports:
             factory = secure if number in main.tls_on_connect_ports else plain
             found[address, number] = Listener(address, number, factory, main.smtp_connect_backlog, location)
     return _without_ipv6(tuple(found.values()))
+
+
+def override_interfaces(
+    wish: str, interfaces: tuple[str, ...], ports: tuple[int, ...]
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """What -oX makes of addresses and ports: its items without dot and colon are ports, the others addresses."""
+    items = split_list(wish).items
+    new_ports = tuple(int(item) for item in items if item.isdigit())
+    addresses = tuple(item for item in items if not item.isdigit())
+    return addresses or interfaces, new_ports or ports
 
 
 def split_interface(text: str, location: Location) -> tuple[str, int | None]:
@@ -377,7 +411,12 @@ def _has_ipv6() -> bool:
 
 
 def _submission(
-    configuration: Configuration, world: World, spool: ThreadedSpool, runner: DeliveryRunner, scope: Scope
+    configuration: Configuration,
+    world: World,
+    spool: ThreadedSpool,
+    runner: DeliveryRunner,
+    scope: Scope,
+    wishes: Wishes,
 ) -> Submission:
     main = configuration.main
     template = _received_header(configuration)
@@ -404,6 +443,7 @@ def _submission(
             extract_addresses_remove_arguments=main.extract_addresses_remove_arguments,
             local_from_check=main.local_from_check,
             local_sender_retain=main.local_sender_retain,
+            queue_interval=wishes.queue_interval or QUEUE_INTERVAL,
         ),
         SubmissionPorts(
             intake=spool,

@@ -6,7 +6,7 @@ outcome that could not be recorded is handed in again until it is, and its messa
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -19,7 +19,7 @@ from relay.delivery.attempt import AttemptPorts, Unsettled, attempt
 from relay.delivery.schedule import Schedule
 from relay.mail.events import Trouble
 from relay.mail.ports import Clock, Journal, SpoolUnavailable
-from relay.mail.queue import QueuedMessage, Settlement
+from relay.mail.queue import QueuedMessage, QueueEntry, Settlement
 from relay.net.connection import is_cancellation
 from relay.net.threads import ThreadedSpool
 
@@ -27,6 +27,7 @@ from relay.net.threads import ThreadedSpool
 PAUSE = 10.0
 # Seconds after which a message whose attempt broke down by our own fault is tried again.
 AFTER_FAULT = 300.0
+_PAGE = 100
 
 
 class DeliveryRunner:
@@ -51,12 +52,13 @@ class DeliveryRunner:
         self._journal = journal
         self._timer: IDelayedCall | None = None
         self._working = False
+        self._serving = False
         self._stopping = False
         self._next_due: float | None = None
         self._look = True
         self._attempts: dict[str, Deferred[None]] = {}
         self._watchers: dict[str, list[Deferred[None]]] = {}
-        self._idle: list[Deferred[None]] = []
+        self._ends: list[Deferred[None]] = []
 
     # The Runner port
 
@@ -72,7 +74,8 @@ class DeliveryRunner:
     # For the daemon
 
     def start(self) -> None:
-        """Looks at the queue for the first time."""
+        """Looks at the queue for the first time, and from now on whenever something may be due there."""
+        self._serving = True
         self._wake_at(0)
 
     def queue_run(self) -> None:
@@ -80,6 +83,42 @@ class DeliveryRunner:
         self._look = True
         self._schedule.queue_run()
         self._wake_at(0)
+
+    async def sweep(self, wants: Callable[[QueueEntry], bool], *, thaw: bool) -> int:
+        """Attempts every waiting message that `wants` picks, due or not, and waits for the end; how many there were.
+
+        `thaw` lets frozen ones go first. Messages that another process has are left to it. Raises SpoolUnavailable.
+        """
+        begun = 0
+        after = ""
+        while page := await self._spool.entries(_PAGE, after):
+            after = page[-1].message_id
+            for entry in page:
+                if wants(entry) and await self._sweep_one(entry, thaw):
+                    begun += 1
+                    while len(self._attempts) >= self._schedule.limits.attempts:
+                        await self._until(lambda: len(self._attempts) < self._schedule.limits.attempts)
+        await self._until(lambda: self._schedule.is_idle)
+        return begun
+
+    async def _sweep_one(self, entry: QueueEntry, thaw: bool) -> bool:
+        message_id, now = entry.message_id, self._clock.now()
+        if entry.frozen:
+            if not thaw:
+                return False
+            await self._spool.change(lambda queue: queue.thaw(message_id, now))
+        message = await self._spool.claim_one(message_id, now)
+        if message is None or not self._schedule.attempt_started(message_id):
+            return False
+        self._begin(message_id, message)
+        return True
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        """Waits for attempts to end until the condition holds."""
+        while not condition():
+            ended: Deferred[None] = Deferred()
+            self._ends.append(ended)
+            await ended
 
     async def attempt_now(self, message_id: str) -> None:
         """As `arrived`, and waits until the attempt is over, however it ends."""
@@ -97,9 +136,7 @@ class DeliveryRunner:
             await self._give_back(message_id, self._clock.now())
         if self._attempts:
             limit = self._reactor.callLater(patience, self._cut_off)
-            idle: Deferred[None] = Deferred()
-            self._idle.append(idle)
-            await idle
+            await self._until(lambda: not self._attempts)
             if limit.active():
                 limit.cancel()
 
@@ -130,11 +167,14 @@ class DeliveryRunner:
         if isinstance(result, Failure):
             self._report(result)
             self._wake_at(PAUSE)
+        self._tell_waiting()
 
     async def _work(self) -> None:
         """Begins all that may begin now and sets the timer for the rest."""
         while (message_id := self._schedule.next_new()) is not None:
             self._begin(message_id, None)
+        if not self._serving:
+            return
         now = self._clock.now()
         try:
             await self._claim_due(now)
@@ -232,11 +272,13 @@ class DeliveryRunner:
         self._schedule.attempt_finished(message_id)
         for watcher in self._watchers.pop(message_id, []):
             watcher.callback(None)
-        if self._stopping and not self._attempts:
-            for idle in self._idle:
-                idle.callback(None)
-            self._idle.clear()
         self._wake_at(0)
+        self._tell_waiting()
+
+    def _tell_waiting(self) -> None:
+        ends, self._ends = self._ends, []
+        for ended in ends:
+            ended.callback(None)
 
     @staticmethod
     def _spawn(coroutine: Coroutine[Deferred[Any], Any, None]) -> Deferred[None]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,15 @@ from twisted.logger import (
     textFileLogObserver,
 )
 
+from relay.config.check import check_configuration
+from relay.config.inspection import inspect
 from relay.config.read import read_configuration
-from relay.daemon.build import Relay, build
+from relay.daemon.build import NO_WISHES, Relay, Wishes, build
 from relay.daemon.control import listen_for_submissions
 from relay.daemon.privileges import drop, hand_over
-from relay.mail.events import DaemonNote
+from relay.mail.events import DaemonNote, Trouble
 from relay.mail.ports import SpoolUnavailable
-from relay.mail.source import ConfigurationError, Problem
+from relay.mail.source import ConfigurationError, Problem, Severity
 
 # Seconds that deliveries under way have at a stop.
 PATIENCE = 10.0
@@ -39,9 +42,10 @@ PATIENCE = 10.0
 class RelayService(Service):
     """One process that receives and delivers."""
 
-    def __init__(self, reactor: Any, relay: Relay) -> None:
+    def __init__(self, reactor: Any, relay: Relay, warnings: tuple[Problem, ...] = ()) -> None:
         self._reactor = reactor
         self._relay = relay
+        self._warnings = warnings
         self._ports: list[Any] = []
         self._started = False
 
@@ -72,6 +76,7 @@ class RelayService(Service):
             hand_over(relay.spool_directory, relay.identity)
             drop(relay.identity)
         try:
+            _make_spool_directory(relay.spool_directory)
             recovery = relay.spool.start(relay.clock.now())
             relay.maildrop_folder.prepare()
             self._ports.append(listen_for_submissions(self._reactor, relay.spool_directory, relay.submissions))
@@ -84,25 +89,35 @@ class RelayService(Service):
         self.running = True
         self._started = True
         self._announce(recovery)
+        # What waits in the maildrop comes before any delivery: its messages must not be found delivered and gone.
+        self._begun = Deferred.fromCoroutine(self._begin())
+
+    async def _begin(self) -> None:
+        await self._relay.maildrop.start()
+        if not self._started:
+            return
         for port in self._ports:
             port.startReading()
-        relay.runner.start()
-        _ = relay.maildrop.start()
+        self._relay.runner.start()
 
     def _announce(self, recovery: object) -> None:
-        where = ", ".join(
-            f"[{port.getHost().host}]:{port.getHost().port}" for port in self._ports if hasattr(port.getHost(), "port")
-        )
+        where = self._where() or "nowhere"
         # The same words as Exim's, which log readers look for.
         self._relay.journal.record(
             DaemonNote(
                 f"fingerpost {self._relay.version} daemon started: pid={os.getpid()}, listening for SMTP on {where}"
             )
         )
-        if recovery:
-            text = str(recovery)
-            if text:
-                self._relay.journal.record(DaemonNote(text))
+        for warning in self._warnings:
+            self._relay.journal.record(Trouble(f"{warning.location}: {warning.what}", warning.remedy))
+        text = str(recovery)
+        if text:
+            self._relay.journal.record(DaemonNote(text))
+
+    def _where(self) -> str:
+        return ", ".join(
+            f"[{port.getHost().host}]:{port.getHost().port}" for port in self._ports if hasattr(port.getHost(), "port")
+        )
 
     @property
     def smtp_ports(self) -> tuple[int, ...]:
@@ -143,6 +158,11 @@ def _remedy(port: int) -> str:
     return "stop who uses it, or choose another port"
 
 
+def _make_spool_directory(path: str) -> None:
+    """The queue in it is ours alone; others may pass through, to the socket and the maildrop. Raises OSError."""
+    os.makedirs(path, 0o755, exist_ok=True)
+
+
 def _write_pid(path: str) -> None:
     Path(path).write_text(f"{os.getpid()}\n", "ascii")
 
@@ -156,31 +176,55 @@ def read_file(path: str) -> str:
     return Path(path).read_text("utf-8")
 
 
-def make_service(reactor: Any, configuration: str, macros: Mapping[str, str]) -> RelayService:
-    """Reads, compiles and joins everything. Raises ConfigurationError with every problem."""
-    return RelayService(reactor, build(read_configuration(configuration, read_file, macros), reactor, configuration))
+def make_service(
+    reactor: Any, configuration: str, macros: Mapping[str, str], wishes: Wishes = NO_WISHES
+) -> RelayService:
+    """Reads, compiles, checks and joins everything. Raises ConfigurationError with every problem."""
+    compiled = read_configuration(configuration, read_file, macros)
+    now = time.time()
+    problems = check_configuration(compiled, lambda files: inspect(files, now))
+    errors = [problem for problem in problems if problem.severity is Severity.ERROR]
+    if errors:
+        raise ConfigurationError(*errors)
+    warnings = tuple(problem for problem in problems if problem.severity is Severity.WARNING)
+    return RelayService(reactor, build(compiled, reactor, configuration, wishes), warnings)
 
 
-def run(configuration: str, macros: Mapping[str, str]) -> int:
-    """Serves in the foreground until a signal; the exit status. Raises ConfigurationError before anything has begun."""
+def run(
+    configuration: str,
+    macros: Mapping[str, str],
+    wishes: Wishes = NO_WISHES,
+    started: Callable[[], None] | None = None,
+) -> int:
+    """Serves in the foreground until a signal; the exit status. `started` is called when everything is open.
+
+    Raises ConfigurationError before anything has begun.
+    """
     from twisted.internet import reactor  # not at module level: who imports us may want another one
 
-    globalLogBeginner.beginLoggingTo(
-        [FilteringLogObserver(textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(LogLevel.warn)])],
-        redirectStandardIO=False,
-    )
-    service = make_service(reactor, configuration, macros)
+    log_to_standard_error()
+    service = make_service(reactor, configuration, macros, wishes)
     try:
         service.privilegedStartService()
         service.startService()
     except ConfigurationError:
         _ = service.stopService()
         raise
+    if started is not None:
+        started()
     loop: Any = reactor
     loop.addSystemEventTrigger("before", "shutdown", service.stopService)
     loop.callWhenRunning(_take_signals, loop, service)
     loop.run()
     return 0
+
+
+def log_to_standard_error() -> None:
+    """Twisted's own complaints, which are faults of ours, go where a service manager sees them."""
+    globalLogBeginner.beginLoggingTo(
+        [FilteringLogObserver(textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(LogLevel.warn)])],
+        redirectStandardIO=False,
+    )
 
 
 def _take_signals(reactor: Any, service: RelayService) -> None:

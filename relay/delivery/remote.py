@@ -192,7 +192,9 @@ class SMTPTransport:
             if not (may_go_clear(policy) and policy.tempfail_tryclear):
                 raise _HostRefused(_deferred(failure, ErrorClass.TLS_FAILED)) from None
             # Exim: the connection is in an unknown state, so the message goes in clear on a new one.
-            self._journal.record(HostFailed(message.message_id, replace(_deferred(failure, ErrorClass.TLS_FAILED), host=host)))
+            self._journal.record(
+                HostFailed(message.message_id, replace(_deferred(failure, ErrorClass.TLS_FAILED), host=host))
+            )
             clear = replace(policy, demand=TLSDemand.AVOID)
             return await self._over_link(host, envelope, message, body, clear, helo_name)
 
@@ -247,7 +249,11 @@ class SMTPTransport:
             return tls
         if not may_go_clear(policy):
             raise _HostRefused(
-                Deferred("a TLS session is required, but the server did not offer it", ErrorClass.TLS_REQUIRED, host_wide=True)
+                Deferred(
+                    "a TLS session is required, but the server did not offer it",
+                    ErrorClass.TLS_REQUIRED,
+                    host_wide=True,
+                )
             )
         return None
 

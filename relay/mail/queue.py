@@ -52,7 +52,7 @@ class NewMessage:
     parameters: Parameters = field(default_factory=Parameters)
     frozen: bool = False
     due: float | None = None
-    """When the first attempt is due, seconds since the epoch; None: at once, it is committed as claimed by its owner."""
+    """When the first attempt is due, seconds since the epoch; None: at once, committed as claimed by its owner."""
 
 
 class RecipientState(enum.Enum):

@@ -23,7 +23,7 @@ from relay.mail.ports import SpoolFull, SpoolUnavailable, TemporaryFailure
 from relay.mail.queue import NewMessage, make_message_id
 from relay.mail.reply import Reply
 from relay.mail.text import printable
-from relay.policy.acl import REFUSED_WHEN_UNSET
+from relay.policy.acl import REFUSED_WHEN_UNSET, ExpandedACLs, reply_with_message
 from relay.policy.acl import check as check_acl
 from relay.policy.acl_values import (
     Accepted,
@@ -499,6 +499,10 @@ class Session:
         variables = self._variables()
         scope = self.scope(address)
         scope.acl_variables = variables
+        ports = self._ports
+        scope.acl_runner = ExpandedACLs(
+            where, self._rules.named_acls, effects, variables, ports.journal, ports.concurrency, ports.inquiries
+        )
         verdict = await check_acl(
             reference,
             ACLContext(
@@ -507,9 +511,9 @@ class Session:
                 acls=self._rules.named_acls,
                 effects=effects,
                 variables=variables,
-                journal=self._ports.journal,
-                concurrency=self._ports.concurrency,
-                inquiries=self._ports.inquiries,
+                journal=ports.journal,
+                concurrency=ports.concurrency,
+                inquiries=ports.inquiries,
             ),
         )
         self._keep_variables(variables)
@@ -556,9 +560,9 @@ class Session:
 
 
 def _with_message(positive: Reply, verdict: Verdict) -> Reply:
-    """A success reply with the text that the ACL asks for, if it does."""
+    """A success reply with the text that the ACL asks for, if it does; a code of another class in it is dropped."""
     text = verdict.message if isinstance(verdict, Accepted | Discarded) else ""
-    return positive.with_text(*text.split("\n")) if text else positive
+    return reply_with_message(positive, text)[0]
 
 
 def make_facts(peer: Endpoint, local: Endpoint, *, tls_on_connect: bool) -> SessionFacts:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from relay.cli import inspection
+from relay.config import inspection
 from relay.mail.source import Location, Problem, Severity
 from relay.tls import make
 

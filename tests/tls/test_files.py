@@ -1,5 +1,6 @@
 """Reading PEM files: every fault names the file and the remedy, and nothing ever prompts."""
 
+import base64
 import os
 import tempfile
 import threading
@@ -7,11 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-import certs
 from relay.tls import files
 from relay.tls.files import (
     TLSFileError,
@@ -24,6 +23,8 @@ from relay.tls.files import (
     read_private_key,
     stamp,
 )
+
+import certs
 
 NOBODY = 65534
 
@@ -43,12 +44,6 @@ def as_nobody() -> Iterator[Path]:
             yield directory
         finally:
             os.seteuid(0)
-
-
-def unreadable(path: Path) -> Iterator[Path]:
-    path.chmod(0)
-    yield path
-    path.chmod(0o700)
 
 
 def put(path: Path, octets: bytes) -> str:
@@ -176,8 +171,6 @@ def with_version(number: int) -> bytes:
 
 
 def certs_pem(der: bytes) -> bytes:
-    import base64
-
     return b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(der) + b"-----END CERTIFICATE-----\n"
 
 
@@ -244,8 +237,6 @@ def test_a_key_on_an_unknown_curve(tmp_path: Path) -> None:
     key = certs.relay().key.private_bytes(
         serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    import base64
-
     unknown = key.replace(bytes.fromhex("06082a8648ce3d030107"), bytes.fromhex("06082a8648ce3d03017f"))
     assert unknown != key
     octets = b"-----BEGIN PRIVATE KEY-----\n" + base64.encodebytes(unknown) + b"-----END PRIVATE KEY-----\n"
@@ -325,7 +316,7 @@ def test_the_bundle_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_stamp_stays_until_something_changes(tmp_path: Path) -> None:
     path = put(tmp_path / "a.pem", b"one")
-    before = stamp(path, "", "system")
+    before = stamp(path, "")
     assert before == stamp(path)
     (tmp_path / "new").write_bytes(b"two")
     os.utime(tmp_path / "new", ns=(0, os.stat(path).st_mtime_ns))

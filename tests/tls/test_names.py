@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from OpenSSL import crypto
 
-import certs
 from relay.tls.names import key_digest, one_line_name, read_certificate
+
+import certs
 
 
 def named(*attributes: tuple[x509.ObjectIdentifier, str]) -> x509.Certificate:
@@ -101,7 +102,8 @@ def test_an_unknown_attribute_is_shown_by_its_number() -> None:
 def test_any_text_as_openssl_shows_it_and_on_one_line(value: str) -> None:
     certificate = named((NameOID.ORGANIZATION_NAME, value))
     shown = one_line_name(certificate.subject)
-    assert shown.isascii() and shown.isprintable()
+    assert shown.isascii()
+    assert shown.isprintable()
     assert shown == by_openssl(certificate)
 
 

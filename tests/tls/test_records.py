@@ -1,6 +1,7 @@
 """Cutting a stream into TLS records: every split, what is no record, and what follows the last one."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -55,7 +56,7 @@ def test_whole_and_octet_by_octet() -> None:
 @given(cuts=st.lists(st.integers(0, len(STREAM)), max_size=12))
 def test_any_split_gives_the_same_records(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(STREAM)]
-    assert cut(STREAM[begin:end] for begin, end in zip(edges, edges[1:], strict=False)) == RECORDS
+    assert cut(STREAM[begin:end] for begin, end in pairwise(edges)) == RECORDS
 
 
 def test_a_record_is_given_out_with_its_last_octet_and_not_before() -> None:
