@@ -6,13 +6,14 @@ The person who started it sees every complaint of the start, and an exit status 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 
 
 def in_background(serve: Callable[[Callable[[], None]], int]) -> int:
     """Runs `serve` in a child process; returns when it has called the function that it is given, or has ended.
 
-    The status is 0 in the first case and the child's in the second. In the child it never returns.
+    The status is 0 in the first case and the child's in the second. The child ends here and never returns.
     """
     reading, writing = os.pipe()
     child = os.fork()
@@ -33,4 +34,11 @@ def in_background(serve: Callable[[Callable[[], None]], int]) -> int:
         os.write(writing, b"1")
         os.close(writing)
 
-    return serve(started)
+    try:
+        status = serve(started)
+    except BaseException as error:  # noqa: BLE001 - nothing of the caller may run twice, whatever happened
+        print(str(error), file=sys.stderr)
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

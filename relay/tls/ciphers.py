@@ -29,7 +29,12 @@ def set_ciphers(context: SSL.Context, required: str) -> None:
     items = [item.strip() for item in required.split(":") if item.strip()]
     modern = [item for item in items if item.startswith("TLS_")]
     older = [item.replace("_", "-") for item in items if not item.startswith("TLS_")]
+    if not items:
+        raise BadCipherList(f"no cipher suite matches {required!r}")
     try:
+        if not older:
+            # Else OpenSSL's own list for TLS 1.2 would stand beside what is required.
+            context.set_min_proto_version(SSL.TLS1_3_VERSION)
         if modern:
             context.set_tls13_ciphersuites(":".join(modern).encode("ascii"))
         if older:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from OpenSSL import SSL, crypto
 
 from relay.tls.anchors import AnchorSet, load_anchors
@@ -27,6 +28,8 @@ CACHE_SIZE = 256
 # SSL_MODE_NO_AUTO_CHAIN: OpenSSL would fill a short chain from the anchors and send even their root. pyOpenSSL takes
 # the number but exports no name for it.
 _NO_AUTO_CHAIN = 8
+# X509_V_ERR_UNABLE_TO_GET_CRL, X509_V_ERR_INVALID_PURPOSE
+_PARDONED = frozenset({3, 26})
 
 Policy = TypeVar("Policy", ServerTLS, ClientTLS)
 
@@ -93,7 +96,13 @@ def _load_identity(context: SSL.Context, certificate_file: str, key_file: str) -
     """Puts our certificate, its chain and its key on the context. Raises TLSFileError."""
     chain = read_certificates(certificate_file)
     key = read_private_key(key_file or certificate_file)
-    if not key_matches(chain[0], key):
+    try:
+        is_pair = key_matches(chain[0], key)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise TLSFileError(
+            certificate_file, f"the certificate's key: {error}", "use an EC P-256 or RSA 2048 key"
+        ) from None
+    if not is_pair:
         raise TLSFileError(
             key_file or certificate_file,
             f"the key does not belong to the certificate in {certificate_file}",
@@ -124,10 +133,16 @@ def _demand_certificate(context: SSL.Context, anchors: AnchorSet) -> None:
     """OpenSSL ends the handshake itself, with the right alert, unless the chain leads to the named set."""
     store = context.get_cert_store()
     assert store is not None
-    for certificate in anchors.certificates:
-        store.add_cert(crypto.X509.from_cryptography(certificate))
-    store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
-    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda _c, _x, _e, _d, passed: bool(passed))
+    anchors.fill(store)
+
+    def is_accepted(_: SSL.Connection, certificate: crypto.X509, fault: int, depth: int, passed: int) -> bool:
+        if passed:
+            return True
+        # As AnchorSet.verify: a certificate that is in the set itself needs no issuer's list and no purpose.
+        octets = crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
+        return depth == 0 and fault in _PARDONED and anchors.holds(octets)
+
+    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, is_accepted)
 
 
 @dataclass(slots=True)
@@ -157,6 +172,7 @@ class ContextCache(Generic[Policy]):
         files = stamp(policy.certificate, policy.privatekey, policy.verify_certificates, policy.crl)
         if entry is not None and entry.stamp == files:
             entry.checked = now
+            self._entries.move_to_end(policy)
             return entry.context
         made = self._make(policy)
         self._entries[policy] = _Entry(made, files, now)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cryptography import x509
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 
 from relay.mail.facts import Certificate
 from relay.tls.names import read_certificate
@@ -82,6 +82,8 @@ class Engine:
             self._connection.do_handshake()
         except SSL.WantReadError:
             return False
+        except SSL.ZeroReturnError:
+            raise TLSBroken("the peer closed the session during the handshake", by_peer=True) from None
         except SSL.Error as error:
             raise self._broken(error) from None
         self.is_handshaking = False
@@ -147,12 +149,12 @@ class Engine:
         )
 
     def _peer_chain(self) -> tuple[x509.Certificate, ...]:
-        leaf = self._connection.get_peer_certificate(as_cryptography=True)
+        leaf = _readable(self._connection.get_peer_certificate())
         if leaf is None:
             return ()
-        sent = self._connection.get_peer_cert_chain(as_cryptography=True) or []
+        sent = [_readable(each) for each in self._connection.get_peer_cert_chain() or ()]
         # A client sees the leaf in its chain, a server does not.
-        return (leaf, *(each for each in sent if each != leaf))
+        return (leaf, *(each for each in sent if each is not None and each != leaf))
 
     def _was_resumed(self) -> bool:
         # Private: pyOpenSSL has no public name for SSL_session_reused; cutting the ServerHello ourselves would repeat
@@ -163,6 +165,16 @@ class Engine:
     def _broken(error: SSL.Error) -> TLSBroken:
         text = _first_text(error)
         return TLSBroken(text, by_peer=" alert " in f" {text} ")
+
+
+def _readable(certificate: crypto.X509 | None) -> x509.Certificate | None:
+    """None also for a certificate that OpenSSL takes and cryptography's stricter parser refuses: it gives no rights."""
+    if certificate is None:
+        return None
+    try:
+        return certificate.to_cryptography()
+    except (ValueError, x509.InvalidVersion):
+        return None
 
 
 def _version(name: str) -> str:

@@ -11,6 +11,7 @@ import stat
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
@@ -38,7 +39,7 @@ class TLSFileError(Exception):
 def read_octets(path: str) -> bytes:
     """The content of a regular file. Raises TLSFileError."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise TLSFileError(path, "not a file", "name a PEM file")
             data = file.read(_SIZE_LIMIT + 1)
@@ -53,6 +54,11 @@ def read_octets(path: str) -> bytes:
     return data
 
 
+def _open_at_once(path: str, flags: int) -> int:
+    """Opening a pipe the usual way would wait for a writer."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def _whoami() -> str:
     return f"with uid {os.geteuid()}"
 
@@ -62,7 +68,7 @@ def read_certificates(path: str) -> list[x509.Certificate]:
     data = read_octets(path)
     try:
         return x509.load_pem_x509_certificates(data)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         if b"-----BEGIN CERTIFICATE-----" not in data:
             raise TLSFileError(path, "holds no certificate in PEM form", "put the certificate in, leaf first") from None
         raise TLSFileError(path, f"a certificate can't be read: {error}", "replace the file") from None
@@ -75,7 +81,7 @@ def read_private_key(path: str) -> PrivateKeyTypes:
         return load_pem_private_key(_first_key(path, data), password=None)
     except TypeError:
         raise TLSFileError(path, "the key has a passphrase", "remove it: openssl pkey -in OLD -out NEW") from None
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise TLSFileError(path, f"the key can't be read: {error}", "replace the file") from None
 
 
@@ -123,10 +129,10 @@ def anchor_files(name: str) -> list[str]:
     if not os.path.isdir(name):
         return [name]
     try:
-        entries = sorted(Path(name).iterdir())
+        entries = sorted(entry for entry in Path(name).iterdir() if not entry.name.startswith(".") and entry.is_file())
     except OSError as error:
         raise TLSFileError(name, error.strerror or str(error), f"let user {_whoami()} read it") from None
-    return [str(entry) for entry in entries if not entry.name.startswith(".") and entry.is_file()]
+    return [str(entry) for entry in entries]
 
 
 Stamp = tuple[tuple[str, int, int, int], ...]
@@ -136,9 +142,9 @@ def stamp(*names: str) -> Stamp:
     """What changes when one of these files, or a file of these directories, is replaced."""
     rows = []
     for name in names:
-        if not name or name == "system":
+        if not name:
             continue
-        for path in (name, *_entries(name)):
+        for path in SYSTEM_BUNDLES if name == "system" else (name, *_entries(name)):
             try:
                 status = os.stat(path)
             except OSError:

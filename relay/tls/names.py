@@ -26,26 +26,45 @@ _SHORT_NAMES = {
     "2.5.4.10": "O",
     "2.5.4.11": "OU",
     "2.5.4.12": "title",
+    "2.5.4.15": "businessCategory",
+    "2.5.4.16": "postalAddress",
     "2.5.4.17": "postalCode",
     "2.5.4.42": "GN",
     "2.5.4.43": "initials",
+    "2.5.4.44": "generationQualifier",
+    "2.5.4.45": "x500UniqueIdentifier",
     "2.5.4.46": "dnQualifier",
+    "2.5.4.65": "pseudonym",
+    "2.5.4.97": "organizationIdentifier",
     "0.9.2342.19200300.100.1.1": "UID",
     "0.9.2342.19200300.100.1.25": "DC",
     "1.2.840.113549.1.9.1": "emailAddress",
+    "1.2.840.113549.1.9.2": "unstructuredName",
+    "1.3.6.1.4.1.311.60.2.1.1": "jurisdictionL",
+    "1.3.6.1.4.1.311.60.2.1.2": "jurisdictionST",
+    "1.3.6.1.4.1.311.60.2.1.3": "jurisdictionC",
 }
 
 
 def one_line_name(name: x509.Name) -> str:
     """A distinguished name in OpenSSL's one-line form; octets outside printable ASCII become \\xHH."""
     parts = []
-    for attribute in name:
-        value = attribute.value
-        octets = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
-        shown = "".join(chr(octet) if 0x20 <= octet <= 0x7E else f"\\x{octet:02X}" for octet in octets)
-        label = _SHORT_NAMES.get(attribute.oid.dotted_string, attribute.oid.dotted_string)
-        parts.append(f"/{label}={shown}")
+    for level in name.rdns:
+        separator = "/"
+        for attribute in level:
+            value = attribute.value
+            octets = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+            label = _SHORT_NAMES.get(attribute.oid.dotted_string, attribute.oid.dotted_string)
+            parts.append(f"{separator}{label}={''.join(map(_shown, octets))}")
+            separator = "+"
     return "".join(parts)
+
+
+def _shown(octet: int) -> str:
+    """One octet of a value. The separators are escaped (OpenSSL since 3.0), or a value could forge an attribute."""
+    if not 0x20 <= octet <= 0x7E:
+        return f"\\x{octet:02X}"
+    return f"\\{chr(octet)}" if octet in b"/+" else chr(octet)
 
 
 def key_digest(certificate: x509.Certificate) -> str:

@@ -18,7 +18,11 @@ from service_identity.hazmat import DNS_ID, DNSPattern, verify_service_identity
 from relay.mail.facts import NotAsked, Unverified, Verification, Verified
 from relay.tls.anchors import CLIENT, SERVER, AnchorSet
 from relay.tls.engine import Handshake
+from relay.tls.names import read_certificate
 from relay.tls.policy import CertificateRequest, ClientTLS
+
+# What cryptography raises for an extension or a name that it can't make sense of.
+_UNREADABLE = (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 
 
 def judge_client(handshake: Handshake, anchors: AnchorSet, request: CertificateRequest, now: float) -> Verification:
@@ -49,7 +53,7 @@ def _judge_pins(handshake: Handshake, pins: tuple[str, ...]) -> Verification:
     peer = handshake.peer
     if peer is None:
         return Unverified("no certificate was presented")
-    if peer.fingerprint in pins or peer.key_digest in pins:
+    if peer.fingerprint in pins or (peer.key_digest and peer.key_digest in pins):
         return Verified("pin")
     return Unverified(f"neither certificate {peer.fingerprint} nor key {peer.key_digest} is pinned")
 
@@ -70,7 +74,7 @@ def holds_name(certificate: x509.Certificate, name: str) -> bool:
             return _common_name_matches(certificate, name)
     try:
         check(certificate, name)
-    except (VerificationError, CertificateError, ValueError):
+    except (VerificationError, CertificateError, *_UNREADABLE):
         return False
     return True
 
@@ -80,7 +84,7 @@ def _has_alternative_names(certificate: x509.Certificate) -> bool:
         certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:
         return False
-    except ValueError:
+    except _UNREADABLE:
         return True
     return True
 
@@ -88,9 +92,10 @@ def _has_alternative_names(certificate: x509.Certificate) -> bool:
 def _common_name_matches(certificate: x509.Certificate, name: str) -> bool:
     try:
         wanted = DNS_ID(name)
-    except (ValueError, UnicodeError):
+        subject = certificate.subject
+    except ValueError:
         return False
-    for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME):
+    for attribute in subject.get_attributes_for_oid(NameOID.COMMON_NAME):
         try:
             pattern = DNSPattern.from_bytes(str(attribute.value).encode("ascii"))
             verify_service_identity([pattern], [wanted], [])
@@ -104,8 +109,10 @@ def _names_of(certificate: x509.Certificate) -> str:
     """The names that a certificate is for, for people."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):
-        common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        return ", ".join(str(attribute.value) for attribute in common) or "no name"
+    except _UNREADABLE:
+        return "names that can't be read"
+    except x509.ExtensionNotFound:
+        common = read_certificate(certificate).subject
+        return common or "no name"
     shown = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
     return ", ".join(shown) or "no host"

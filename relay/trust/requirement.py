@@ -7,8 +7,9 @@ REQUIRETLS as well; the strictest holds. There is no path from an unmet demand t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import assert_never
 
-from relay.mail.facts import Unverified, Verification
+from relay.mail.facts import NotAsked, Unverified, Verification, Verified
 from relay.tls.policy import ClientTLS, TLSDemand, VerifyServer
 
 
@@ -29,9 +30,17 @@ Requirement = Met | Unmet
 
 def holds(policy: ClientTLS, verification: Verification) -> Requirement:
     """Whether the verification of the server's certificate is enough for the transport."""
-    if policy.verify is VerifyServer.MUST and isinstance(verification, Unverified):
-        return Unmet(f"the server's certificate does not verify: {verification.reason}")
-    return Met()
+    if policy.verify is not VerifyServer.MUST:
+        return Met()
+    match verification:
+        case Verified():
+            return Met()
+        case Unverified(reason):
+            return Unmet(f"the server's certificate does not verify: {reason}")
+        case NotAsked():
+            return Unmet("the server's certificate was not verified")
+        case _ as never:
+            assert_never(never)
 
 
 def may_go_clear(policy: ClientTLS) -> bool:

@@ -98,7 +98,10 @@ def test_an_unknown_attribute_is_shown_by_its_number() -> None:
 
 
 @settings(max_examples=60)
-@given(value=st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=20))
+@given(
+    value=st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=20)
+    | st.text("/+=\\,CN a", min_size=1, max_size=12)
+)
 def test_any_text_as_openssl_shows_it_and_on_one_line(value: str) -> None:
     certificate = named((NameOID.ORGANIZATION_NAME, value))
     shown = one_line_name(certificate.subject)

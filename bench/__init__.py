@@ -1,0 +1,1 @@
+"""Benchmarks: they measure, nothing here asserts a speed."""

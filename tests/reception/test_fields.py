@@ -1,0 +1,194 @@
+"""The header section that goes into the queue: in its order, and with no field that a peer has smuggled in."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.expand.errors import ExpansionFailed
+from relay.expand.evaluate import compile_expansion
+from relay.expand.scope import Scope
+from relay.mail.address import Address
+from relay.mail.facts import Endpoint, Hello, SessionFacts, TLSFacts
+from relay.mail.header import Field, join_fields, make_field, split_header
+from relay.policy.acl_values import AddedField, Effects, Place, Switch
+from relay.reception.fields import added_fields, received_field, shape_header
+from relay.reception.fixups import Fixing, HeaderNeeds
+
+T = TypeVar("T")
+
+NOW = 1_790_000_000.0
+TRACE = make_field("Received", "from laptop by relay.test; now")
+HOSTILE = st.text(st.one_of(st.sampled_from("\r\n\t \0:;()X\x0b\x0c\x85\u2028\udc80\udcff"), st.characters()), max_size=30)
+
+
+def answer(question: Coroutine[Any, Any, T]) -> T:
+    """Drives a coroutine whose ports answer at once."""
+    try:
+        question.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    raise AssertionError("a port did not answer at once")
+
+
+def fields(*lines: str) -> tuple[Field, ...]:
+    return tuple(make_field(*line.split(": ", 1)) for line in lines)
+
+
+def shown(header: tuple[Field, ...]) -> list[str]:
+    return [each.raw.decode().removesuffix("\r\n") for each in header]
+
+
+def session(helo: str, sni: str = "") -> SessionFacts:
+    layer = TLSFacts("TLS1.3", "TLS_AES_256_GCM_SHA384", 256, sni=sni)
+    return SessionFacts(peer=Endpoint("192.0.2.7", 4000), hello=Hello(helo, True), tls=layer)
+
+
+def is_one_field(field: Field) -> bool:
+    """Whether the octets are one field to whoever reads them: every line but the first goes on, each ends with CRLF."""
+    lines = field.raw.split(b"\r\n")
+    return (
+        lines[-1] == b""
+        and all(line[:1] in (b" ", b"\t") and line.strip() for line in lines[1:-1])
+        and not any(octet in line for line in lines for octet in (b"\r", b"\n", b"\0"))
+    )
+
+
+# Our trace field
+
+
+def test_the_trace_field() -> None:
+    template = compile_expansion("Received: from $sender_helo_name\n\tby relay.test")
+    field = answer(received_field(template, Scope(session("laptop")), NOW))
+    lines = field.raw.decode().split("\r\n")
+    assert lines[:2] == ["Received: from laptop", "\tby relay.test;"]
+    assert lines[2].startswith("\tMon, 21 Sep 2026 ")
+    assert lines[3:] == [""]
+
+
+def test_a_template_may_leave_the_name_out() -> None:
+    field = answer(received_field(compile_expansion("by relay.test"), Scope(), NOW))
+    assert field.raw.startswith(b"Received: by relay.test;\r\n\t")
+
+
+@given(HOSTILE, HOSTILE)
+def test_no_peer_writes_a_field_into_our_trace_field(helo: str, sni: str) -> None:
+    template = compile_expansion("Received: from $sender_helo_name ($tls_in_sni)\n\tby relay.test")
+    field = answer(received_field(template, Scope(session(helo, sni)), NOW))
+    assert is_one_field(field)
+    assert split_header(field.raw) == ((field,), b"")
+
+
+@pytest.mark.parametrize("sni", ["x\r\nX-Trusted: yes", "x\nX-Trusted: yes", "x\n\nbody", "x\r\n\r\nbody", "\n\n\n", "\x0bX: y"])
+def test_line_ends_of_a_peer_fold(sni: str) -> None:
+    field = answer(received_field(compile_expansion("by relay.test ($tls_in_sni)"), Scope(session("x", sni)), NOW))
+    assert is_one_field(field)
+
+
+def test_a_template_that_can_not_be_expanded_says_so() -> None:
+    with pytest.raises(ExpansionFailed):
+        answer(received_field(compile_expansion("${if eq{1}{1}{${expand:\\${bad}}}}"), Scope(), NOW))
+
+
+# The order of things
+
+
+def test_a_relayed_message_keeps_its_header_below_our_trace_field() -> None:
+    came = split_header(b"x-ODD : \xff\r\nFrom: a\r\n b\r\nReceived: before\r\n")[0]
+    assert shape_header(came, TRACE, Effects(), None) == (TRACE, *came)
+
+
+def test_fields_are_removed_whatever_their_case_and_ours_is_not() -> None:
+    came = fields("Received: before", "X-Secret: 1", "Subject: hello", "x-secret: 2")
+    shaped = shape_header(came, TRACE, Effects(removed=["X-SECRET", "Received"]), None)
+    assert shown(shaped) == [*shown((TRACE,)), "Subject: hello"]
+
+
+def test_what_acls_add_goes_to_its_place() -> None:
+    came = fields("Received: before", "Return-Path: <>", "From: a", "Received: behind")
+    effects = Effects(added=[AddedField(f"X-{place.name}: 1", place) for place in Place])
+    assert shown(shape_header(came, TRACE, effects, None)) == [
+        "X-START: 1",
+        *shown((TRACE,)),
+        "X-AFTER_RECEIVED: 1",
+        "Received: before",
+        "Return-Path: <>",
+        "X-START_RFC: 1",
+        "From: a",
+        "Received: behind",
+        "X-END: 1",
+    ]
+
+
+def test_what_is_added_behind_nothing_but_trace_fields() -> None:
+    effects = Effects(added=[AddedField("X: 1", Place.START_RFC)])
+    assert shown(shape_header(fields("Received: before"), TRACE, effects, None))[1:] == ["Received: before", "X: 1"]
+
+
+def test_what_is_added_is_not_removed() -> None:
+    """Exim removes from what came with the message."""
+    effects = Effects(added=[AddedField("X-Checked: ours")], removed=["X-Checked"])
+    assert shown(shape_header(fields("X-Checked: theirs"), TRACE, effects, None))[1:] == ["X-Checked: ours"]
+
+
+# Submission
+
+
+def needs(fixing: Fixing = Fixing.COMPLETE) -> HeaderNeeds:
+    sender = Address("anna", "laptop.test")
+    return HeaderNeeds(fixing, "1AAAAA-BBBBBB-CC", "relay.test", NOW, sender, sender, "", False, False, False)
+
+
+def test_a_submission_is_completed_and_a_relayed_message_is_not() -> None:
+    came = fields("Subject: hello")
+    assert [each.name for each in shape_header(came, TRACE, Effects(), None)] == ["Received", "Subject"]
+    completed = {each.name.lower() for each in shape_header(came, TRACE, Effects(), needs())}
+    assert completed == {"received", "subject", "message-id", "date", "from"}
+
+
+def test_suppress_local_fixups() -> None:
+    effects = Effects(controls=[Switch.SUPPRESS_LOCAL_FIXUPS])
+    assert [each.name for each in shape_header(fields("Subject: hello"), TRACE, effects, needs())] == [
+        "Received",
+        "Subject",
+    ]
+
+
+def test_a_field_that_an_acl_removed_is_completed_anew() -> None:
+    shaped = shape_header(fields("Date: never", "From: a@b"), TRACE, Effects(removed=["date"]), needs())
+    dates = [each.value for each in shaped if each.is_named("Date")]
+    assert len(dates) == 1
+    assert dates != [b"never"]
+
+
+# Added fields
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("X-A: 1", ["X-A: 1"]),
+        ("X-A: 1\n\tfolded", ["X-A: 1\r\n\tfolded"]),
+        ("X-A: 1\n\n\tfolded", ["X-A: 1\r\n\tfolded"]),
+        ("no field", ["X-ACL-Warn: no field"]),
+        ("X-A: 1\r", ["X-A: 1?"]),
+        ("X-A: 1\rX-B: 2", ["X-A: 1?X-B: 2"]),
+        ("X-A: \0", ["X-A: ?"]),
+        ("", []),
+        (" \n", []),
+    ],
+)
+def test_the_text_of_an_added_field(text: str, expected: list[str]) -> None:
+    assert shown(tuple(added_fields(AddedField(text)))) == expected
+
+
+@given(HOSTILE)
+def test_whatever_is_added_is_a_header(text: str) -> None:
+    added = added_fields(AddedField(f"X-Seen: {text}"))
+    assert all(map(is_one_field, added))
+    assert split_header(join_fields(tuple(added))) == (tuple(added), b"")
