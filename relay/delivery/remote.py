@@ -229,6 +229,10 @@ class SMTPTransport:
         except _HostRefused:
             await link.quit()
             raise
+        except BaseException:
+            # Cut off, or the queue could not give the body: an unfinished message must not look like a finished one.
+            await link.drop()
+            raise
         await link.quit()
         return tuple(_complete(outcome, host, tls) for outcome in outcomes)
 

@@ -44,7 +44,7 @@ from relay.expand.tree import (
     Template,
     Variable,
 )
-from relay.expand.values import Tainted, Value, is_tainted, text_of
+from relay.expand.values import Tainted, Value, is_tainted, taint_like, text_of
 
 
 class Expansion:
@@ -85,6 +85,15 @@ class Expansion:
         if self.constant is not None:
             return self.constant
         return text_of(await self._run(Frame(scope)))
+
+    async def lines(self, scope: Scope) -> str:
+        """The value as text whose line breaks are all the configuration's own; those from outside become blanks.
+
+        For what is cut into lines afterwards (header fields, replies): no peer may begin a line there.
+        """
+        found = await self.pieces(scope)
+        text = "".join(" ".join(piece.splitlines()) if is_tainted(piece) else piece for piece in found)
+        return taint_like(text, *found)
 
     async def pieces(self, scope: Scope) -> list[str]:
         """The value cut where its parts meet, so that one can tell which of them came from outside."""

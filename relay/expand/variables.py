@@ -294,6 +294,7 @@ CALLER_VARIABLES: dict[str, bool] = {
     "local_scan_data": True,
     "peer_senders": False,
     "queue_name": False,
+    "received_for": True,
     "recipient_verify_failure": False,
     "return_path": True,
     "router_name": False,

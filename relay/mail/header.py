@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from relay.mail.text import to_wire
+
 _FIELD_START = re.compile(rb"([!-9;-~]+)[ \t]*:")
 
 
@@ -32,7 +34,7 @@ class Field:
 def make_field(name: str, value: str) -> Field:
     """A field that we write ourselves; line breaks in `value` must already be folded with CRLF and white space."""
     text = f"{name}: {value}\r\n"
-    return Field(name, text.encode("utf-8", "surrogateescape"))
+    return Field(name, to_wire(text))
 
 
 def split_header(raw: bytes) -> tuple[tuple[Field, ...], bytes]:

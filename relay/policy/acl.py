@@ -292,7 +292,7 @@ async def _text(expansion: Expansion, state: Run, verify_message: str) -> str:
     if "acl_verify_message" in expansion.names_used:
         scope = scope.child(more={**scope.more, "acl_verify_message": verify_message})
     try:
-        return await expansion.text(scope)
+        return await expansion.lines(scope)
     except ForcedFailure:
         return ""
     except (ExpansionFailed, TemporaryFailure) as failed:

@@ -96,7 +96,14 @@ def add_fields(effects: Effects, text: str) -> None:
 
 
 def _add_header(argument: Argument) -> Compiled:
-    return _act(argument, lambda run, text: add_fields(run.context.effects, text))
+    expansion = argument.expansion()
+
+    async def test(run: Run) -> Holds:
+        run.shown = text = await expansion.lines(run.scope)
+        add_fields(run.context.effects, text)
+        return Holds.YES
+
+    return Compiled(test)
 
 
 def _remove_header(argument: Argument) -> Compiled:

@@ -26,7 +26,7 @@ async def received_field(template: Expansion, scope: Scope, now: float) -> Field
 
     Peer text in it is made printable first, so that it can't begin a field of its own.
     """
-    text = await template.text(scope)
+    text = await template.lines(scope)
     value = text.partition(":")[2] if text.lower().startswith("received:") else text
     lines = [_UNSAFE.sub("?", line).strip() for line in value.strip().split("\n")]
     folded = "\r\n\t".join(line for line in lines if line)

@@ -7,6 +7,8 @@ what it is as early as possible; the verdict still waits for the end of the data
 
 from __future__ import annotations
 
+import re
+
 from relay.mail.header import Field, split_header
 from relay.mail.ports import Intake, SpoolUnavailable
 from relay.mail.queue import CHUNK_SIZE
@@ -14,6 +16,8 @@ from relay.mail.text import from_wire
 
 # Exim: header_maxsize.
 HEADER_LIMIT = 1024 * 1024
+# The beginning of a field, or of a line that goes on with one.
+_HEADER_LINE = re.compile(rb"[!-9;-~]+[ \t]*:|[ \t]")
 
 
 class IncomingMessage:
@@ -27,6 +31,7 @@ class IncomingMessage:
         self._intake = intake
         self._header_limit = header_limit
         self._header: bytearray | None = bytearray()
+        self._looked_at = 0
         self._tail = bytearray()
         self._chunks = 0
         self.trouble: SpoolUnavailable | None = None
@@ -53,13 +58,14 @@ class IncomingMessage:
         searched_from = max(len(self._header) - 3, 0)
         self._header += data
         end = self._find_blank_line(searched_from)
-        if end is not None:
-            rest = bytes(self._header[end:])
-            self._cut_header(bytes(self._header[:end]))
-            await self._add_body(rest)
-        elif len(self._header) > self._header_limit:
+        if end is None:
+            end = self._find_text()
+        if (len(self._header) if end is None else end) > self._header_limit:
             self.header_too_big = True
             self._header = None
+        elif end is not None:
+            rest = bytes(self._header[end:])
+            await self._add_body(self._cut_header(bytes(self._header[:end])) + rest)
 
     def _find_blank_line(self, searched_from: int) -> int | None:
         """Where the body begins; the empty line may be the very first."""
@@ -69,13 +75,21 @@ class IncomingMessage:
         end = self._header.find(b"\r\n\r\n", searched_from)
         return None if end < 0 else end + 4
 
-    def _cut_header(self, section: bytes) -> None:
+    def _find_text(self) -> int | None:
+        """The end of the first whole line that is no part of a header section: no blank line is to be waited for."""
+        header = self._header
+        assert header is not None
+        while (end := header.find(b"\n", self._looked_at) + 1) > 0:
+            if not _HEADER_LINE.match(header, self._looked_at):
+                return end
+            self._looked_at = end
+        return None
+
+    def _cut_header(self, section: bytes) -> bytes:
+        """Ends the header section; what is left of it (text before any blank line) begins the body."""
         self._header = None
         self.fields, rest = split_header(section)
-        if rest:
-            # Text before any blank line: what is no field begins the body, and the blank line belongs to it.
-            self._tail += rest
-            self.body_size += len(rest)
+        return rest
 
     async def _add_body(self, data: bytes) -> None:
         self.body_size += len(data)
@@ -86,11 +100,10 @@ class IncomingMessage:
             await self._intake.append(self.message_id, self._chunks, chunk)
             self._chunks += 1
 
-    def finish(self) -> tuple[int, bytes]:
-        """Ends the data: the number and content of the last piece, for `Intake.accept`."""
+    async def finish(self) -> tuple[int, bytes]:
+        """Ends the data: the number and content of the last piece, for `Intake.accept`. Raises SpoolUnavailable."""
         if self._header is not None:
-            section = bytes(self._header)
-            self._cut_header(section)
+            await self._add_body(self._cut_header(bytes(self._header)))
         return self._chunks, bytes(self._tail)
 
     def count_fields(self, name: str) -> int:

@@ -70,6 +70,8 @@ class Transaction:
     effects: Effects = field(default_factory=Effects)
     recipients: list[Recipient] = field(default_factory=list)
     discarded: bool = False
+    kept: bool = False
+    """The queue has the message: whatever the client is told, nothing of it is taken back."""
     incoming: IncomingMessage | None = None
 
 
@@ -85,7 +87,6 @@ class Session:
         self._connection_effects = Effects()
         self._context: TLSContext | None = None
         self._request = CertificateRequest.NONE
-        self._accepted = 0
 
     # Questions
 
@@ -309,16 +310,17 @@ class Session:
         assert transaction is not None
         incoming = transaction.incoming
         assert incoming is not None
-        answer = await self._judge_message(transaction, incoming)
-        if not answer.reply.is_positive or transaction.discarded:
-            await self._abandon(incoming)
-        self._transaction = None
-        return answer
+        try:
+            return await self._judge_message(transaction, incoming)
+        finally:
+            self._transaction = None
+            if not transaction.kept:
+                await self._abandon(incoming)
 
     async def _judge_message(self, transaction: Transaction, incoming: IncomingMessage) -> Answer:
         if incoming.trouble is not None:
             raise incoming.trouble
-        number, tail = incoming.finish()
+        number, tail = await incoming.finish()
         if incoming.header_too_big:
             return self._rejected(reply.HEADER_TOO_BIG, "after DATA")
         if incoming.count_fields("Received") > self._rules.received_headers_max:
@@ -334,9 +336,9 @@ class Session:
             return self._message_reply(transaction, verdict)
         message = await self._assemble(transaction, incoming)
         await self._ports.intake.accept(message, number, tail)
-        self._accepted += 1
+        transaction.kept = True
         self._record_arrival(message, incoming)
-        if message.due is None:
+        if message.due is None and not message.frozen:
             self._ports.runner.arrived(message.message_id)
         return self._message_reply(transaction, verdict)
 
@@ -496,7 +498,7 @@ class Session:
             return Accepted(None)
         transaction = self._transaction
         effects = transaction.effects if transaction is not None else self._connection_effects
-        variables = self._variables()
+        variables = dict(self._variables())
         scope = self.scope(address)
         scope.acl_variables = variables
         ports = self._ports
@@ -520,12 +522,12 @@ class Session:
         return verdict
 
     def _keep_variables(self, variables: dict[str, str]) -> None:
-        """acl_c… live as long as the connection, acl_m… as long as the message."""
+        """acl_c… live as long as the connection, acl_m… as long as the message: MAIL begins without any."""
         for name, value in variables.items():
-            if name.startswith("acl_m") and self._transaction is not None:
-                self._transaction.variables[name] = value
-            else:
+            if not name.startswith("acl_m"):
                 self._connection_variables[name] = value
+            elif self._transaction is not None:
+                self._transaction.variables[name] = value
 
     def _refusal(self, verdict: Verdict, command: str, argument: str = "") -> Answer | None:
         """The answer to a refused command with its log line, None where the verdict is good."""

@@ -189,3 +189,16 @@ def test_swaks_with_a_trusted_certificate(relay: daemons.Daemon, tmp_path: Path)
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
+
+
+def test_an_expired_certificate_gives_no_rights(tmp_path: Path) -> None:
+    """It is in the trusted set and in the list; its time is over. The session goes on, relaying does not."""
+    expired = certs.self_signed("old.test", days=-1)
+    port = peers.free_port()
+    configuration = daemons.relay_configuration(tmp_path, port, certs.relay(), [expired], trusted=[expired])
+    with daemons.running(tmp_path, configuration, port) as relay, session(relay) as smtp:
+        smtp.starttls(context=tls_context(expired, tmp_path))
+        with pytest.raises(smtplib.SMTPRecipientsRefused):
+            smtp.sendmail(SENDER, [OUTSIDE], MESSAGE)
+        assert smtp.sendmail(SENDER, [INSIDE], MESSAGE) == {}
+        relay.wait_for_log("CV=no")
