@@ -18,9 +18,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-import certs  # noqa: E402 - the tests' helpers are found only now
-import daemons  # noqa: E402 - the same
-from interop import peers  # noqa: E402 - the same
+import daemons
+
+import certs
+from interop import peers
 
 BODY = b"Subject: benchmark\r\n\r\n" + (b"x" * 70 + b"\r\n") * 28
 TICK = os.sysconf("SC_CLK_TCK")
@@ -127,7 +128,8 @@ def measure(name: str, run: Callable[[Client, int], None], client: Client, proce
 
 def main(count: int) -> None:
     """Reception alone (the queue keeps what comes), then with delivery into a Maildir."""
-    for title, main_lines in (("received and queued", "queue_only = true"), ("received and delivered to a Maildir", "")):
+    ways = (("received and queued", "queue_only = true"), ("received and delivered to a Maildir", ""))
+    for title, main_lines in ways:
         with tempfile.TemporaryDirectory() as place:
             directory, port = Path(place), peers.free_port()
             configuration = daemons.relay_configuration(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from relay.delivery.attempt import AttemptPorts, Unsettled, attempt
 from relay.delivery.schedule import Schedule
 from relay.mail.events import Trouble
-from relay.mail.ports import Clock, Journal, SpoolUnavailable
+from relay.mail.ports import Cancelled, Clock, Journal, SpoolUnavailable
 from relay.mail.queue import QueuedMessage, QueueEntry, Settlement
 from relay.net.connection import is_cancellation
 from relay.net.threads import ThreadedSpool
@@ -56,6 +56,7 @@ class DeliveryRunner:
         self._stopping = False
         self._next_due: float | None = None
         self._look = True
+        self._looked_at = 0.0
         self._attempts: dict[str, Deferred[None]] = {}
         self._watchers: dict[str, list[Deferred[None]]] = {}
         self._ends: list[Deferred[None]] = []
@@ -134,6 +135,8 @@ class DeliveryRunner:
             self._timer.cancel()
         for message_id in self._schedule.withdraw_new():
             await self._give_back(message_id, self._clock.now())
+            self._tell_watchers(message_id)
+        await self._until(lambda: not self._working)
         if self._attempts:
             limit = self._reactor.callLater(patience, self._cut_off)
             await self._until(lambda: not self._attempts)
@@ -176,13 +179,16 @@ class DeliveryRunner:
         if not self._serving:
             return
         now = self._clock.now()
+        if abs(now - self._looked_at) >= self._schedule.limits.longest_sleep:
+            self._look = True  # whoever else adds to the queue does not tell us
         try:
             await self._claim_due(now)
             if self._look:
                 self._look = False
+                self._looked_at = now
                 self._next_due = await self._spool.next_due()
         except SpoolUnavailable as error:
-            self._look = True
+            self._look, self._next_due = True, now  # unknown: something may be due
             self._schedule.claim_failed(now, PAUSE)
             self._journal.record(Trouble(f"the queue can't be read: {error}"))
         now = self._clock.now()
@@ -197,6 +203,10 @@ class DeliveryRunner:
         if number is None:
             return
         claimed = await self._spool.claim(now, number)
+        if self._stopping:
+            for message in claimed:
+                await self._give_back(message.message_id, now)
+            return
         self._schedule.claimed(tuple(message.message_id for message in claimed), now)
         self._look = True
         for message in claimed:
@@ -212,11 +222,11 @@ class DeliveryRunner:
         running.addBoth(self._finished, message_id)
 
     async def _attempt(self, message_id: str, message: QueuedMessage | None) -> None:
-        if message is None:
-            message = await self._spool.claim_one(message_id, self._clock.now())
-            if message is None:
-                return
         try:
+            if message is None:
+                message = await self._spool.claim_one(message_id, self._clock.now())
+                if message is None:
+                    return
             settlement = await attempt(message, self._spool.body(message_id), self._ports)
         except Unsettled as unsettled:
             settlement = unsettled.settlement
@@ -226,6 +236,9 @@ class DeliveryRunner:
         except SpoolUnavailable as error:
             self._journal.record(Trouble(f"the attempt was given up: {error}", "", message_id))
             await self._give_back(message_id, self._clock.now() + PAUSE)
+            return
+        except (Cancelled, CancelledError):
+            await self._give_back(message_id, self._clock.now())
             return
         except Exception:  # noqa: BLE001 - a mistake of ours must not leave the message claimed for ever
             self._log.failure("an attempt broke down")
@@ -246,12 +259,20 @@ class DeliveryRunner:
                     settlement.message_id,
                 )
             )
-            await deferLater(self._reactor, PAUSE, lambda: None)
             try:
-                await self._spool.settle(settlement, self._clock.now())
-            except SpoolUnavailable:
-                continue
-            return
+                await deferLater(self._reactor, PAUSE, lambda: None)
+            finally:
+                # Also where the daemon stops meanwhile: once more, for what is not recorded is delivered again.
+                recorded = await self._record(settlement)
+            if recorded:
+                return
+
+    async def _record(self, settlement: Settlement) -> bool:
+        try:
+            await self._spool.settle(settlement, self._clock.now())
+        except SpoolUnavailable:
+            return False
+        return True
 
     def _note(self, settlement: Settlement) -> None:
         """What the settlement means for the timer, and the bounce that was committed as ours."""
@@ -267,11 +288,14 @@ class DeliveryRunner:
             self._journal.record(Trouble(f"a claim could not be given back: {error}", "restart", message_id))
         self._look = True
 
+    def _tell_watchers(self, message_id: str) -> None:
+        for watcher in self._watchers.pop(message_id, []):
+            watcher.callback(None)
+
     def _finished(self, _: Any, message_id: str) -> None:
         self._attempts.pop(message_id, None)
         self._schedule.attempt_finished(message_id)
-        for watcher in self._watchers.pop(message_id, []):
-            watcher.callback(None)
+        self._tell_watchers(message_id)
         self._wake_at(0)
         self._tell_waiting()
 

@@ -252,13 +252,10 @@ class SMTPTransport:
             await link.hello()
             return tls
         if not may_go_clear(policy):
-            raise _HostRefused(
-                Deferred(
-                    "a TLS session is required, but the server did not offer it",
-                    ErrorClass.TLS_REQUIRED,
-                    host_wide=True,
-                )
-            )
+            avoided = policy.demand is TLSDemand.AVOID
+            why = "hosts_avoid_tls forbids it" if avoided else "the server did not offer it"
+            what = f"a TLS session is required, but {why}"
+            raise _HostRefused(Deferred(what, ErrorClass.TLS_REQUIRED, host_wide=True))
         return None
 
     def _accept_clear_after(self, reply: Reply, policy: ClientTLS) -> None:

@@ -42,7 +42,7 @@ from relay.net.connection import LayeredConnection
 from relay.tls.anchors import AnchorSet
 from relay.tls.contexts import ContextCache, TLSContext, make_client_context
 from relay.tls.engine import Handshake
-from relay.tls.policy import ClientTLS
+from relay.tls.policy import ClientTLS, VerifyServer
 from relay.tls.stack import ContextNeeded, LayerFailed, LayerUp, PeerClosed, PlainReceived
 
 HANDSHAKE_TIMEOUT = 60.0
@@ -100,6 +100,9 @@ class ESMTPClient(LayeredConnection):
         Raises StartTLSRefused, HandshakeFailed, LinkFailed, TLSFileError, BadCipherList.
         """
         context = self._contexts.get(policy, self._now())
+        if context.anchor_fault is not None and policy.verify is VerifyServer.MUST:
+            # No server could verify: the fault is in our own files, and the operator is to hear which.
+            raise context.anchor_fault
         leftover = b""
         if not on_connect:
             self._order(self._machine.starttls)
@@ -166,7 +169,8 @@ class ESMTPClient(LayeredConnection):
 
     async def quit(self) -> None:
         """QUIT, its reply (not for long), close_notify, the end."""
-        if self.is_lost or self._failure is not None:
+        has_no_layer = self._tls_on_connect and not self.stack.is_protected
+        if self.is_lost or self._failure is not None or has_no_layer:
             self.abort()
             return
         self._order(self._machine.quit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar, cast
 
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -47,10 +47,11 @@ class TwistedConcurrency:
         running = [Deferred.fromCoroutine(_ask(question)) for question in questions]
         try:
             return cast("list[T]", await gatherResults(running, consumeErrors=True))
-        except BaseException:
+        except FirstError as first:
+            first.subFailure.raiseException()
+        finally:
             for each in running:
                 each.cancel()
-            raise
 
     async def sleep(self, seconds: float) -> None:
         """Lets others go on for a while."""

@@ -20,7 +20,7 @@ from relay.policy.routing import NoNetwork
 
 # Seconds for one question to the DNS, all servers and tries together.
 DNS_LIFETIME = 10.0
-_TEMPORARY = frozenset({socket.EAI_AGAIN, socket.EAI_SYSTEM, socket.EAI_MEMORY})
+_TEMPORARY = frozenset({socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_SYSTEM, socket.EAI_MEMORY})
 
 
 class SystemResolver:

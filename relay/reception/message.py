@@ -55,11 +55,8 @@ class IncomingMessage:
         if self._header is None:
             await self._add_body(data)
             return
-        searched_from = max(len(self._header) - 3, 0)
         self._header += data
-        end = self._find_blank_line(searched_from)
-        if end is None:
-            end = self._find_text()
+        end = self._find_end()
         if (len(self._header) if end is None else end) > self._header_limit:
             self.header_too_big = True
             self._header = None
@@ -67,16 +64,8 @@ class IncomingMessage:
             rest = bytes(self._header[end:])
             await self._add_body(self._cut_header(bytes(self._header[:end])) + rest)
 
-    def _find_blank_line(self, searched_from: int) -> int | None:
-        """Where the body begins; the empty line may be the very first."""
-        assert self._header is not None
-        if self._header.startswith(b"\r\n"):
-            return 2
-        end = self._header.find(b"\r\n\r\n", searched_from)
-        return None if end < 0 else end + 4
-
-    def _find_text(self) -> int | None:
-        """The end of the first whole line that is no part of a header section: no blank line is to be waited for."""
+    def _find_end(self) -> int | None:
+        """The end of the first whole line that is no part of a header section: blank, or text of the body already."""
         header = self._header
         assert header is not None
         while (end := header.find(b"\n", self._looked_at) + 1) > 0:

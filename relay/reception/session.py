@@ -154,12 +154,18 @@ class Session:
     async def _offers(self) -> Offers:
         items = [("SIZE", str(self._rules.message_size_limit or ""))]
         items += [("8BITMIME", ""), ("ENHANCEDSTATUSCODES", "")]
-        if not self._connection_effects.has(Switch.NO_PIPELINING):
+        if await self._offers_pipelining():
             items.append(("PIPELINING", ""))
         if await self._offers_tls():
             items.append(("STARTTLS", ""))
         items.append(("HELP", ""))
         return Offers(tuple(items))
+
+    async def _offers_pipelining(self) -> bool:
+        hosts = self._rules.pipelining_advertise_hosts
+        if self._connection_effects.has(Switch.NO_PIPELINING):
+            return False
+        return hosts is None or await matches_client(hosts, self.scope())
 
     async def _offers_tls(self) -> bool:
         hosts = self._rules.tls.advertise_hosts
@@ -278,6 +284,9 @@ class Session:
             recipient = replace(recipient, address=address.qualified(self._rules.qualify_recipient))
         if len(transaction.recipients) >= self._rules.recipients_max:
             return Answer(reply.TOO_MANY_RECIPIENTS)
+        if transaction.discarded:
+            # Exim: what is discarded at MAIL is discarded as a whole, no recipient is judged.
+            return Answer(reply.RECIPIENT_OK)
         verdict = await self._run(Where.RCPT, recipient.address)
         refusal = self._refusal(verdict, "RCPT", f"<{printable(str(address))}>")
         if refusal is not None:

@@ -23,7 +23,9 @@ T = TypeVar("T")
 
 NOW = 1_790_000_000.0
 TRACE = make_field("Received", "from laptop by relay.test; now")
-HOSTILE = st.text(st.one_of(st.sampled_from("\r\n\t \0:;()X\x0b\x0c\x85\u2028\udc80\udcff"), st.characters()), max_size=30)
+HOSTILE = st.text(
+    st.one_of(st.sampled_from("\r\n\t \0:;()X\x0b\x0c\x85\u2028\udc80\udcff"), st.characters()), max_size=30
+)
 
 
 def answer(question: Coroutine[Any, Any, T]) -> T:
@@ -84,7 +86,9 @@ def test_no_peer_writes_a_field_into_our_trace_field(helo: str, sni: str) -> Non
     assert split_header(field.raw) == ((field,), b"")
 
 
-@pytest.mark.parametrize("sni", ["x\r\nX-Trusted: yes", "x\nX-Trusted: yes", "x\n\nbody", "x\r\n\r\nbody", "\n\n\n", "\x0bX: y"])
+@pytest.mark.parametrize(
+    "sni", ["x\r\nX-Trusted: yes", "x\nX-Trusted: yes", "x\n\nbody", "x\r\n\r\nbody", "\n\n\n", "\x0bX: y"]
+)
 def test_line_ends_of_a_peer_fold(sni: str) -> None:
     field = answer(received_field(compile_expansion("by relay.test ($tls_in_sni)"), Scope(session("x", sni)), NOW))
     assert is_one_field(field)

@@ -69,7 +69,7 @@ def take(parts: Iterable[bytes], limit: int = HEADER_LIMIT) -> Taken:
         answer(incoming.add(part))
     if incoming.header_too_big:
         return Taken((), b"", 0, 0, True)
-    number, tail = incoming.finish()
+    number, tail = answer(incoming.finish())
     assert number == len(shelf.pieces)
     body = b"".join((*shelf.pieces, tail))
     return Taken(tuple(each.raw for each in incoming.fields), body, incoming.body_size, incoming.size, False)
@@ -83,7 +83,17 @@ def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
 
 LINES = st.lists(
     st.sampled_from(
-        [b"From: a@b\r\n", b"X: 1\r\n", b" folded\r\n", b"\t\r\n", b"\r\n", b"text\r\n", b".\r\n", b"no field:\r\n", b":\r\n"]
+        [
+            b"From: a@b\r\n",
+            b"X: 1\r\n",
+            b" folded\r\n",
+            b"\t\r\n",
+            b"\r\n",
+            b"text\r\n",
+            b".\r\n",
+            b"no field:\r\n",
+            b":\r\n",
+        ]
     ),
     max_size=12,
 ).map(b"".join)
@@ -106,6 +116,7 @@ def test_octet_by_octet_as_well(message: bytes) -> None:
 
 @given(LINES, st.lists(st.integers(0, 60), max_size=8), st.integers(1, 30))
 @example(b"A: b\r\n\r\nbody\r\n", [7], 5)
+@example(b"text\r\nA: b\r\n\r\nbody\r\n", [6], 8)
 @example(b"\r\n\r\n", [], 1)
 def test_a_header_is_too_big_however_it_is_cut(message: bytes, places: list[int], limit: int) -> None:
     assert take(cut(message, places), limit) == take([message], limit)
@@ -184,7 +195,8 @@ def test_a_long_body_is_no_long_header() -> None:
 
 
 @pytest.mark.parametrize(
-    "size, pieces, last", [(0, 0, 0), (1, 0, 1), (CHUNK_SIZE, 0, CHUNK_SIZE), (CHUNK_SIZE + 1, 1, 1), (2 * CHUNK_SIZE + 5, 2, 5)]
+    "size, pieces, last",
+    [(0, 0, 0), (1, 0, 1), (CHUNK_SIZE, 0, CHUNK_SIZE), (CHUNK_SIZE + 1, 1, 1), (2 * CHUNK_SIZE + 5, 2, 5)],
 )
 @pytest.mark.parametrize("step", [4096, 10 * CHUNK_SIZE])
 def test_a_body_goes_into_the_queue_in_numbered_pieces(size: int, pieces: int, last: int, step: int) -> None:
@@ -194,7 +206,7 @@ def test_a_body_goes_into_the_queue_in_numbered_pieces(size: int, pieces: int, l
     message = message[: 8 + size]
     for part in cut(message, range(0, len(message), step)):
         answer(incoming.add(part))
-    number, tail = incoming.finish()
+    number, tail = answer(incoming.finish())
     assert (number, len(tail)) == (pieces, last)
     assert [len(piece) for piece in shelf.pieces] == [CHUNK_SIZE] * pieces
     assert b"".join((*shelf.pieces, tail)) == message[8:]
@@ -206,7 +218,7 @@ def test_text_without_a_blank_line_comes_in_pieces_as_well() -> None:
     incoming = IncomingMessage(MESSAGE_ID, shelf)
     text = b"no field here\r\n" * (3 * CHUNK_SIZE // 15)
     answer(incoming.add(text))
-    number, tail = incoming.finish()
+    number, tail = answer(incoming.finish())
     assert b"".join((*shelf.pieces, tail)) == text
     assert number == len(shelf.pieces)
     assert max(len(piece) for piece in (*shelf.pieces, tail)) <= CHUNK_SIZE

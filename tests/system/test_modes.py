@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-import certs
 import daemons
+
+import certs
 from interop import peers
 
 MESSAGE = b"From: <me@relay.test>\nTo: <you@relay.test>\nSubject: modes\n\nGood morning.\n"

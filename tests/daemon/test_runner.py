@@ -1,0 +1,585 @@
+"""The runner on a clock that the test moves: what wakes it, what it claims, and that no outcome is lost."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock as ReactorClock
+
+from delivery.post import Notebook, Pieces, StoppedClock, make_message
+from relay.daemon import runner as daemon_runner
+from relay.daemon.runner import AFTER_FAULT, PAUSE, DeliveryRunner
+from relay.delivery.attempt import AttemptPorts, Unsettled
+from relay.delivery.bounce import BounceSettings
+from relay.delivery.schedule import Limits, Schedule
+from relay.expand.scope import Scope
+from relay.mail.address import NULL_SENDER
+from relay.mail.events import Completed, Trouble
+from relay.mail.facts import MessageFacts, SessionFacts
+from relay.mail.ports import SpoolUnavailable
+from relay.mail.queue import NewMessage, QueuedMessage, QueueEntry, Settlement
+from relay.policy.routing import RoutingPorts
+
+T = TypeVar("T")
+
+START = 1_790_000_000.0
+FULL = SpoolUnavailable("no room")
+
+
+@dataclass
+class WallClock:
+    reactor: ReactorClock
+
+    def now(self) -> float:
+        return START + self.reactor.seconds()
+
+
+@dataclass
+class Queue:
+    """The queue in memory: what waits and until when, and what this process has claimed.
+
+    An operation named in `trouble` raises that; one named in `gates` is answered when its Deferred fires.
+    """
+
+    waiting: dict[str, float] = field(default_factory=dict)
+    frozen: set[str] = field(default_factory=set)
+    held: set[str] = field(default_factory=set)
+    trouble: dict[str, Exception] = field(default_factory=dict)
+    gates: dict[str, Deferred[None]] = field(default_factory=dict)
+    settlements: list[Settlement] = field(default_factory=list)
+    looks: int = 0
+
+    async def _enter(self, operation: str) -> None:
+        gate = self.gates.get(operation)
+        if gate is not None:
+            await gate
+        if operation in self.trouble:
+            raise self.trouble[operation]
+
+    async def claim(self, now: float, limit: int) -> tuple[QueuedMessage, ...]:
+        await self._enter("claim")
+        due = sorted((time, each) for each, time in self.waiting.items() if time <= now and each not in self.frozen)
+        return tuple(self._take(each) for _, each in due[:limit])
+
+    async def claim_one(self, message_id: str, now: float) -> QueuedMessage | None:
+        await self._enter("claim_one")
+        if message_id in self.frozen or not (message_id in self.held or message_id in self.waiting):
+            return None
+        return self._take(message_id)
+
+    def _take(self, message_id: str) -> QueuedMessage:
+        self.waiting.pop(message_id, None)
+        self.held.add(message_id)
+        return replace(make_message(), message_id=message_id)
+
+    async def next_due(self) -> float | None:
+        self.looks += 1
+        await self._enter("next_due")
+        return min((time for each, time in self.waiting.items() if each not in self.frozen), default=None)
+
+    async def settle(self, settlement: Settlement, now: float) -> None:
+        await self._enter("settle")
+        self.settled(settlement)
+
+    def settled(self, settlement: Settlement) -> None:
+        assert settlement.message_id in self.held, "a message that is not ours is settled"
+        self.settlements.append(settlement)
+        self.held.discard(settlement.message_id)
+        if settlement.bounce is not None:
+            self.held.add(settlement.bounce.message_id)
+
+    async def release(self, message_id: str, due: float) -> None:
+        await self._enter("release")
+        assert message_id in self.held, "a claim that is not ours is given back"
+        self.held.discard(message_id)
+        self.waiting[message_id] = due
+
+    def body(self, message_id: str) -> Pieces:
+        return Pieces(b"body\r\n")
+
+    async def entries(self, limit: int, after: str = "") -> tuple[QueueEntry, ...]:
+        ids = sorted(each for each in {*self.waiting, *self.frozen} if each > after)[:limit]
+        return tuple(
+            QueueEntry(each, NULL_SENDER, START, 10, each in self.frozen, self.waiting.get(each, START), ())
+            for each in ids
+        )
+
+    async def change(self, wish: Callable[[Any], T]) -> T:
+        return wish(self)
+
+    def thaw(self, message_id: str, due: float) -> None:
+        self.frozen.discard(message_id)
+        self.waiting[message_id] = due
+
+
+class Attempts:
+    """Stands for `attempt`: each waits until the test says what came of it, or ends as it was laid down."""
+
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue
+        self.begun: list[str] = []
+        self.under_way: dict[str, Deferred[Settlement]] = {}
+        self.ends: dict[str, Exception] = {}
+
+    async def __call__(self, message: QueuedMessage, body: Any, ports: AttemptPorts) -> Settlement:
+        message_id = message.message_id
+        assert message_id in self.queue.held, "an attempt without a claim"
+        assert message_id not in self.under_way, "two attempts at a time"
+        self.begun.append(message_id)
+        if message_id in self.ends:
+            raise self.ends.pop(message_id)
+        self.under_way[message_id] = Deferred()
+        try:
+            settlement = await self.under_way[message_id]
+        finally:
+            del self.under_way[message_id]
+        self.queue.settled(settlement)
+        return settlement
+
+    def finish(self, message_id: str, bounce: NewMessage | None = None, due: float = START) -> None:
+        self.under_way[message_id].callback(Settlement(message_id, (), due, bounce=bounce))
+
+    def fail(self, message_id: str, error: Exception) -> None:
+        self.under_way[message_id].errback(error)
+
+
+class Daemon:
+    """A runner with everything around it."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.reactor = ReactorClock()
+        self.queue = Queue()
+        self.attempts = Attempts(self.queue)
+        self.journal = Notebook()
+        ports = AttemptPorts(
+            clock=StoppedClock(),
+            journal=self.journal,
+            outgoing=self.queue,  # type: ignore[arg-type]
+            source=random.Random(1),
+            scope=Scope(),
+            routing=RoutingPorts(None, frozenset()),  # type: ignore[arg-type]
+            routers=(),
+            retry_rules=(),
+            bounces=BounceSettings("relay.test", "relay.test"),
+        )
+        self.runner = DeliveryRunner(
+            self.reactor,
+            WallClock(self.reactor),
+            self.queue,  # type: ignore[arg-type]
+            schedule,
+            ports,
+            self.journal,
+        )
+
+    def arrive(self, message_id: str) -> None:
+        """A message was committed as claimed by this process."""
+        self.queue.held.add(message_id)
+        self.runner.arrived(message_id)
+
+    def wait(self, seconds: float = 0.0) -> None:
+        """Lets time pass, a second at a time."""
+        self.reactor.advance(0)
+        while seconds > 0:
+            step = min(seconds, 1.0)
+            self.reactor.advance(step)
+            seconds -= step
+        self.reactor.advance(0)
+
+    @property
+    def troubles(self) -> list[str]:
+        return [each.text for each in self.journal.of(Trouble)]
+
+
+class Started:
+    """A coroutine of the runner under way."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self.results: list[Any] = []
+        Deferred.fromCoroutine(coroutine).addBoth(self.results.append)
+
+    @property
+    def is_over(self) -> bool:
+        return bool(self.results)
+
+
+@pytest.fixture
+def make_daemon(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Daemon]:
+    def make(*, serving: bool = True, **limits: Any) -> Daemon:
+        daemon = Daemon(Schedule(Limits(**limits)))
+        monkeypatch.setattr(daemon_runner, "attempt", daemon.attempts)
+        if serving:
+            daemon.runner.start()
+        return daemon
+
+    return make
+
+
+@pytest.fixture
+def daemon(make_daemon: Callable[..., Daemon]) -> Daemon:
+    return make_daemon()
+
+
+def bounce(message_id: str, due: float | None = None) -> NewMessage:
+    return NewMessage(message_id, NULL_SENDER, (), b"", MessageFacts(SessionFacts(), START), due=due)
+
+
+# What wakes it
+
+
+def test_a_new_message_is_attempted_at_once(daemon: Daemon) -> None:
+    daemon.arrive("a")
+    daemon.wait()
+    assert daemon.attempts.begun == ["a"]
+    daemon.attempts.finish("a")
+    assert daemon.queue.held == set()
+
+
+def test_due_messages_are_claimed_at_the_start_and_others_when_their_time_comes(daemon: Daemon) -> None:
+    daemon.queue.waiting = {"due": START - 5, "also due": START, "later": START + 30}
+    daemon.wait()
+    assert daemon.attempts.begun == ["due", "also due"]
+    daemon.wait(29)
+    assert daemon.attempts.begun == ["due", "also due"]
+    daemon.wait(1)
+    assert daemon.attempts.begun == ["due", "also due", "later"]
+
+
+def test_before_its_start_only_what_arrives_is_attempted(make_daemon: Callable[..., Daemon]) -> None:
+    daemon = make_daemon(serving=False)
+    daemon.queue.waiting["due"] = START - 5
+    daemon.arrive("a")
+    daemon.wait(300)
+    assert daemon.attempts.begun == ["a"]
+    daemon.runner.start()
+    daemon.wait()
+    assert daemon.attempts.begun == ["a", "due"]
+
+
+def test_what_was_deferred_is_tried_again_in_time(daemon: Daemon) -> None:
+    daemon.arrive("a")
+    daemon.wait()
+    daemon.queue.waiting["a"] = START + 45
+    daemon.attempts.finish("a", due=START + 45)
+    daemon.wait(44)
+    assert daemon.attempts.begun == ["a"]
+    daemon.wait(1)
+    assert daemon.attempts.begun == ["a", "a"]
+
+
+def test_the_end_of_an_attempt_makes_room(make_daemon: Callable[..., Daemon]) -> None:
+    daemon = make_daemon(attempts=1)
+    daemon.arrive("a")
+    daemon.arrive("b")
+    daemon.queue.waiting["due"] = START
+    daemon.wait(5)
+    assert daemon.attempts.begun == ["a"]
+    daemon.attempts.finish("a")
+    daemon.wait()
+    assert daemon.attempts.begun == ["a", "b"]
+    daemon.attempts.finish("b")
+    daemon.wait()
+    assert daemon.attempts.begun == ["a", "b", "due"]
+
+
+def test_more_due_messages_than_there_is_room_for(make_daemon: Callable[..., Daemon]) -> None:
+    daemon = make_daemon(attempts=2, claim=16)
+    daemon.queue.waiting = dict.fromkeys("abcde", START)
+    for expected in (2, 3, 4, 5):
+        daemon.wait()
+        assert len(daemon.attempts.begun) == expected
+        assert len(daemon.queue.held) <= 2, "no more is claimed than is attempted"
+        daemon.attempts.finish(next(iter(daemon.attempts.under_way)))
+
+
+def test_the_queue_is_looked_at_now_and_then_whatever_it_said(daemon: Daemon) -> None:
+    """Other processes add to it, and so does a reception that only queues; nobody tells us."""
+    daemon.wait(1)
+    daemon.queue.waiting["from elsewhere"] = START + 5
+    daemon.wait(Limits().longest_sleep + 5)
+    assert daemon.attempts.begun == ["from elsewhere"]
+
+
+def test_an_idle_queue_is_not_looked_at_all_the_time(daemon: Daemon) -> None:
+    daemon.wait(600)
+    assert daemon.queue.looks <= 1 + 600 / Limits().longest_sleep
+
+
+def test_a_queue_run_looks_at_once(daemon: Daemon) -> None:
+    daemon.wait(1)
+    daemon.queue.waiting["from elsewhere"] = START
+    daemon.runner.queue_run()
+    daemon.wait()
+    assert daemon.attempts.begun == ["from elsewhere"]
+
+
+def test_a_bounce_is_attempted_next(daemon: Daemon) -> None:
+    daemon.arrive("a")
+    daemon.wait()
+    daemon.attempts.finish("a", bounce=bounce("bounce"))
+    daemon.wait()
+    assert daemon.attempts.begun == ["a", "bounce"]
+
+
+def test_a_bounce_that_is_only_queued_is_left_to_the_queue(daemon: Daemon) -> None:
+    daemon.arrive("a")
+    daemon.wait()
+    daemon.attempts.finish("a", bounce=bounce("bounce", due=START + 3600))
+    daemon.wait()
+    assert daemon.attempts.begun == ["a"]
+
+
+def test_a_message_that_is_gone_is_nobodys_trouble(daemon: Daemon) -> None:
+    daemon.runner.arrived("gone")
+    daemon.wait()
+    assert (daemon.attempts.begun, daemon.troubles) == ([], [])
+    daemon.arrive("a")
+    daemon.wait()
+    assert daemon.attempts.begun == ["a"]
+
+
+# The queue does not answer
+
+
+def test_a_queue_that_can_not_be_read_is_asked_again(daemon: Daemon) -> None:
+    daemon.queue.waiting["a"] = START
+    daemon.queue.trouble["claim"] = SpoolUnavailable("away")
+    daemon.wait()
+    assert daemon.troubles == ["the queue can't be read: away"]
+    daemon.wait(PAUSE)
+    assert len(daemon.troubles) == 2
+    del daemon.queue.trouble["claim"]
+    daemon.wait(PAUSE)
+    assert daemon.attempts.begun == ["a"]
+
+
+def test_a_new_message_that_can_not_be_read_is_not_forgotten(daemon: Daemon) -> None:
+    daemon.queue.trouble["claim_one"] = SpoolUnavailable("away")
+    daemon.arrive("a")
+    daemon.wait(5)
+    assert daemon.attempts.begun == []
+    del daemon.queue.trouble["claim_one"]
+    daemon.wait(120)
+    assert daemon.attempts.begun == ["a"]
+
+
+def test_a_body_that_can_not_be_read(daemon: Daemon) -> None:
+    daemon.arrive("a")
+    daemon.wait()
+    daemon.attempts.fail("a", SpoolUnavailable("away"))
+    assert daemon.queue.waiting == {"a": START + PAUSE}
+    assert daemon.troubles == ["the attempt was given up: away"]
+    daemon.wait(PAUSE)
+    assert daemon.attempts.begun == ["a", "a"]
+
+
+def test_a_claim_that_can_not_be_given_back_is_told(daemon: Daemon) -> None:
+    daemon.queue.trouble["release"] = SpoolUnavailable("away")
+    daemon.arrive("a")
+    daemon.wait()
+    daemon.attempts.fail("a", SpoolUnavailable("away"))
+    assert any("could not be given back" in each for each in daemon.troubles)
+
+
+# An outcome that is not recorded
+
+
+def test_an_outcome_is_handed_in_until_it_is_recorded(daemon: Daemon) -> None:
+    """What was delivered must not be delivered again; what follows from it is told once it is sure."""
+    settlement = Settlement("a", (), START)
+    daemon.queue.trouble["settle"] = FULL
+    daemon.arrive("a")
+    daemon.wait()
+    daemon.attempts.fail("a", Unsettled(FULL, settlement, (Completed("a"),)))
+    daemon.runner.queue_run()
+    daemon.wait(3 * PAUSE)
+    assert daemon.queue.settlements == []
+    assert daemon.journal.of(Completed) == []
+    assert all("could not be recorded" in each for each in daemon.troubles)
+    assert daemon.troubles
+    del daemon.queue.trouble["settle"]
+    daemon.wait(PAUSE)
+    assert daemon.queue.settlements == [settlement]
+    assert daemon.journal.of(Completed) == [Completed("a")]
+    daemon.wait(10 * PAUSE)
+    assert daemon.queue.settlements == [settlement]
+    assert daemon.attempts.begun == ["a"]
+
+
+def test_the_bounce_of_an_outcome_that_was_recorded_late_is_attempted(daemon: Daemon) -> None:
+    settlement = Settlement("a", (), START, bounce=bounce("bounce"))
+    daemon.arrive("a")
+    daemon.wait()
+    daemon.attempts.fail("a", Unsettled(FULL, settlement))
+    daemon.wait(PAUSE)
+    daemon.wait()
+    assert daemon.attempts.begun == ["a", "bounce"]
+
+
+def test_an_outcome_that_waits_does_not_hold_up_others(make_daemon: Callable[..., Daemon]) -> None:
+    daemon = make_daemon(attempts=2)
+    daemon.queue.trouble["settle"] = FULL
+    daemon.arrive("a")
+    daemon.wait()
+    daemon.attempts.fail("a", Unsettled(FULL, Settlement("a", (), START)))
+    daemon.arrive("b")
+    daemon.wait()
+    assert daemon.attempts.begun == ["a", "b"]
+
+
+# Our own fault
+
+
+def test_an_attempt_that_raises_gives_its_claim_back(daemon: Daemon) -> None:
+    daemon.arrive("a")
+    daemon.wait()
+    daemon.attempts.fail("a", ZeroDivisionError("a mistake"))
+    assert daemon.queue.waiting == {"a": START + AFTER_FAULT}
+    (trouble,) = daemon.journal.of(Trouble)
+    assert trouble.message_id == "a"
+    daemon.wait(AFTER_FAULT)
+    assert daemon.attempts.begun == ["a", "a"]
+
+
+def test_an_attempt_that_raises_at_once_does_not_stop_the_others(daemon: Daemon) -> None:
+    daemon.attempts.ends["a"] = ZeroDivisionError("a mistake")
+    daemon.queue.waiting = {"a": START, "b": START}
+    daemon.wait()
+    assert daemon.attempts.begun == ["a", "b"]
+
+
+# Waiting for an attempt
+
+
+@pytest.mark.parametrize("how", ["finished", "a mistake", "no queue", "gone"])
+def test_who_waits_for_an_attempt_is_told_however_it_ends(daemon: Daemon, how: str) -> None:
+    if how != "gone":
+        daemon.queue.held.add("a")
+    waiting = Started(daemon.runner.attempt_now("a"))
+    if how == "gone":
+        daemon.wait()
+    else:
+        daemon.wait()
+        assert not waiting.is_over
+        if how == "finished":
+            daemon.attempts.finish("a")
+        else:
+            daemon.attempts.fail("a", FULL if how == "no queue" else ZeroDivisionError("a mistake"))
+    assert waiting.results == [None]
+
+
+def test_who_waits_for_an_attempt_that_does_not_begin_is_told_at_a_stop(make_daemon: Callable[..., Daemon]) -> None:
+    daemon = make_daemon(attempts=1)
+    daemon.arrive("a")
+    daemon.queue.held.add("b")
+    waiting = Started(daemon.runner.attempt_now("b"))
+    daemon.wait()
+    stopping = Started(daemon.runner.stop(10.0))
+    daemon.attempts.finish("a")
+    daemon.wait(10)
+    assert stopping.is_over
+    assert daemon.attempts.begun == ["a"]
+    assert waiting.is_over
+
+
+# Stopping
+
+
+def test_a_stop_waits_for_what_is_under_way_and_gives_the_rest_back(make_daemon: Callable[..., Daemon]) -> None:
+    daemon = make_daemon(attempts=1)
+    daemon.arrive("a")
+    daemon.arrive("b")
+    daemon.wait()
+    stopping = Started(daemon.runner.stop(10.0))
+    assert not daemon.runner.takes_new()
+    assert daemon.queue.waiting == {"b": START}
+    assert not stopping.is_over
+    daemon.wait(5)
+    daemon.attempts.finish("a")
+    daemon.wait()
+    assert stopping.results == [None]
+    daemon.queue.waiting["c"] = START
+    daemon.runner.queue_run()
+    daemon.wait(100)
+    assert daemon.attempts.begun == ["a"]
+    assert daemon.queue.held == set()
+    assert daemon.reactor.getDelayedCalls() == []
+
+
+def test_a_stop_with_nothing_to_do_is_over_at_once(daemon: Daemon) -> None:
+    daemon.wait()
+    assert Started(daemon.runner.stop(10.0)).results == [None]
+    assert daemon.reactor.getDelayedCalls() == []
+
+
+def test_what_takes_too_long_at_a_stop_is_cut_off_and_given_back(daemon: Daemon) -> None:
+    """It goes on after the next start, and is nobody's mistake."""
+    daemon.arrive("a")
+    daemon.wait()
+    stopping = Started(daemon.runner.stop(10.0))
+    daemon.wait(9)
+    assert not stopping.is_over
+    daemon.wait(1)
+    assert stopping.results == [None]
+    assert daemon.queue.held == set()
+    assert daemon.queue.waiting == {"a": START + 10}
+    assert daemon.troubles == []
+
+
+def test_what_is_being_claimed_at_a_stop_is_given_back(daemon: Daemon) -> None:
+    """The claim is on its way when the stop comes: no attempt begins behind its back."""
+    daemon.queue.waiting["a"] = START
+    gate: Deferred[None] = Deferred()
+    daemon.queue.gates["claim"] = gate
+    daemon.wait()
+    stopping = Started(daemon.runner.stop(10.0))
+    gate.callback(None)
+    daemon.wait()
+    assert stopping.is_over
+    assert daemon.attempts.begun == []
+    assert daemon.queue.held == set()
+
+
+# A queue run from the command line
+
+
+def everything(_: QueueEntry) -> bool:
+    return True
+
+
+def test_a_sweep_attempts_everything_and_waits_for_the_end(make_daemon: Callable[..., Daemon]) -> None:
+    daemon = make_daemon(serving=False, attempts=2)
+    daemon.queue.waiting = {"a": START + 3600, "b": START, "c": START + 7200}
+    sweep = Started(daemon.runner.sweep(everything, thaw=False))
+    assert daemon.attempts.begun == ["a", "b"]
+    daemon.attempts.finish("a")
+    daemon.wait()
+    assert daemon.attempts.begun == ["a", "b", "c"]
+    daemon.attempts.finish("b")
+    daemon.wait()
+    assert not sweep.is_over
+    daemon.attempts.finish("c")
+    daemon.wait()
+    assert sweep.results == [3]
+
+
+@pytest.mark.parametrize("thaw, begun", [(False, ["b"]), (True, ["a", "b"])])
+def test_a_sweep_leaves_frozen_messages_unless_it_is_to_thaw_them(
+    make_daemon: Callable[..., Daemon], thaw: bool, begun: list[str]
+) -> None:
+    daemon = make_daemon(serving=False)
+    daemon.queue.waiting = {"a": START, "b": START}
+    daemon.queue.frozen = {"a"}
+    Started(daemon.runner.sweep(everything, thaw=thaw))
+    assert daemon.attempts.begun == begun
+
+
+def test_a_sweep_takes_what_it_wants(make_daemon: Callable[..., Daemon]) -> None:
+    daemon = make_daemon(serving=False)
+    daemon.queue.waiting = {"a": START + 50, "b": START + 50}
+    Started(daemon.runner.sweep(lambda entry: entry.message_id == "b", thaw=False))
+    assert daemon.attempts.begun == ["b"]

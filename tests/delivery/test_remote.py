@@ -1,0 +1,544 @@
+"""The smtp transport over servers that do as they are told: TLS or not, which host, and what becomes of a recipient.
+
+The table is the heart of it: nothing goes out in clear where TLS is required or the server has to verify, whatever
+the server (or somebody in the middle) does.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from delivery.post import Notebook, Pieces, StoppedClock, make_message, run
+from relay.delivery.remote import (
+    HandshakeFailed,
+    LinkFailed,
+    SMTPRules,
+    SMTPTransport,
+    StartTLSRefused,
+    Timeouts,
+)
+from relay.expand.evaluate import Expansion, compile_expansion
+from relay.expand.lists import ListKind, MatchList, compile_list
+from relay.expand.scope import Scope
+from relay.mail.address import address_from_text
+from relay.mail.envelope import Envelope, Recipient
+from relay.mail.events import HostFailed, Trouble
+from relay.mail.facts import Unverified, Verified
+from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, Outcome, RemoteHost
+from relay.mail.ports import Body, Cancelled, SpoolUnavailable
+from relay.mail.reply import Reply
+from relay.policy.tls import ClientTLSRules
+from relay.tls.anchors import AnchorSet
+from relay.tls.ciphers import BadCipherList
+from relay.tls.engine import Handshake
+from relay.tls.files import TLSFileError
+from relay.tls.names import read_certificate
+from relay.tls.policy import ClientTLS
+
+import certs
+from certs import CertKey
+
+NOW = datetime.datetime.now(datetime.UTC).timestamp()
+ONE, TWO = RemoteHost("one.test", "192.0.2.1", 25), RemoteHost("two.test", "192.0.2.2", 25)
+SENT = Delivered("250 OK id=far")
+BUSY = Deferred("busy", ErrorClass.RCPT_4XX, Reply(450, "4.2.1", ("busy",)))
+UNKNOWN = Failed("no such user", Reply(550, "5.1.1", ("no such user",)))
+FAILS = compile_expansion("${expand:\\${bad}}")
+FORCED = compile_expansion("${if eq{1}{2}{a}fail}")
+EVERY = compile_list(ListKind.HOST, "*")
+
+
+class Pause:
+    """An answer that takes its time."""
+
+    def __await__(self) -> Generator[str, None, None]:
+        yield "waiting for the server"
+
+
+@dataclass
+class Server:
+    """What a server does. `story` tells what was done to it, in order."""
+
+    offers_tls: bool = True
+    starttls: Exception | None = None
+    """What comes of STARTTLS or of the handshake; None: a session."""
+    shown: CertKey | None = field(default_factory=certs.relay)
+    hello: Exception | None = None
+    dial: Exception | None = None
+    outcomes: Mapping[str, Outcome] | Exception = field(default_factory=dict)
+    """By recipient; the others are delivered."""
+    slow: bool = False
+    story: list[str] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
+
+
+class Link:
+    """One connection to a server; says hello twice, sends before hello, or goes on after the end: not here."""
+
+    def __init__(self, server: Server, on_connect: bool, anchors: tuple[CertKey, ...]) -> None:
+        self.server = server
+        self.on_connect = on_connect
+        self.anchors = anchors
+        self.tls = False
+        self.greeted = False
+        self.over = False
+        self.policy: ClientTLS | None = None
+        self.recipients: list[str] = []
+
+    def tell(self, what: str) -> None:
+        assert not self.over, f"{what} after the end"
+        self.server.story.append(what)
+
+    async def hello(self) -> Mapping[str, str]:
+        assert not self.greeted
+        assert self.tls or not self.on_connect, "a greeting is awaited in clear from a server that speaks TLS at once"
+        self.tell("hello")
+        if self.server.slow:
+            await Pause()
+        if self.server.hello is not None:
+            raise self.server.hello
+        self.greeted = True
+        return {"STARTTLS": ""} if self.server.offers_tls and not self.tls else {}
+
+    async def start_tls(self, policy: ClientTLS, *, on_connect: bool) -> tuple[Handshake, AnchorSet]:
+        assert not self.tls
+        assert on_connect is self.on_connect
+        assert self.greeted is not on_connect
+        self.tell("tls")
+        self.policy = policy
+        if self.server.starttls is not None:
+            if isinstance(self.server.starttls, HandshakeFailed):
+                self.greeted = False
+            raise self.server.starttls
+        self.tls, self.greeted = True, False
+        return handshake(self.server.shown), AnchorSet([each.certificate for each in self.anchors], [])
+
+    async def send(self, envelope: Envelope, header: bytes, body: Body) -> tuple[Outcome, ...]:
+        assert self.greeted
+        self.tell("send in TLS" if self.tls else "send in clear")
+        self.recipients = [str(each.address) for each in envelope.recipients]
+        if isinstance(self.server.outcomes, Exception):
+            raise self.server.outcomes
+        return tuple(self.server.outcomes.get(each, SENT) for each in self.recipients)
+
+    async def quit(self) -> None:
+        self.tell("quit")
+        self.over = True
+
+    async def drop(self) -> None:
+        self.tell("drop")
+        self.over = True
+
+
+@dataclass
+class Dialer:
+    """Dials the servers it was told of."""
+
+    servers: Mapping[str, Server]
+    anchors: tuple[CertKey, ...]
+    helo_names: list[str] = field(default_factory=list)
+
+    async def dial(
+        self, host: RemoteHost, helo_name: str, timeouts: Timeouts, *, lmtp: bool, tls_on_connect: bool
+    ) -> Link:
+        server = self.servers[host.name]
+        server.story.append("dial")
+        self.helo_names.append(helo_name)
+        if server.dial is not None:
+            raise server.dial
+        link = Link(server, tls_on_connect, self.anchors)
+        server.links.append(link)
+        return link
+
+
+def handshake(shown: CertKey | None) -> Handshake:
+    chain = () if shown is None else (shown.certificate, *shown.issuers)
+    peer = read_certificate(chain[0]) if chain else None
+    return Handshake("TLS1.3", "TLS_AES_256_GCM_SHA384", 256, "x25519", "", False, None, peer, chain, b"b" * 32)
+
+
+class Sent:
+    """One delivery and all that came of it."""
+
+    def __init__(
+        self,
+        *servers: Server,
+        recipients: tuple[str, ...] = ("bert@far.test",),
+        anchors: tuple[CertKey, ...] = (),
+        helo_data: Expansion | None = None,
+        **tls: Any,
+    ) -> None:
+        hosts = (ONE, TWO)[: len(servers)]
+        self.servers = servers
+        self.dialer = Dialer(
+            {host.name: server for host, server in zip(hosts, servers, strict=True)}, anchors or (certs.relay(),)
+        )
+        self.journal = Notebook()
+        rules = SMTPRules("smtp", ClientTLSRules(**tls), helo_data)
+        scope = Scope(main={"primary_hostname": "laptop.test"})
+        transport = SMTPTransport(rules, self.dialer, StoppedClock(NOW), self.journal, scope)
+        message = make_message(*recipients)
+        envelope = Envelope(message.sender, tuple(Recipient(address_from_text(each)) for each in recipients))
+        self.delivery = transport.deliver(hosts, envelope, message, Pieces(b"body\r\n"))
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        return run(self.delivery)
+
+    @property
+    def outcome(self) -> Outcome:
+        (outcome,) = self.outcomes
+        return outcome
+
+    @property
+    def hosts_that_failed(self) -> list[tuple[str, ErrorClass]]:
+        return [
+            (each.outcome.host.name, each.outcome.error)
+            for each in self.journal.of(HostFailed)
+            if each.outcome.host is not None
+        ]
+
+
+def hosts(text: str) -> MatchList:
+    return compile_list(ListKind.HOST, text)
+
+
+# The table
+
+SERVERS = {
+    "good": lambda: Server(),
+    "offers none": lambda: Server(offers_tls=False),
+    "refuses 454": lambda: Server(starttls=StartTLSRefused(Reply(454, "4.7.0", ("not now",)))),
+    "refuses 502": lambda: Server(starttls=StartTLSRefused(Reply(502, "5.5.1", ("what?",)))),
+    "breaks the handshake": lambda: Server(starttls=HandshakeFailed(ErrorClass.TLS_FAILED, "no shared cipher")),
+    "shows another certificate": lambda: Server(shown=certs.stranger()),
+    "shows none": lambda: Server(shown=None),
+}
+NAMED = compile_expansion("/relay.crt")
+PINNED = (certs.relay().fingerprint,)
+RULES: dict[str, dict[str, Any]] = {
+    "nothing set": {},
+    "hosts_require_tls": {"require_tls": EVERY},
+    "tls_verify_certificates": {"verify_certificates": NAMED},
+    "tls_verify_hosts": {"verify_hosts": EVERY},
+    "tls_pins": {"pins": PINNED},
+    "tls_try_verify_hosts": {"verify_certificates": NAMED, "try_verify_hosts": EVERY},
+    "no tryclear": {"tempfail_tryclear": False},
+    "avoid": {"avoid_tls": EVERY},
+    "avoid and verify": {"avoid_tls": EVERY, "verify_certificates": NAMED},
+    "avoid and require": {"avoid_tls": EVERY, "require_tls": EVERY},
+    "require and verify": {"require_tls": EVERY, "verify_certificates": NAMED},
+}
+TLS, CLEAR = "in TLS", "in clear"
+REQUIRED, FAILED = ErrorClass.TLS_REQUIRED, ErrorClass.TLS_FAILED
+ANY_TLS = (TLS, REQUIRED, REQUIRED, REQUIRED, FAILED, TLS, TLS)
+VERIFIED_TLS = (TLS, REQUIRED, REQUIRED, REQUIRED, FAILED, FAILED, FAILED)
+WHERE_POSSIBLE = (TLS, CLEAR, CLEAR, CLEAR, CLEAR, TLS, TLS)
+TABLE = {
+    "nothing set": WHERE_POSSIBLE,
+    "hosts_require_tls": ANY_TLS,
+    "tls_verify_certificates": VERIFIED_TLS,
+    "tls_verify_hosts": VERIFIED_TLS,
+    "tls_pins": VERIFIED_TLS,
+    "tls_try_verify_hosts": WHERE_POSSIBLE,
+    "no tryclear": (TLS, CLEAR, REQUIRED, CLEAR, FAILED, TLS, TLS),
+    "avoid": (CLEAR,) * 7,
+    "avoid and verify": (REQUIRED,) * 7,
+    "avoid and require": ANY_TLS,
+    "require and verify": VERIFIED_TLS,
+}
+CELLS = [
+    pytest.param(RULES[rules], SERVERS[server], expected, id=f"{rules}, server {server}")
+    for rules, row in TABLE.items()
+    for server, expected in zip(SERVERS, row, strict=True)
+]
+
+
+@pytest.mark.parametrize("rules, make_server, expected", CELLS)
+def test_tls_or_not(rules: dict[str, Any], make_server: Any, expected: str | ErrorClass) -> None:
+    server = make_server()
+    outcome = Sent(server, **rules).outcome
+    sends = [each for each in server.story if each.startswith("send")]
+    if isinstance(expected, ErrorClass):
+        assert isinstance(outcome, Deferred)
+        assert (outcome.error, outcome.host, outcome.host_wide) == (expected, ONE, True)
+        assert sends == []
+    else:
+        assert isinstance(outcome, Delivered)
+        assert (outcome.host, outcome.tls is not None) == (ONE, expected is TLS)
+        assert sends == [f"send {expected}"]
+    assert all(link.over for link in server.links)
+
+
+def test_the_table_is_whole() -> None:
+    assert TABLE.keys() == RULES.keys()
+
+
+@pytest.mark.parametrize("rules", [{}, {"require_tls": EVERY}, {"verify_certificates": NAMED}, {"avoid_tls": EVERY}])
+@pytest.mark.parametrize("make_server", [make for name, make in SERVERS.items() if "refuses" not in name])
+def test_on_connect_there_is_no_clear_text(rules: dict[str, Any], make_server: Any) -> None:
+    server = make_server()
+    Sent(server, on_connect=True, **rules).outcomes  # noqa: B018 - the delivery runs
+    assert "send in clear" not in server.story
+    assert server.story[:2] == ["dial", "tls"]
+
+
+def test_on_connect_the_greeting_comes_inside() -> None:
+    server = Server()
+    assert isinstance(Sent(server, on_connect=True).outcome, Delivered)
+    assert server.story == ["dial", "tls", "hello", "send in TLS", "quit"]
+
+
+# What is said to the server
+
+
+@pytest.mark.parametrize(
+    "rules, server, story",
+    [
+        ({}, Server(), ["dial", "hello", "tls", "hello", "send in TLS", "quit"]),
+        ({}, Server(offers_tls=False), ["dial", "hello", "send in clear", "quit"]),
+        ({"avoid_tls": EVERY}, Server(), ["dial", "hello", "send in clear", "quit"]),
+        ({}, SERVERS["refuses 502"](), ["dial", "hello", "tls", "send in clear", "quit"]),
+        (
+            {},
+            SERVERS["breaks the handshake"](),
+            ["dial", "hello", "tls", "drop", "dial", "hello", "send in clear", "quit"],
+        ),
+        ({"require_tls": EVERY}, SERVERS["breaks the handshake"](), ["dial", "hello", "tls", "drop"]),
+        ({"require_tls": EVERY}, Server(offers_tls=False), ["dial", "hello", "quit"]),
+        ({"verify_certificates": NAMED}, Server(shown=certs.stranger()), ["dial", "hello", "tls", "quit"]),
+        (
+            {},
+            Server(outcomes=LinkFailed(ErrorClass.LOST_CONNECTION, "lost")),
+            ["dial", "hello", "tls", "hello", "send in TLS", "drop"],
+        ),
+        ({}, Server(hello=LinkFailed(ErrorClass.TIMEOUT, "timeout")), ["dial", "hello", "drop"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_said(rules: dict[str, Any], server: Server, story: list[str]) -> None:
+    server.story.clear()
+    Sent(server, **rules).outcomes  # noqa: B018 - the delivery runs
+    assert server.story == story
+
+
+def test_a_handshake_that_failed_is_noted_before_the_message_goes_in_clear() -> None:
+    sent = Sent(SERVERS["breaks the handshake"]())
+    assert isinstance(sent.outcome, Delivered)
+    assert sent.hosts_that_failed == [("one.test", ErrorClass.TLS_FAILED)]
+
+
+def test_what_is_known_of_the_layer() -> None:
+    outcome = Sent(Server(), verify_certificates=NAMED, sni=compile_expansion("$host")).outcome
+    assert isinstance(outcome, Delivered)
+    assert outcome.tls is not None
+    assert (outcome.tls.cipher, outcome.tls.sni) == ("TLS1.3:TLS_AES_256_GCM_SHA384:256", "one.test")
+    assert (outcome.tls.verification, outcome.tls.binding) == (Verified("itself"), b"b" * 32)
+    assert outcome.tls.peer is not None
+    assert outcome.tls.peer.fingerprint == certs.relay().fingerprint
+    assert outcome.confirmation == SENT.confirmation
+
+
+def test_a_server_that_need_not_verify_is_judged_for_the_log() -> None:
+    outcome = Sent(Server(shown=certs.stranger())).outcome
+    assert isinstance(outcome, Delivered)
+    assert outcome.tls is not None
+    assert isinstance(outcome.tls.verification, Unverified)
+
+
+@pytest.mark.parametrize("name, is_sent", [("one.test", True), ("two.test", False)])
+def test_a_certificate_of_an_authority_must_be_for_the_host(name: str, is_sent: bool) -> None:
+    ca = certs.authority()
+    server = Server(shown=ca.issue("x", sans=(name,)))
+    outcome = Sent(server, anchors=(ca.own,), verify_certificates=NAMED).outcome
+    assert isinstance(outcome, Delivered) is is_sent
+    if isinstance(outcome, Deferred):
+        assert (outcome.error, "two.test" in outcome.reason) == (ErrorClass.TLS_FAILED, True)
+
+
+@pytest.mark.parametrize(
+    "helo_data, name", [(None, "laptop.test"), ("me.test for $host", "me.test for one.test"), ("", "laptop.test")]
+)
+def test_who_we_say_we_are(helo_data: str | None, name: str) -> None:
+    sent = Sent(Server(), helo_data=None if helo_data is None else compile_expansion(helo_data))
+    assert isinstance(sent.outcome, Delivered)
+    assert sent.dialer.helo_names == [name]
+
+
+@pytest.mark.parametrize(
+    "on_connect, port, expected", [(False, 0, 25), (True, 0, 465), (False, 587, 587), (True, 24, 24)]
+)
+def test_the_port(on_connect: bool, port: int, expected: int) -> None:
+    rules = SMTPRules("smtp", ClientTLSRules(on_connect=on_connect), port=port)
+    transport = SMTPTransport(rules, Dialer({}, ()), StoppedClock(), Notebook(), Scope())
+    assert (transport.default_port, transport.max_recipients) == (expected, 100)
+
+
+# One host after the other
+
+
+def test_nowhere_to_go() -> None:
+    outcome = Sent().outcome
+    assert isinstance(outcome, Deferred)
+    assert (outcome.error, outcome.host_wide) == (ErrorClass.LOOKUP, True)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        Server(dial=LinkFailed(ErrorClass.CONNECTION_REFUSED, "Connection refused")),
+        Server(hello=LinkFailed(ErrorClass.TIMEOUT, "timeout")),
+        Server(hello=LinkFailed(ErrorClass.OTHER, "busy", Reply(421, "4.3.2", ("busy",)))),
+        Server(outcomes=LinkFailed(ErrorClass.LOST_CONNECTION, "lost")),
+        Server(outcomes={"bert@far.test": BUSY}),
+    ],
+    ids=["refused", "timeout", "421", "lost", "busy"],
+)
+def test_the_next_host_is_tried(first: Server) -> None:
+    second = Server()
+    sent = Sent(first, second)
+    outcome = sent.outcome
+    assert isinstance(outcome, Delivered)
+    assert outcome.host == TWO
+    assert [name for name, _ in sent.hosts_that_failed] == ["one.test"]
+
+
+def test_a_server_that_must_verify_and_does_not_is_passed_over() -> None:
+    sent = Sent(Server(shown=certs.stranger()), Server(), verify_certificates=NAMED)
+    outcome = sent.outcome
+    assert isinstance(outcome, Delivered)
+    assert outcome.host == TWO
+    assert sent.hosts_that_failed == [("one.test", ErrorClass.TLS_FAILED)]
+
+
+def test_the_failure_of_the_last_host_is_the_outcome() -> None:
+    refused = LinkFailed(ErrorClass.CONNECTION_REFUSED, "Connection refused")
+    sent = Sent(Server(dial=refused), Server(dial=LinkFailed(ErrorClass.TIMEOUT_CONNECT, "Connection timed out")))
+    assert sent.outcome == Deferred("Connection timed out", ErrorClass.TIMEOUT_CONNECT, host=TWO, host_wide=True)
+    assert sent.hosts_that_failed == [("one.test", ErrorClass.CONNECTION_REFUSED)]
+
+
+@pytest.mark.parametrize(
+    "outcomes",
+    [
+        {"bert@far.test": Deferred("lost", ErrorClass.LOST_CONNECTION, possible_duplicate=True)},
+        LinkFailed(ErrorClass.LOST_CONNECTION, "lost after end of data", possible_duplicate=True),
+    ],
+    ids=["an outcome", "a link"],
+)
+def test_what_may_have_arrived_is_not_sent_to_another_host(outcomes: Any) -> None:
+    second = Server()
+    outcome = Sent(Server(outcomes=outcomes), second).outcome
+    assert isinstance(outcome, Deferred)
+    assert (outcome.possible_duplicate, outcome.host) == (True, ONE)
+    assert second.story == []
+
+
+@pytest.mark.parametrize("where", ["hello", "dial"])
+def test_a_host_that_never_wants_us_is_the_end(where: str) -> None:
+    never = LinkFailed(ErrorClass.OTHER, "go away", Reply(554, "5.7.1", ("go away",)))
+    second = Server()
+    outcome = Sent(Server(**{where: never}), second).outcome
+    if where == "hello":
+        assert outcome == Failed("go away", never.reply, ONE)
+        assert second.story == []
+    else:
+        assert isinstance(outcome, Delivered)
+
+
+def test_only_those_who_wait_go_to_the_next_host() -> None:
+    first = Server(outcomes={"b@far.test": BUSY, "c@far.test": UNKNOWN, "d@far.test": BUSY})
+    second = Server(outcomes={"d@far.test": BUSY})
+    sent = Sent(first, second, recipients=("a@far.test", "b@far.test", "c@far.test", "d@far.test"))
+    outcomes = sent.outcomes
+    assert [(type(each), each.host) for each in outcomes] == [
+        (Delivered, ONE),
+        (Delivered, TWO),
+        (Failed, ONE),
+        (Deferred, TWO),
+    ]
+    assert [link.recipients for link in second.links] == [["b@far.test", "d@far.test"]]
+
+
+def test_each_host_has_its_own_rules() -> None:
+    sent = Sent(Server(offers_tls=False), Server(offers_tls=False), require_tls=hosts(ONE.address))
+    outcome = sent.outcome
+    assert isinstance(outcome, Delivered)
+    assert (outcome.host, outcome.tls) == (TWO, None)
+    assert sent.hosts_that_failed == [("one.test", ErrorClass.TLS_REQUIRED)]
+
+
+# Our own side is broken
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [TLSFileError("/laptop.key", "there is no such file", "make one"), BadCipherList("no cipher suite matches 'x'")],
+    ids=["file", "ciphers"],
+)
+@pytest.mark.parametrize("rules", [{}, {"require_tls": EVERY}, {"verify_certificates": NAMED}, {"on_connect": True}])
+def test_our_own_broken_set_up_waits_for_an_operator(trouble: Exception, rules: dict[str, Any]) -> None:
+    server = Server(starttls=trouble)
+    sent = Sent(server, **rules)
+    outcome = sent.outcome
+    assert isinstance(outcome, Deferred)
+    assert outcome.error is ErrorClass.LOCAL
+    assert not [each for each in server.story if each.startswith("send")]
+    assert server.links[0].over
+    (event,) = sent.journal.of(Trouble)
+    assert str(trouble) in event.text
+    assert event.message_id == "1AAAAA-BBBBBB-CC"
+
+
+@pytest.mark.parametrize(
+    "option", ["certificate", "privatekey", "verify_certificates", "crl", "require_ciphers", "sni", "helo_data"]
+)
+def test_an_option_that_can_not_be_expanded(option: str) -> None:
+    server = Server()
+    sent = Sent(server, **{option: FAILS})
+    outcome = sent.outcome
+    assert isinstance(outcome, Deferred)
+    assert outcome.error is ErrorClass.LOCAL
+    assert server.story == []
+    (event,) = sent.journal.of(Trouble)
+    assert event.message_id == "1AAAAA-BBBBBB-CC"
+
+
+def test_a_list_that_can_not_be_asked() -> None:
+    server = Server()
+    outcome = Sent(server, require_tls=hosts("${expand:\\${bad}}")).outcome
+    assert isinstance(outcome, Deferred)
+    assert outcome.error is ErrorClass.LOCAL
+    assert server.story == []
+
+
+def test_a_forced_failure_leaves_an_option_unset() -> None:
+    server = Server(shown=certs.stranger())
+    assert isinstance(Sent(server, certificate=FORCED, verify_certificates=FORCED).outcome, Delivered)
+    (link,) = server.links
+    assert link.policy is not None
+    assert (link.policy.certificate, link.policy.verify_certificates) == ("", "system")
+
+
+# An attempt that is cut off
+
+
+def test_an_attempt_that_is_cut_off_leaves_no_connection() -> None:
+    server = Server(slow=True)
+    delivery = Sent(server).delivery
+    assert delivery.send(None) == "waiting for the server"
+    with pytest.raises(Cancelled):
+        delivery.throw(Cancelled())
+    assert server.story == ["dial", "hello", "drop"]
+
+
+def test_a_body_that_can_not_be_read_leaves_no_connection() -> None:
+    server = Server(outcomes=SpoolUnavailable("away"))
+    with pytest.raises(SpoolUnavailable):
+        Sent(server).outcomes  # noqa: B018 - the delivery runs
+    assert server.story[-1] == "drop"

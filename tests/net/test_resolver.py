@@ -1,0 +1,258 @@
+"""Names and addresses from the system: which answers are final, which are for now, and what being offline means."""
+
+from __future__ import annotations
+
+import io
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import dns.message
+import dns.name
+import dns.resolver
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from relay.mail.ports import HostNotFound, TemporaryFailure
+from relay.net import resolver
+from relay.net.resolver import SystemResolver, has_network, lookup_addresses, lookup_names
+from relay.policy.routing import NoNetwork
+
+T = TypeVar("T")
+
+
+class Threads:
+    """A reactor whose threads do their work at once, and a count of what was given to them."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def getThreadPool(self) -> Threads:
+        return self
+
+    def callInThreadWithCallback(
+        self, told: Callable[..., None], function: Callable[..., Any], *arguments: Any
+    ) -> None:
+        self.calls += 1
+        try:
+            result = function(*arguments)
+        except Exception:  # noqa: BLE001 - the answer to who asked
+            told(False, Failure())
+        else:
+            told(True, result)
+
+    def callFromThread(self, function: Callable[..., None], *arguments: Any) -> None:
+        function(*arguments)
+
+
+def answer(question: Coroutine[Any, Any, T]) -> T:
+    results: list[Any] = []
+    Deferred.fromCoroutine(question).addBoth(results.append)
+    (result,) = results
+    if isinstance(result, Failure):
+        result.raiseException()
+    found: T = result
+    return found
+
+
+def no_questions(*_: Any, **__: Any) -> Any:
+    raise AssertionError("nobody was to be asked")
+
+
+def entry(address: str) -> tuple[Any, ...]:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return family, socket.SOCK_STREAM, 6, "", (address, 0)
+
+
+@pytest.fixture
+def system(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Lays down what the system says to a question for addresses."""
+
+    def lay_down(*addresses: str, error: Exception | None = None, network: bool = True) -> None:
+        def answered(name: str, port: object, **_: object) -> list[tuple[Any, ...]]:
+            if error is not None:
+                raise error
+            return [entry(each) for each in addresses]
+
+        monkeypatch.setattr(socket, "getaddrinfo", answered)
+        monkeypatch.setattr(resolver, "has_network", lambda: network)
+
+    return lay_down
+
+
+# Addresses
+
+
+def test_addresses_in_the_systems_order_each_once(system: Callable[..., None]) -> None:
+    system("2001:db8::1", "192.0.2.1", "2001:db8::1", "192.0.2.2")
+    assert lookup_addresses("far.test") == ("2001:db8::1", "192.0.2.1", "192.0.2.2")
+
+
+@pytest.mark.parametrize("number", [socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)])
+def test_a_name_that_is_not_there(system: Callable[..., None], number: int) -> None:
+    system(error=socket.gaierror(number, "not known"))
+    with pytest.raises(HostNotFound, match=r"far\.test"):
+        lookup_addresses("far.test")
+
+
+@pytest.mark.parametrize(
+    "number",
+    [socket.EAI_AGAIN, socket.EAI_SYSTEM, socket.EAI_MEMORY, socket.EAI_FAIL],
+    ids=["again", "system", "memory", "fail"],
+)
+def test_no_answer_now(system: Callable[..., None], number: int) -> None:
+    """Mail is not given up because a name server is broken (Exim: TRY_AGAIN and NO_RECOVERY)."""
+    system(error=socket.gaierror(number, "try again"))
+    with pytest.raises(TemporaryFailure, match=r"far\.test") as raised:
+        lookup_addresses("far.test")
+    assert not isinstance(raised.value, NoNetwork)
+
+
+def test_without_a_network_no_answer_is_no_network(system: Callable[..., None]) -> None:
+    system(error=socket.gaierror(socket.EAI_AGAIN, "try again"), network=False)
+    with pytest.raises(NoNetwork):
+        lookup_addresses("far.test")
+
+
+@pytest.mark.parametrize("name", ["a" * 64 + ".test", "x\0y", "\udcff.test", "..", "a..b"])
+def test_what_is_no_host_name(name: str) -> None:
+    """The system's own reading of names: nothing is sent for these."""
+    with pytest.raises(HostNotFound):
+        lookup_addresses(name)
+
+
+@pytest.mark.parametrize(
+    "name, address",
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("[192.0.2.1]", "192.0.2.1"),
+        ("2001:DB8::1", "2001:db8::1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+    ],
+)
+def test_an_address_is_its_own_address(monkeypatch: pytest.MonkeyPatch, name: str, address: str) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", no_questions)
+    threads = Threads()
+    assert answer(SystemResolver(threads).addresses(name)) == (address,)
+    assert threads.calls == 0
+
+
+def test_names_are_asked_for_in_a_thread(system: Callable[..., None]) -> None:
+    system("192.0.2.1")
+    threads = Threads()
+    assert answer(SystemResolver(threads).addresses("far.test")) == ("192.0.2.1",)
+    assert threads.calls == 1
+    system(error=socket.gaierror(socket.EAI_NONAME, "not known"))
+    with pytest.raises(HostNotFound):
+        answer(SystemResolver(threads).addresses("far.test"))
+
+
+def test_localhost_is_known_to_the_system() -> None:
+    assert set(lookup_addresses("localhost")) & {"127.0.0.1", "::1"}
+
+
+# Names
+
+
+NO_ANSWER = dns.resolver.NoAnswer(response=dns.message.make_response(dns.message.make_query("x.", "PTR")))
+
+
+class Record:
+    def __init__(self, target: str) -> None:
+        self.target = dns.name.from_text(target)
+
+
+@pytest.fixture
+def reverse(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Lays down the answer of the reverse zone; gives what is asked."""
+
+    def lay_down(*names: str, error: Exception | None = None) -> list[str]:
+        asked: list[str] = []
+
+        def resolve(question: dns.name.Name, kind: str, *, lifetime: float) -> list[Record]:
+            assert kind == "PTR"
+            assert 0 < lifetime <= 60
+            asked.append(str(question))
+            if error is not None:
+                raise error
+            return [Record(each) for each in names]
+
+        monkeypatch.setattr(dns.resolver, "resolve", resolve)
+        return asked
+
+    return lay_down
+
+
+def test_names_without_their_last_dot(reverse: Callable[..., list[str]]) -> None:
+    asked = reverse("mx.far.test.", "far.test.")
+    assert answer(SystemResolver(Threads()).names("192.0.2.1")) == ("mx.far.test", "far.test")
+    assert asked == ["1.2.0.192.in-addr.arpa."]
+
+
+@pytest.mark.parametrize("error", [dns.resolver.NXDOMAIN(), NO_ANSWER], ids=["no such name", "no record"])
+def test_an_address_without_a_name(reverse: Callable[..., list[str]], error: Exception) -> None:
+    reverse(error=error)
+    with pytest.raises(HostNotFound):
+        lookup_names("192.0.2.1")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        dns.resolver.LifetimeTimeout(timeout=1, errors=[]),
+        dns.resolver.NoNameservers(),
+        dns.resolver.NoResolverConfiguration(),
+        OSError("no route"),
+    ],
+    ids=["timeout", "servers", "not configured", "network"],
+)
+def test_a_name_can_not_be_found_now(reverse: Callable[..., list[str]], error: Exception) -> None:
+    reverse(error=error)
+    with pytest.raises(TemporaryFailure, match=r"192\.0\.2\.1"):
+        lookup_names("192.0.2.1")
+
+
+def test_what_is_no_address_has_no_name(reverse: Callable[..., list[str]]) -> None:
+    asked = reverse("never.test.")
+    with pytest.raises(HostNotFound):
+        lookup_names("not an address")
+    assert asked == []
+
+
+# Is there a network
+
+V4 = "Iface\tDestination\tGateway\n"
+V4_ROUTE = V4 + "wlan0\t00000000\t0101A8C0\n"
+V6_LOOPBACK = "00000000000000000000000000000001 80 0 00 0 00000000 2 0 80200001       lo\n"
+V6_LINK = "fe800000000000000000000000000000 40 0 00 0 00000100 1 0 00000001    wlan0\n"
+V6_MULTICAST = "ff000000000000000000000000000000 08 0 00 0 00000100 1 0 00000001    wlan0\n"
+V6_ROUTE = "00000000000000000000000000000000 00 0 00 fe800001 00000400 1 0 00000003    wlan0\n"
+
+
+@pytest.mark.parametrize(
+    "v4, v6, expected",
+    [
+        (V4, "", False),
+        (V4, V6_LOOPBACK + V6_LINK + V6_MULTICAST, False),
+        (V4 + "lo\t0000007F\t00000000\n", V6_LOOPBACK, False),
+        (V4_ROUTE, "", True),
+        (V4, V6_LOOPBACK + V6_ROUTE, True),
+        (V4 + "\n", "", False),
+        (None, V6_LOOPBACK, True),
+    ],
+    ids=["nothing", "link-local", "loopback", "IPv4", "IPv6", "empty line", "no such file"],
+)
+def test_whether_there_is_a_network(
+    monkeypatch: pytest.MonkeyPatch, v4: str | None, v6: str | None, expected: bool
+) -> None:
+    files = {"/proc/net/route": v4, "/proc/net/ipv6_route": v6}
+
+    def opened(path: str, **_: object) -> io.StringIO:
+        text = files[path]
+        if text is None:
+            raise FileNotFoundError(path)
+        return io.StringIO(text)
+
+    monkeypatch.setattr(resolver, "open", opened, raising=False)
+    assert has_network() is expected

@@ -1,0 +1,990 @@
+"""A session over ports that answer at once and refuse the unexpected: what each question gets, what is forgotten."""
+
+from __future__ import annotations
+
+import datetime
+import random
+from collections.abc import Coroutine, Generator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import pytest
+from OpenSSL import SSL
+
+from relay.esmtp import questions as esmtp
+from relay.esmtp.answers import Answer
+from relay.expand.evaluate import compile_expansion
+from relay.expand.lists import ListKind, compile_list
+from relay.mail import events, reply
+from relay.mail.address import Address, address_from_text
+from relay.mail.envelope import BodyType, Parameters
+from relay.mail.facts import Authentication, Endpoint, Hello, NotAsked, SessionFacts, Unverified, Verified
+from relay.mail.header import split_header
+from relay.mail.ports import SpoolFull, SpoolUnavailable, TemporaryFailure
+from relay.mail.queue import CHUNK_SIZE, NewMessage
+from relay.mail.source import Location
+from relay.policy.acl import ACLReference
+from relay.policy.acl_parse import parse_acl
+from relay.policy.acl_values import Where
+from relay.policy.tls import ServerTLSRules
+from relay.reception.message import HEADER_LIMIT
+from relay.reception.rules import Ports, Rules
+from relay.reception.session import Session, TLSRefused, make_facts
+from relay.tls.anchors import AnchorSet
+from relay.tls.ciphers import BadCipherList
+from relay.tls.contexts import TLSContext
+from relay.tls.engine import Handshake
+from relay.tls.files import TLSFileError
+from relay.tls.hello import ClientHello
+from relay.tls.names import read_certificate
+from relay.tls.policy import ServerTLS
+
+import certs
+from certs import CertKey
+
+T = TypeVar("T")
+
+NOW = datetime.datetime.now(datetime.UTC).timestamp()
+PEER, LOCAL = Endpoint("192.0.2.7", 40000), Endpoint("192.0.2.1", 25)
+MESSAGE = b"From: anna@laptop.test\r\nMessage-ID: <one@laptop.test>\r\nSubject: hello\r\n\r\nbody\r\n"
+LONG = b"Subject: long\r\n\r\n" + b"x" * (CHUNK_SIZE + 10)
+FAILS = "${expand:\\${bad}}"
+FORCED = "${if eq{1}{2}{a}fail}"
+ANYBODY = compile_list(ListKind.HOST, "*")
+ANY_RCPT = {Where.RCPT: "accept"}
+
+
+def answer(question: Coroutine[Any, Any, T]) -> T:
+    """Drives a coroutine whose ports answer at once."""
+    try:
+        question.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    question.close()
+    raise AssertionError("a port did not answer at once")
+
+
+class Pause:
+    """An answer that takes its time."""
+
+    def __await__(self) -> Generator[str, None, None]:
+        yield "waiting for the disk"
+
+
+@dataclass
+class Shelf:
+    """The queue, and a journal and a runner beside it: what happens to a message goes into one story, in order."""
+
+    story: list[str] = field(default_factory=list)
+    events: list[events.Event] = field(default_factory=list)
+    accepted: list[tuple[NewMessage, bytes]] = field(default_factory=list)
+    pieces: dict[str, list[bytes]] = field(default_factory=dict)
+    append_trouble: SpoolUnavailable | None = None
+    accept_trouble: SpoolUnavailable | None = None
+    slow: bool = False
+    has_room: bool = True
+
+    # Intake
+
+    async def append(self, message_id: str, number: int, chunk: bytes) -> None:
+        kept = self.pieces.setdefault(message_id, [])
+        if self.append_trouble is not None and kept:
+            raise self.append_trouble
+        assert number == len(kept)
+        kept.append(chunk)
+
+    async def accept(self, message: NewMessage, number: int, tail: bytes) -> None:
+        assert message.message_id not in {each.message_id for each, _ in self.accepted}
+        kept = self.pieces.get(message.message_id, [])
+        assert number == len(kept)
+        if self.slow:
+            await Pause()
+        if self.accept_trouble is not None:
+            raise self.accept_trouble
+        self.pieces.pop(message.message_id, None)
+        self.accepted.append((message, b"".join((*kept, tail))))
+        self.story.append("on disk")
+
+    async def abandon(self, message_id: str) -> None:
+        assert message_id not in {each.message_id for each, _ in self.accepted}, "an accepted message is taken back"
+        self.pieces.pop(message_id, None)
+
+    # Runner
+
+    def takes_new(self) -> bool:
+        return self.has_room
+
+    def arrived(self, message_id: str) -> None:
+        self.story.append("runner told")
+
+    # Journal
+
+    def record(self, event: events.Event) -> None:
+        self.events.append(event)
+        self.story.append(type(event).__name__)
+
+    def of(self, kind: type[T]) -> list[T]:
+        return [each for each in self.events if isinstance(each, kind)]
+
+
+class StoppedClock:
+    def now(self) -> float:
+        return NOW
+
+
+class NoConcurrency:
+    """Nobody is to wait or to ask twice at a time."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"{name} is not asked for")
+
+
+@dataclass
+class Contexts:
+    """TLS contexts that judge by these anchors; what was asked for is kept."""
+
+    anchors: tuple[CertKey, ...] = ()
+    trouble: Exception | None = None
+    anchor_fault: TLSFileError | None = None
+    asked: list[ServerTLS] = field(default_factory=list)
+
+    async def server(self, policy: ServerTLS) -> TLSContext:
+        self.asked.append(policy)
+        if self.trouble is not None:
+            raise self.trouble
+        anchors = AnchorSet([each.certificate for each in self.anchors], [])
+        return TLSContext(SSL.Context(SSL.TLS_SERVER_METHOD), anchors, self.anchor_fault)
+
+
+def tls_rules(**changes: Any) -> ServerTLSRules:
+    rules = ServerTLSRules(
+        advertise_hosts=ANYBODY, certificate=compile_expansion("/relay.crt"), try_verify_hosts=ANYBODY
+    )
+    return replace(rules, **changes)
+
+
+def references(acls: Mapping[Where, str]) -> dict[Where, ACLReference]:
+    found = {}
+    for where, text in acls.items():
+        lines = tuple(
+            (Location("conf", number), line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()
+        )
+        acl = parse_acl(where.name, lines, None)  # type: ignore[arg-type]  # no named lists in these
+        found[where] = ACLReference(compile_expansion(where.name.lower()), Location("conf", 1), acl)
+    return found
+
+
+class Client:
+    """A client that says one thing after the other, and the session that answers it."""
+
+    def __init__(
+        self,
+        acls: Mapping[Where, str] | None = None,
+        *,
+        contexts: Contexts | None = None,
+        **rules: Any,
+    ) -> None:
+        self.shelf = Shelf()
+        self.contexts = contexts or Contexts()
+        defaults: dict[str, Any] = {
+            "primary_hostname": "relay.test",
+            "qualify_domain": "relay.test",
+            "qualify_recipient": "here.test",
+            "banner": compile_expansion("$primary_hostname ESMTP"),
+            "received_header": compile_expansion("Received: from $sender_helo_name\n\tby relay.test"),
+            "tls": tls_rules(),
+            "acls": references(acls if acls is not None else ANY_RCPT),
+            "main": {"primary_hostname": "relay.test"},
+        }
+        ports = Ports(
+            clock=StoppedClock(),
+            journal=self.shelf,
+            intake=self.shelf,
+            concurrency=NoConcurrency(),  # type: ignore[arg-type]
+            contexts=self.contexts,
+            runner=self.shelf,
+            random=random.Random(1),
+        )
+        self.session = Session(Rules(**{**defaults, **rules}), ports, make_facts(PEER, LOCAL, tls_on_connect=False))
+
+    def ask(self, question: esmtp.Question) -> Answer:
+        return answer(self.session.decide(question))
+
+    def code(self, question: esmtp.Question) -> int:
+        return self.ask(question).reply.code
+
+    def hello(self, name: str = "laptop", extended: bool = True) -> Answer:
+        return self.ask(esmtp.HelloGiven(name, extended))
+
+    def mail(self, sender: str = "anna@laptop.test", **parameters: str) -> Answer:
+        return self.ask(esmtp.SenderGiven(address_from_text(sender), Parameters(tuple(parameters.items()))))
+
+    def rcpt(self, recipient: str = "bert@far.test") -> Answer:
+        return self.ask(esmtp.RecipientGiven(address_from_text(recipient), Parameters()))
+
+    def data(self, message: bytes = MESSAGE) -> Answer:
+        """DATA and the message; the answer to its end."""
+        assert self.code(esmtp.DataAsked()) == 354
+        for start in range(0, len(message), 10_000):
+            answer(self.session.body(message[start : start + 10_000]))
+        return self.ask(esmtp.MessageEnded(len(message)))
+
+    def message(self, message: bytes = MESSAGE, *recipients: str) -> Answer:
+        """A whole transaction; the answer to its end."""
+        assert self.mail().reply.code == 250
+        for each in recipients or ("bert@far.test",):
+            assert self.rcpt(each).reply.code == 250
+        return self.data(message)
+
+    def tls(self, shown: CertKey | None = None, sni: str = "") -> None:
+        """STARTTLS and a handshake in which this certificate is shown."""
+        assert self.code(esmtp.TLSAsked()) == 220
+        answer(self.session.tls_context(ClientHello(sni)))
+        self.session.layer_up(handshake(shown), ClientHello(sni))
+
+    @property
+    def queued(self) -> NewMessage:
+        ((message, _),) = self.shelf.accepted
+        return message
+
+    def fields(self) -> list[tuple[str, str]]:
+        return [(each.name, each.value.decode()) for each in split_header(self.queued.header)[0]]
+
+
+def handshake(shown: CertKey | None = None) -> Handshake:
+    chain = () if shown is None else (shown.certificate,)
+    peer = read_certificate(chain[0]) if chain else None
+    return Handshake("TLS1.3", "TLS_AES_256_GCM_SHA384", 256, "x25519", "", False, None, peer, chain, b"b" * 32)
+
+
+def rejections(client: Client) -> list[tuple[str, bool]]:
+    return [(each.command, each.temporary) for each in client.shelf.of(events.CommandRejected)]
+
+
+# Each question, with nothing configured
+
+
+@pytest.mark.parametrize(
+    "question, code",
+    [
+        (esmtp.Connected(), 220),
+        (esmtp.HelloGiven("laptop", True), 250),
+        (esmtp.HelloGiven("laptop", False), 250),
+        (esmtp.TLSAsked(), 220),
+        (esmtp.SenderGiven(Address("a", "b.test"), Parameters()), 250),
+        (esmtp.SenderGiven(Address("", ""), Parameters()), 250),
+        (esmtp.VrfyAsked("anna"), 252),
+        (esmtp.ExpnAsked("all"), 502),
+        (esmtp.EtrnAsked("far.test"), 502),
+        (esmtp.AuthAsked("PLAIN", None), 502),
+        (esmtp.QuitGiven(), 221),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, int) else "",
+)
+def test_questions(question: esmtp.Question, code: int) -> None:
+    client = Client({})
+    assert client.code(question) == code
+    assert client.shelf.events == []
+
+
+def test_without_an_acl_for_rcpt_nobody_relays() -> None:
+    client = Client({})
+    client.hello()
+    client.mail()
+    refused = client.rcpt()
+    assert refused == Answer(reply.ADMINISTRATIVE_PROHIBITION)
+    (event,) = client.shelf.of(events.CommandRejected)
+    assert (event.command, event.sender, event.temporary) == (
+        "RCPT <bert@far.test>",
+        Address("anna", "laptop.test"),
+        False,
+    )
+
+
+def test_the_banner_may_have_lines() -> None:
+    client = Client(banner=compile_expansion("relay.test ESMTP\nno spam"))
+    assert client.ask(esmtp.Connected()).reply.lines == ("relay.test ESMTP", "no spam")
+
+
+def test_the_greeting_names_both() -> None:
+    client = Client()
+    assert client.hello("laptop").reply.text == "relay.test Hello laptop [192.0.2.7]"
+    assert client.session.facts.hello == Hello("laptop", True)
+
+
+# What EHLO offers
+
+
+def test_offers_in_clear_and_in_tls() -> None:
+    client = Client(message_size_limit=1000)
+    offers = client.hello().offers
+    assert offers is not None
+    assert dict(offers.items).keys() == {"SIZE", "8BITMIME", "ENHANCEDSTATUSCODES", "PIPELINING", "STARTTLS", "HELP"}
+    assert ("SIZE", "1000") in offers.items
+    client.tls()
+    inside = client.hello().offers
+    assert inside is not None
+    assert "STARTTLS" not in inside
+    assert "PIPELINING" in inside
+
+
+def test_helo_offers_nothing() -> None:
+    offers = Client().hello(extended=False).offers
+    assert offers is not None
+    assert offers.items == ()
+
+
+@pytest.mark.parametrize(
+    "hosts, offered",
+    [("*", True), ("192.0.2.0/24", True), ("!192.0.2.7 : *", False), ("198.51.100.1", False), ("", False)],
+)
+def test_starttls_is_offered_to_whom_it_may_concern(hosts: str, offered: bool) -> None:
+    client = Client(tls=tls_rules(advertise_hosts=compile_list(ListKind.HOST, hosts)))
+    offers = client.hello().offers
+    assert offers is not None
+    assert ("STARTTLS" in offers) is offered
+
+
+def test_an_acl_takes_pipelining_away() -> None:
+    offers = Client({Where.CONNECT: "accept control = no_pipelining"})
+    offers.ask(esmtp.Connected())
+    offered = offers.hello().offers
+    assert offered is not None
+    assert "PIPELINING" not in offered
+
+
+# What ACLs refuse
+
+REFUSABLE = [
+    (Where.CONNECT, "connection"),
+    (Where.HELO, "EHLO laptop"),
+    (Where.STARTTLS, "STARTTLS"),
+    (Where.MAIL, "MAIL <anna@laptop.test>"),
+    (Where.RCPT, "RCPT <bert@far.test>"),
+    (Where.PREDATA, "DATA"),
+    (Where.DATA, "after DATA"),
+]
+
+
+def until_refused(client: Client) -> Answer:
+    """Goes on until the answer is no."""
+    steps = (
+        lambda: client.ask(esmtp.Connected()),
+        client.hello,
+        lambda: client.ask(esmtp.TLSAsked()),
+        client.mail,
+        client.rcpt,
+        lambda: client.ask(esmtp.DataAsked()),
+        lambda: client.ask(esmtp.MessageEnded(0)),
+    )
+    for step in steps:
+        answered = step()
+        if not answered.reply.is_positive:
+            return answered
+    raise AssertionError("nothing was refused")
+
+
+@pytest.mark.parametrize("where, command", REFUSABLE, ids=lambda value: value.name if isinstance(value, Where) else "")
+@pytest.mark.parametrize("verb, code, temporary", [("deny", 550, False), ("defer", 451, True), ("drop", 550, False)])
+def test_what_an_acl_refuses(where: Where, command: str, verb: str, code: int, temporary: bool) -> None:
+    client = Client({Where.RCPT: "accept", where: f"{verb} message = no thanks"})
+    refused = until_refused(client)
+    assert (refused.reply.code, refused.reply.text) == (code, "no thanks")
+    assert rejections(client) == [(command, temporary)]
+    assert refused.hang_up is (verb == "drop" or where is Where.CONNECT)
+    assert client.shelf.accepted == []
+    assert "runner told" not in client.shelf.story
+
+
+def test_an_acl_that_breaks_refuses_for_now() -> None:
+    client = Client({Where.RCPT: f"accept condition = {FAILS}"})
+    client.hello()
+    client.mail()
+    assert client.rcpt().reply == reply.LOCAL_PROBLEM
+    assert rejections(client) == [("RCPT <bert@far.test>", True)]
+
+
+def test_a_refused_hello_does_not_stand() -> None:
+    client = Client({Where.HELO: "deny condition = ${if eq{$sender_helo_name}{bad}}\naccept"})
+    client.hello("good")
+    assert client.hello("bad").reply.code == 550
+    assert client.session.facts.hello is None
+
+
+def test_a_refused_mail_opens_nothing() -> None:
+    client = Client({Where.MAIL: "deny"})
+    client.hello()
+    client.mail()
+    assert client.session.scope().message is None
+
+
+def test_success_replies_can_be_worded() -> None:
+    client = Client({Where.MAIL: "accept message = fine", Where.RCPT: "accept message = 550 not a success"})
+    client.hello()
+    assert client.mail().reply == reply.SENDER_OK.with_text("fine")
+    accepted = client.rcpt().reply
+    assert (accepted.code, accepted.text) == (250, "not a success")
+
+
+# Addresses
+
+
+def test_an_unqualified_sender_is_refused() -> None:
+    client = Client()
+    client.hello()
+    assert client.mail("anna").reply == reply.UNQUALIFIED_ADDRESS
+    assert client.session.scope().message is None
+
+
+@pytest.mark.parametrize(
+    "recipient, accepted", [("bert", None), ("Postmaster", "Postmaster@here.test"), ("post", None)]
+)
+def test_an_unqualified_recipient_is_refused_unless_it_is_the_postmaster(recipient: str, accepted: str | None) -> None:
+    client = Client()
+    client.hello()
+    client.mail()
+    answered = client.rcpt(recipient)
+    if accepted is None:
+        assert answered.reply == reply.UNQUALIFIED_ADDRESS
+        assert rejections(client) == [(f"RCPT <{recipient}>", False)]
+    else:
+        client.data()
+        assert [str(each.address) for each in client.queued.recipients] == [accepted]
+
+
+def test_the_acl_sees_the_recipient() -> None:
+    client = Client({Where.RCPT: "accept domains = far.test : here.test\ndeny message = $local_part at $domain"})
+    client.hello()
+    client.mail()
+    assert client.rcpt("bert@far.test").reply.code == 250
+    assert client.rcpt("postmaster").reply.code == 250
+    assert client.rcpt("carl@near.test").reply.text == "carl at near.test"
+
+
+def test_too_many_recipients() -> None:
+    client = Client(recipients_max=2)
+    client.hello()
+    client.mail()
+    assert [client.rcpt(f"{each}@far.test").reply.code for each in "abcd"] == [250, 250, 452, 452]
+    assert client.data().reply.code == 250
+    assert [str(each.address) for each in client.queued.recipients] == ["a@far.test", "b@far.test"]
+
+
+# A message is accepted
+
+
+def test_an_accepted_message() -> None:
+    client = Client({Where.RCPT: "accept set acl_m_r = $local_part\nset acl_c_n = 7"})
+    client.hello()
+    client.mail(BODY="8bitmime", SIZE="100")
+    client.rcpt()
+    accepted = client.data()
+    ((message, body),) = client.shelf.accepted
+    assert accepted.reply == reply.MESSAGE_ACCEPTED.with_text(f"OK id={message.message_id}")
+    assert (message.sender, body, message.body_size) == (Address("anna", "laptop.test"), b"body\r\n", 6)
+    assert message.body_type is BodyType.EIGHTBITMIME
+    assert message.facts.session == client.session.facts
+    assert message.facts.received_at == NOW
+    assert message.facts.acl_variables == {"acl_m_r": "bert", "acl_c_n": "7"}
+    assert (message.due, message.frozen) == (None, False)
+    assert message.header.endswith(MESSAGE.split(b"\r\n\r\n")[0] + b"\r\n")
+    trace = client.fields()[0]
+    assert trace[0] == "Received"
+    assert trace[1].startswith("from laptop\tby relay.test;\t")
+    (arrived,) = client.shelf.of(events.Arrived)
+    assert arrived == events.Arrived(
+        message.message_id,
+        message.sender,
+        client.session.facts,
+        len(message.header) + 2 + 6,
+        header_message_id="<one@laptop.test>",
+        subject="hello",
+        recipients=(Address("bert", "far.test"),),
+    )
+
+
+@pytest.mark.parametrize("others", [(), ("carl@far.test",)], ids=["one", "two"])
+def test_the_trace_field_names_a_single_recipient(others: tuple[str, ...]) -> None:
+    """Of several none, so that blind copies stay blind (Exim: $received_for)."""
+    client = Client(received_header=compile_expansion("by relay.test${if def:received_for{ for $received_for}}"))
+    client.hello()
+    client.message(MESSAGE, "bert@far.test", *others)
+    assert ("for bert@far.test" in client.fields()[0][1]) is (not others)
+
+
+def test_first_on_disk_then_in_the_log_then_the_runner_then_the_reply() -> None:
+    client = Client()
+    client.hello()
+    client.mail()
+    client.rcpt()
+    client.ask(esmtp.DataAsked())
+    answer(client.session.body(MESSAGE))
+    client.shelf.slow = True
+    decision = client.session.decide(esmtp.MessageEnded(len(MESSAGE)))
+    assert decision.send(None) == "waiting for the disk"
+    assert client.shelf.story == []
+    with pytest.raises(StopIteration) as ended:
+        decision.send(None)
+    assert client.shelf.story == ["on disk", "Arrived", "runner told"]
+    assert ended.value.value.reply.code == 250
+
+
+def test_a_client_that_goes_during_the_commit_does_not_undo_it() -> None:
+    client = Client()
+    client.hello()
+    client.mail()
+    client.rcpt()
+    client.ask(esmtp.DataAsked())
+    answer(client.session.body(LONG))
+    client.shelf.slow = True
+    decision = client.session.decide(esmtp.MessageEnded(len(LONG)))
+    decision.send(None)
+    with pytest.raises(StopIteration):
+        decision.send(None)
+    answer(client.session.abandon())
+    assert len(client.shelf.accepted) == 1
+
+
+def test_several_messages_in_one_session() -> None:
+    client = Client()
+    client.hello()
+    for _ in range(3):
+        assert client.message().reply.code == 250
+    assert len({message.message_id for message, _ in client.shelf.accepted}) == 3
+
+
+def test_a_long_body_arrives_whole() -> None:
+    client = Client()
+    client.hello()
+    assert client.message(LONG).reply.code == 250
+    ((_, body),) = client.shelf.accepted
+    assert body == LONG.split(b"\r\n\r\n", 1)[1]
+
+
+# The queue can't take it
+
+
+@pytest.mark.parametrize(
+    "trouble, code", [(SpoolFull("no room"), 452), (SpoolUnavailable("the disk is away"), 451)], ids=["full", "away"]
+)
+@pytest.mark.parametrize("when", ["append_trouble", "accept_trouble"])
+def test_what_the_queue_does_not_take_is_never_accepted(trouble: SpoolUnavailable, code: int, when: str) -> None:
+    client = Client()
+    client.hello()
+    setattr(client.shelf, when, trouble)
+    answered = client.message(LONG + LONG)
+    assert answered.reply.code == code
+    assert client.shelf.of(events.Trouble) == [events.Trouble(str(trouble))]
+    assert client.shelf.of(events.Arrived) == []
+    assert "runner told" not in client.shelf.story
+    setattr(client.shelf, when, None)
+    assert client.message().reply.code == 250
+
+
+@pytest.mark.parametrize("when", ["append_trouble", "accept_trouble"])
+def test_what_the_queue_had_of_it_already_is_taken_back(when: str) -> None:
+    client = Client()
+    client.hello()
+    setattr(client.shelf, when, SpoolFull("no room"))
+    client.message(LONG + LONG)
+    assert client.shelf.pieces == {}
+
+
+def test_after_trouble_there_is_no_transaction() -> None:
+    client = Client()
+    client.hello()
+    client.shelf.accept_trouble = SpoolUnavailable("away")
+    client.message()
+    assert client.session.scope().message is None
+
+
+def test_an_aborted_message_is_taken_back() -> None:
+    client = Client()
+    client.hello()
+    client.mail()
+    client.rcpt()
+    client.ask(esmtp.DataAsked())
+    answer(client.session.body(LONG))
+    assert client.shelf.pieces
+    answer(client.session.abandon())
+    assert client.shelf.pieces == {}
+    assert client.shelf.accepted == []
+
+
+# Our own configuration fails
+
+
+@pytest.mark.parametrize("text", [FAILS, FORCED], ids=["failure", "forced failure"])
+def test_a_banner_that_fails(text: str) -> None:
+    client = Client(banner=compile_expansion(text))
+    assert client.ask(esmtp.Connected()).reply == reply.LOCAL_PROBLEM
+    assert len(client.shelf.of(events.Trouble)) == 1
+
+
+@pytest.mark.parametrize("text", [FAILS, FORCED], ids=["failure", "forced failure"])
+def test_a_trace_field_that_fails(text: str) -> None:
+    client = Client(received_header=compile_expansion(text))
+    client.hello()
+    assert client.message(LONG).reply == reply.LOCAL_PROBLEM
+    assert len(client.shelf.of(events.Trouble)) == 1
+    assert client.shelf.accepted == []
+    assert client.shelf.pieces == {}
+
+
+def test_a_list_that_can_not_be_asked() -> None:
+    client = Client(tls=tls_rules(advertise_hosts=compile_list(ListKind.HOST, FAILS)))
+    assert client.hello().reply == reply.LOCAL_PROBLEM
+    assert len(client.shelf.of(events.Trouble)) == 1
+
+
+# TLS
+
+
+@pytest.mark.parametrize(
+    "trouble, certificate",
+    [
+        (TLSFileError("/relay.crt", "there is no such file", "make one"), "/relay.crt"),
+        (BadCipherList("no cipher suite matches 'x'"), "/relay.crt"),
+        (TemporaryFailure("a lookup has no answer"), "/relay.crt"),
+        (None, ""),
+        (None, FORCED),
+        (None, FAILS),
+    ],
+    ids=["file", "ciphers", "lookup", "unset", "forced failure", "failure"],
+)
+def test_tls_that_can_not_be_set_up(trouble: Exception | None, certificate: str) -> None:
+    rules = tls_rules(certificate=compile_expansion(certificate))
+    client = Client(contexts=Contexts(trouble=trouble), tls=rules)
+    client.hello()
+    assert client.ask(esmtp.TLSAsked()) == Answer(reply.TLS_NOT_AVAILABLE, poison=reply.SECURITY_FAILURE)
+    assert client.shelf.story == ["TLSUnusable"]
+    with pytest.raises(TLSRefused):
+        answer(client.session.tls_context(ClientHello()))
+
+
+def test_anchors_that_can_not_be_read_are_told() -> None:
+    fault = TLSFileError("/peers.pem", "there is no such file", "make one")
+    client = Client(contexts=Contexts(anchor_fault=fault))
+    assert client.code(esmtp.TLSAsked()) == 220
+    (trouble,) = client.shelf.of(events.Trouble)
+    assert "/peers.pem" in trouble.text
+
+
+def test_one_context_serves_the_command_and_the_handshake() -> None:
+    client = Client()
+    client.tls(sni="relay.test")
+    assert [each.certificate for each in client.contexts.asked] == ["/relay.crt"]
+    assert client.contexts.asked[0].policy_name == "[192.0.2.1]:25"
+
+
+def test_the_name_that_is_asked_for_chooses_the_certificate() -> None:
+    by_name = compile_expansion("${if eq{$tls_in_sni}{b.test}{/b.crt}{/a.crt}}")
+    client = Client(tls=tls_rules(certificate=by_name))
+    client.tls(sni="b.test")
+    assert [each.certificate for each in client.contexts.asked] == ["/a.crt", "/b.crt"]
+    assert client.session.facts.tls is not None
+    assert client.session.facts.tls.sni == "b.test"
+
+
+def test_a_layer_is_known_by_its_facts() -> None:
+    client = Client(contexts=Contexts((certs.laptop(),)))
+    client.tls(certs.laptop(), "relay.test")
+    layer = client.session.facts.tls
+    assert layer is not None
+    assert (layer.cipher, layer.group, layer.sni) == ("TLS1.3:TLS_AES_256_GCM_SHA384:256", "x25519", "relay.test")
+    assert (layer.verification, layer.binding) == (Verified("itself"), b"b" * 32)
+    assert layer.peer is not None
+    assert layer.peer.fingerprint == certs.laptop().fingerprint
+    (started,) = client.shelf.of(events.TLSStarted)
+    assert started.session == client.session.facts
+
+
+@pytest.mark.parametrize(
+    "try_hosts, must_hosts, shown, verification, must_end",
+    [
+        ("*", "", certs.laptop, Verified, False),
+        ("*", "", certs.stranger, Unverified, False),
+        ("*", "", None, Unverified, False),
+        ("", "", certs.laptop, NotAsked, False),
+        ("", "*", certs.laptop, Verified, False),
+        ("", "*", certs.stranger, Unverified, True),
+        ("", "*", None, Unverified, True),
+        ("*", "198.51.100.1", certs.stranger, Unverified, False),
+    ],
+)
+def test_the_certificate_is_judged(
+    try_hosts: str, must_hosts: str, shown: Any, verification: type, must_end: bool
+) -> None:
+    rules = tls_rules(
+        try_verify_hosts=compile_list(ListKind.HOST, try_hosts), verify_hosts=compile_list(ListKind.HOST, must_hosts)
+    )
+    client = Client(contexts=Contexts((certs.laptop(),)), tls=rules)
+    client.tls(shown() if shown else None)
+    assert client.session.facts.tls is not None
+    assert isinstance(client.session.facts.tls.verification, verification)
+    assert bool(client.session.must_end) is must_end
+    client.session.layer_down()
+    assert client.session.must_end == ""
+
+
+TRUSTING = {
+    Where.CONNECT: "accept set acl_c_seen = connect",
+    Where.HELO: "warn condition = ${if def:tls_in_cipher}\nset acl_c_trust = yes\naccept",
+    Where.RCPT: "accept condition = $acl_c_trust\ndeny",
+}
+
+
+def change_up(client: Client) -> None:
+    client.tls(certs.stranger())
+
+
+def change_down(client: Client) -> None:
+    client.session.layer_down()
+
+
+@pytest.mark.parametrize("change", [change_up, change_down], ids=["up", "down"])
+def test_a_change_of_the_layer_forgets_everything(change: Any) -> None:
+    client = Client(TRUSTING, contexts=Contexts((certs.laptop(),)))
+    client.ask(esmtp.Connected())
+    client.tls(certs.laptop())
+    client.hello()
+    facts = client.session.facts
+    client.session.facts = replace(facts, authentication=Authentication("cert", "anna"), peer_name="laptop")
+    client.mail()
+    assert client.rcpt().reply.code == 250
+    layer = facts.tls
+    if change is change_up:
+        client.session.layer_down()
+        client.session.facts = replace(facts, tls=None, authentication=Authentication("cert", "anna"))
+    change(client)
+    after = client.session.facts
+    assert after == SessionFacts(peer=PEER, local=LOCAL, tls=after.tls)
+    assert after.tls != layer
+    scope = client.session.scope()
+    assert (scope.message, dict(scope.acl_variables)) == (None, {})
+
+
+def test_trust_does_not_outlive_the_layer_that_gave_it() -> None:
+    client = Client({Where.RCPT: "accept verify = certificate\ndeny"}, contexts=Contexts((certs.laptop(),)))
+    client.tls(certs.laptop())
+    client.hello()
+    client.mail()
+    assert client.rcpt().reply.code == 250
+    client.session.layer_down()
+    client.hello()
+    client.mail()
+    assert client.rcpt().reply.code == 550
+    assert client.shelf.story.count("TLSEnded") == 1
+
+
+def test_what_was_set_in_clear_does_not_count_in_tls() -> None:
+    """A variable that says "trusted" may have been set for somebody who only sat in the middle."""
+    acls = {Where.HELO: "accept set acl_c_trust = yes", Where.RCPT: "accept condition = $acl_c_trust\ndeny"}
+    client = Client(acls)
+    client.hello()
+    client.tls()
+    client.mail()
+    assert client.rcpt().reply.code == 550
+
+
+# Variables
+
+
+def test_variables_of_a_connection_and_of_a_message() -> None:
+    client = Client({Where.RCPT: "accept set acl_m_a = $acl_m_a+\nset acl_c_a = $acl_c_a+"})
+    client.hello()
+    client.message()
+    client.message()
+    assert [message.facts.acl_variables for message, _ in client.shelf.accepted] == [
+        {"acl_m_a": "+", "acl_c_a": "+"},
+        {"acl_m_a": "+", "acl_c_a": "++"},
+    ]
+
+
+@pytest.mark.parametrize("where", [Where.CONNECT, Where.HELO])
+def test_a_message_begins_without_variables_of_its_own(where: Where) -> None:
+    """Exim: MAIL resets acl_m variables."""
+    client = Client({where: "accept set acl_m_a = early\nset acl_c_a = early", Where.RCPT: "accept"})
+    client.ask(esmtp.Connected())
+    client.hello()
+    client.message()
+    assert client.queued.facts.acl_variables == {"acl_c_a": "early"}
+
+
+# Queueing, holding, throwing away
+
+
+@pytest.mark.parametrize(
+    "how, due, told",
+    [
+        ("at once", None, True),
+        ("no room", NOW, False),
+        ("queue_only", NOW + 600, False),
+        ("control", NOW + 600, False),
+    ],
+)
+def test_when_the_first_attempt_is_due(how: str, due: float | None, told: bool) -> None:
+    acls = {Where.RCPT: "accept control = queue_only" if how == "control" else "accept"}
+    client = Client(acls, queue_only=how == "queue_only", queue_only_delay=600.0)
+    client.shelf.has_room = how != "no room"
+    client.hello()
+    assert client.message().reply.code == 250
+    assert client.queued.due == due
+    assert ("runner told" in client.shelf.story) is told
+
+
+def test_a_frozen_message_is_held_and_not_attempted() -> None:
+    client = Client({Where.RCPT: "accept control = freeze"})
+    client.hello()
+    assert client.message().reply.code == 250
+    assert client.queued.frozen
+    assert "runner told" not in client.shelf.story
+
+
+def test_controls_hold_for_one_message() -> None:
+    client = Client({Where.RCPT: "warn domains = far.test\ncontrol = freeze\nadd_header = X-Far: yes\naccept"})
+    client.hello()
+    client.message()
+    client.message(MESSAGE, "carl@near.test")
+    assert [message.frozen for message, _ in client.shelf.accepted] == [True, False]
+    assert [b"X-Far" in message.header for message, _ in client.shelf.accepted] == [True, False]
+
+
+@pytest.mark.parametrize("where", [Where.MAIL, Where.RCPT, Where.DATA])
+def test_a_discarded_message_is_accepted_and_gone(where: Where) -> None:
+    client = Client({Where.RCPT: "accept", where: "discard"})
+    client.hello()
+    assert client.message(LONG).reply.code == 250
+    assert client.shelf.accepted == []
+    assert client.shelf.pieces == {}
+    (note,) = client.shelf.of(events.MessageNote)
+    assert "blackhole" in note.text
+    assert "runner told" not in client.shelf.story
+
+
+def test_one_recipient_is_discarded() -> None:
+    client = Client({Where.RCPT: "discard domains = far.test\naccept"})
+    client.hello()
+    assert client.message(MESSAGE, "bert@far.test", "carl@near.test").reply.code == 250
+    assert [str(each.address) for each in client.queued.recipients] == ["carl@near.test"]
+
+
+@pytest.mark.parametrize("control, code", [("fakereject/go away", 550), ("fakedefer/go away", 450)])
+def test_a_fake_refusal_is_a_refusal_only_to_the_client(control: str, code: int) -> None:
+    client = Client({Where.RCPT: f"accept control = {control}"})
+    client.hello()
+    answered = client.message(LONG)
+    assert (answered.reply.code, answered.reply.text) == (code, "go away")
+    ((_, body),) = client.shelf.accepted
+    assert len(body) == CHUNK_SIZE + 10
+    assert client.shelf.story == ["on disk", "Arrived", "runner told"]
+
+
+# What is wrong with the message
+
+
+@pytest.mark.parametrize("hops, code", [(2, 250), (3, 550)])
+def test_too_many_hops(hops: int, code: int) -> None:
+    client = Client(received_headers_max=2)
+    client.hello()
+    assert client.message(b"received: x\r\n" * hops + LONG).reply.code == code
+    assert len(client.shelf.accepted) == (code == 250)
+    assert client.shelf.pieces == {}
+    assert rejections(client) == ([] if code == 250 else [("after DATA", False)])
+
+
+def test_a_header_that_is_too_big() -> None:
+    client = Client()
+    client.hello()
+    assert client.message(b"A: " + b"x" * (HEADER_LIMIT + 10_000) + b"\r\n\r\nbody\r\n").reply == reply.HEADER_TOO_BIG
+    assert client.shelf.accepted == []
+
+
+def test_the_acl_at_data_sees_the_whole_message() -> None:
+    acl = "deny condition = ${if eq{$h_subject:}{hello}}\nmessage = $recipients $message_body_size\naccept"
+    client = Client({Where.RCPT: "accept", Where.DATA: acl})
+    client.hello()
+    refused = client.message().reply
+    assert (refused.code, refused.text) == (550, "bert@far.test 6")
+    (event,) = client.shelf.of(events.CommandRejected)
+    assert event.message_id != ""
+
+
+# The header
+
+
+def test_what_acls_add_and_remove() -> None:
+    acls = {
+        Where.MAIL: "accept add_header = X-One: 1",
+        Where.RCPT: "accept add_header = :at_start:X-Two: $local_part\nremove_header = Subject",
+        Where.DATA: "accept add_header = X-Three: a\\n\\tb\nadd_header = no field",
+    }
+    client = Client(acls)
+    client.hello()
+    client.message()
+    names = [name for name, _ in client.fields()]
+    assert names == ["X-Two", "Received", "From", "Message-ID", "X-One", "X-Three", "X-ACL-Warn"]
+    assert dict(client.fields())["X-Two"] == "bert"
+    assert dict(client.fields())["X-Three"] == "a\tb"
+
+
+def test_a_peers_text_adds_no_field_of_its_own() -> None:
+    """Whatever a client says of itself stays in the field that quotes it."""
+    acl = "warn add_header = X-SNI: $tls_in_sni\nwarn add_header = X-Upper: ${uc:$tls_in_sni}\naccept"
+    client = Client({Where.RCPT: acl})
+    client.tls(sni="x\nX-Trusted: yes")
+    client.hello()
+    client.message()
+    assert "x-trusted" not in {name.lower() for name, _ in client.fields()}
+
+
+def test_a_decoded_field_adds_no_field_of_its_own() -> None:
+    client = Client({Where.RCPT: "accept", Where.DATA: "accept add_header = X-Subject: $h_subject:"})
+    client.hello()
+    client.message(b"Subject: =?utf-8?q?x=0AX-Trusted:_yes?=\r\n\r\nbody\r\n")
+    assert "x-trusted" not in {name.lower() for name, _ in client.fields()}
+
+
+def test_a_submission_is_completed() -> None:
+    client = Client({Where.RCPT: "accept control = submission"})
+    client.hello()
+    client.message(b"Subject: hello\r\n\r\nbody\r\n")
+    header = dict(client.fields())
+    assert header["Message-Id"] == f"<E{client.queued.message_id}@relay.test>"
+    assert header["From"] == "anna@laptop.test"
+    assert "Date" in header
+
+
+@pytest.mark.parametrize(
+    "control, sender",
+    [
+        ("submission", "dora@relay.test"),
+        ("submission/domain=d.test", "dora@d.test"),
+        ("submission/sender_retain", None),
+    ],
+)
+def test_who_has_authenticated_is_named_in_a_submission(control: str, sender: str | None) -> None:
+    client = Client({Where.RCPT: f"accept control = {control}"})
+    client.hello()
+    client.session.facts = replace(client.session.facts, authentication=Authentication("cert", "dora"))
+    client.message()
+    assert dict(client.fields()).get("Sender") == sender
+
+
+# What the edge tells
+
+
+def test_what_the_edge_tells_goes_into_the_journal() -> None:
+    client = Client()
+    facts = client.session.facts
+    client.session.violated("synchronization error", "EHLO x")
+    client.session.handshake_failed("no shared cipher", True)
+    client.session.handshake_failed("certificate expired", False)
+    client.session.closed("by QUIT")
+    assert client.shelf.events == [
+        events.ProtocolViolated(facts, "synchronization error", "EHLO x"),
+        events.TLSFailed(facts, "peer", "no shared cipher"),
+        events.TLSFailed(facts, "ours", "certificate expired"),
+        events.ConnectionClosed(facts, "by QUIT"),
+    ]
