@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -339,9 +340,24 @@ def tell(stage: Stage, journey: Journey, decision: Decision | None, *, as_json: 
     if decision is not None:
         verb = "let through" if decision.accepted else "refused"
         _section(f"It was {verb} by this statement, {decision.location}:", decision.lines)
-    click.echo(f"\nIt arrived in {journey.file}, with these header lines:")
+    click.echo(f"\nIt arrived in {shown_path(journey.file)}, with these header lines:")
     for field in journey.received:
         click.echo("  Received: " + "\n  ".join(printable_lines(field)))
+
+
+def _sendmail() -> str:
+    """How relay-sendmail is called from here: it lies beside this Python where it is not on the path."""
+    if shutil.which("relay-sendmail"):
+        return "relay-sendmail"
+    return shown_path(Path(sys.executable).with_name("relay-sendmail"))
+
+
+def shown_path(path: Path) -> str:
+    """A path as short as it can be said from here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
 
 
 def printable_lines(text: str) -> list[str]:
@@ -358,7 +374,7 @@ def _section(title: str, lines: tuple[str, ...] | list[str]) -> None:
 def _follow(stage: Stage, children: tuple[Child, Child]) -> None:
     """Prints new lines of both logs until Ctrl-C."""
     click.echo("\nBoth go on serving until Ctrl-C. Send another message with:")
-    click.echo(f"  echo Hello | relay-sendmail -C {stage.laptop.configuration} {RECIPIENT}")
+    click.echo(f"  echo Hello | {_sendmail()} -C {shown_path(stage.laptop.configuration)} {RECIPIENT}")
     while True:
         for child in children:
             for line in child.log.read():

@@ -11,6 +11,7 @@ import contextlib
 import datetime
 import ipaddress
 import os
+import pwd
 import secrets
 import shutil
 import socket
@@ -36,6 +37,9 @@ SMTP_PORT = 25
 PERSONAL_PORT = 2525
 SUBMISSION_PORT = 587
 TLS_ON_CONNECT_PORT = 465
+
+SERVICE_USER = "fingerpost"
+"""Whom the daemon becomes when root starts it."""
 
 FROM_CERTS = "RELAY_FROM_CERTS"
 """The macro with the fingerprints that may relay; the name is that of the wiki page which people copy
@@ -70,9 +74,11 @@ def make_installation(
     *,
     addresses: Sequence[str] = (),
     trust: Sequence[Path] = (),
+    user: pwd.struct_passwd | None = None,
 ) -> Made:
     """Writes configuration, key, certificate and directories; `trust` names certificates of the other side.
 
+    `user` is whom root's daemon becomes: the queue, mail and logs are theirs, the key is readable by their group.
     Raises Fault; nothing is left behind then.
     """
     _refuse_existing(places.directory)
@@ -82,6 +88,8 @@ def make_installation(
         values["MAILDIR"] = str(places.mail)
         values[FROM_CERTS] = " : ".join(each.fingerprint for each in trusted.values())
     text = templates.fill(templates.read_template(f"{role.name}.conf"), values)
+    if user is not None:
+        text = text.replace("spool_directory = SPOOL\n", f"spool_directory = SPOOL\nexim_user = {user.pw_name}\n")
     try:
         with _workshop(places.directory) as workshop:
             certificate = make.write_identity(
@@ -96,7 +104,10 @@ def make_installation(
             for path, each in trusted.items():
                 copy_certificate(path, each, trusted_here)
             make.write_file(workshop / CONFIGURATION_NAME, text.encode(), mode=0o644)
-            with _directories(role, places, workshop):
+            if user is not None:
+                os.chown(workshop / places.key.name, 0, user.pw_gid)
+                (workshop / places.key.name).chmod(0o640)
+            with _directories(role, places, workshop, user):
                 workshop.rename(places.directory)
                 make.sync_directory(places.directory.parent)
     except OSError as error:
@@ -154,20 +165,30 @@ def _workshop(target: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _directories(role: Role, places: Places, workshop: Path) -> Iterator[None]:
-    """Makes queue, mail and log directories; new ones outside of the installation go again on an error."""
-    wanted = [(places.spool, 0o700), (places.log, 0o750)]
+def _directories(
+    role: Role, places: Places, workshop: Path, user: pwd.struct_passwd | None
+) -> Iterator[None]:
+    """Makes queue, mail and log directories; new ones outside of the installation go again on an error.
+
+    Others pass through root's spool directory to the socket and the maildrop; the queue in it is closed to them.
+    """
+    wanted = [(places.spool, 0o755 if os.geteuid() == 0 else 0o700), (places.log, 0o750)]
     if role.name == RELAY:
         wanted.append((places.mail, 0o700))
     outside: list[Path] = []
     try:
         for directory, mode in wanted:
             if directory.is_relative_to(places.directory):
-                (workshop / directory.relative_to(places.directory)).mkdir(mode=mode)
-                continue
-            outside += [each for each in (directory, *directory.parents) if not each.exists()]
-            directory.parent.mkdir(parents=True, exist_ok=True)
-            directory.mkdir(mode=mode, exist_ok=True)
+                made = workshop / directory.relative_to(places.directory)
+                made.mkdir(mode=mode)
+            else:
+                outside += [each for each in (directory, *directory.parents) if not each.exists()]
+                made = directory
+                made.parent.mkdir(parents=True, exist_ok=True)
+                made.mkdir(mode=mode, exist_ok=True)
+            made.chmod(mode)
+            if user is not None:
+                os.chown(made, user.pw_uid, user.pw_gid)
         yield
     except BaseException:
         _remove_empty(outside)
@@ -209,6 +230,16 @@ def _is_address(text: str) -> bool:
 def in_colon_list(address: str) -> str:
     """An address as an item of Exim's lists, where a colon that separates nothing stands twice."""
     return address.replace(":", "::")
+
+
+def service_user() -> pwd.struct_passwd | None:
+    """Whom a daemon that root starts is to become; None for a person's own, and where there is no such user yet."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam(SERVICE_USER)
+    except KeyError:
+        return None
 
 
 def chosen_host_name(given: str | None) -> str:
@@ -290,7 +321,8 @@ def make_relay(
 ) -> None:
     """Make a relay, which sends on the mail of the machines whose certificates it trusts."""
     role = Role(RELAY, relay_macros(_default_port(port), address))
-    made = make_installation(role, chosen_places(directory), chosen_host_name(hostname), trust=trust)
+    places, name = chosen_places(directory), chosen_host_name(hostname)
+    made = make_installation(role, places, name, trust=trust, user=service_user())
     _report(made, as_json, _relay_steps(made, bool(trust)))
 
 
@@ -323,7 +355,8 @@ def make_laptop(
     """
     host, host_port = parse_host_and_port(smarthost, SUBMISSION_PORT)
     role = Role(LAPTOP, laptop_macros(host, host_port, _default_port(port)))
-    made = make_installation(role, chosen_places(directory), chosen_host_name(hostname), trust=trust)
+    places, name = chosen_places(directory), chosen_host_name(hostname)
+    made = make_installation(role, places, name, trust=trust, user=service_user())
     _report(made, as_json, _laptop_steps(made, host, bool(trust)))
 
 
@@ -343,9 +376,16 @@ def _default_port(port: int | None) -> int:
     return port or (SMTP_PORT if os.geteuid() == 0 else PERSONAL_PORT)
 
 
+def _root_steps() -> list[str]:
+    """A daemon that root starts should not stay root."""
+    if os.geteuid() != 0 or service_user() is not None:
+        return []
+    return [f"adduser --system --group {SERVICE_USER}, then set exim_user and give it the queue; else root delivers"]
+
+
 def _relay_steps(made: Made, trusts: bool) -> list[str]:
     places = made.places
-    steps = [f"relay check -C {places.configuration}", f"relay run -C {places.configuration}"]
+    steps = [*_root_steps(), f"relay check -C {places.configuration}", f"relay run -C {places.configuration}"]
     if trusts:
         return steps
     copy = f"trust a laptop: copy its certificate into {places.trusted}"
@@ -357,6 +397,7 @@ def _laptop_steps(made: Made, host: str, trusts: bool) -> list[str]:
     steps = [] if trusts else [f"trust the relay: copy the certificate of {host} into {places.trusted}"]
     return [
         *steps,
+        *_root_steps(),
         f"let the relay trust this laptop: give it {places.certificate}",
         f"relay check -C {places.configuration}",
         f"relay run -C {places.configuration}",

@@ -223,9 +223,9 @@ class MainOptions:
         Kind.BOOLEAN, "false", "Refuse the whole message behind that number.", "messages", _IGNORED))
     received_header_text: Expansion | None = field(metadata=row(
         Kind.EXPANDED,
-        "Received: ${if def:sender_rcvhost{from $sender_rcvhost\\n\\t}}by $primary_hostname with $received_protocol"
-        "${if def:tls_in_cipher{ ($tls_in_cipher)}}\\n\\tid $message_exim_id"
-        "${if def:received_for{\\n\\tfor $received_for}}",
+        "Received: ${if def:sender_rcvhost{from $sender_rcvhost}}\\n\\tby $primary_hostname with $received_protocol"
+        "${if def:tls_in_cipher{ ($tls_in_cipher)}}\\n\\tid $message_exim_id\\n\\t"
+        "${if def:received_for{for $received_for}}",
         "The Received: field that we add, without its date.", "messages"))
     received_headers_max: int = field(metadata=row(
         Kind.INTEGER, "30", "Received: fields of a message that has gone in a circle.", "messages"))

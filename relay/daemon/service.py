@@ -42,9 +42,17 @@ PATIENCE = 10.0
 class RelayService(Service):
     """One process that receives and delivers."""
 
-    def __init__(self, reactor: Any, relay: Relay, warnings: tuple[Problem, ...] = ()) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        relay: Relay,
+        check: Callable[[], list[Problem]],
+        warnings: tuple[Problem, ...] = (),
+    ) -> None:
+        """`check` looks at files and directories again, as the user that the daemon becomes."""
         self._reactor = reactor
         self._relay = relay
+        self._check = check
         self._warnings = warnings
         self._ports: list[Any] = []
         self._started = False
@@ -75,6 +83,7 @@ class RelayService(Service):
         if relay.identity is not None:
             hand_over(relay.spool_directory, relay.identity)
             drop(relay.identity)
+            _refuse_errors(self._check())
         try:
             _make_spool_directory(relay.spool_directory)
             recovery = relay.spool.start(relay.clock.now())
@@ -181,13 +190,21 @@ def make_service(
 ) -> RelayService:
     """Reads, compiles, checks and joins everything. Raises ConfigurationError with every problem."""
     compiled = read_configuration(configuration, read_file, macros)
-    now = time.time()
-    problems = check_configuration(compiled, lambda files: inspect(files, now))
+
+    def check() -> list[Problem]:
+        now = time.time()
+        return check_configuration(compiled, lambda files: inspect(files, now))
+
+    problems = check()
+    _refuse_errors(problems)
+    warnings = tuple(problem for problem in problems if problem.severity is Severity.WARNING)
+    return RelayService(reactor, build(compiled, reactor, configuration, wishes), check, warnings)
+
+
+def _refuse_errors(problems: list[Problem]) -> None:
     errors = [problem for problem in problems if problem.severity is Severity.ERROR]
     if errors:
         raise ConfigurationError(*errors)
-    warnings = tuple(problem for problem in problems if problem.severity is Severity.WARNING)
-    return RelayService(reactor, build(compiled, reactor, configuration, wishes), warnings)
 
 
 def run(
