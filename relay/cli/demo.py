@@ -146,7 +146,7 @@ def prepare(directory: Path, port_base: int = 0) -> Stage:
     stage = Stage(directory, relay, laptop, relay_port, laptop_port)
     try:
         if not relay.directory.exists():
-            role = Role("relay", relay_macros(relay_port, "127.0.0.1"))
+            role = Role("relay", relay_macros(str(relay_port), "127.0.0.1"))
             make_installation(role, relay, RELAY_NAME, addresses=["127.0.0.1"])
         if not laptop.directory.exists():
             role = Role("laptop", laptop_macros("127.0.0.1", relay_port, laptop_port))

@@ -270,7 +270,8 @@ def _address(_context: click.Context, _parameter: click.Parameter, value: str) -
 _port_option = click.option(
     "--port",
     type=click.IntRange(1, 65535),
-    help=f"Listen here (default: {SMTP_PORT}, or {PERSONAL_PORT} for anybody but root).",
+    help=f"Listen here (default: {PERSONAL_PORT}; for root {SMTP_PORT}, a relay also {TLS_ON_CONNECT_PORT} and "
+    f"{SUBMISSION_PORT}).",
 )
 
 
@@ -320,7 +321,7 @@ def make_relay(
     address: str,
 ) -> None:
     """Make a relay, which sends on the mail of the machines whose certificates it trusts."""
-    role = Role(RELAY, relay_macros(_default_port(port), address))
+    role = Role(RELAY, relay_macros(_relay_ports(port), address))
     places, name = chosen_places(directory), chosen_host_name(hostname)
     made = make_installation(role, places, name, trust=trust, user=service_user())
     _report(made, as_json, _relay_steps(made, bool(trust)))
@@ -360,9 +361,10 @@ def make_laptop(
     _report(made, as_json, _laptop_steps(made, host, bool(trust)))
 
 
-def relay_macros(port: int, address: str) -> dict[str, str]:
-    """What the sample of a relay needs to know besides the common macros."""
-    return {"PORT": str(port), "INTERFACES": in_colon_list(address)}
+def relay_macros(ports: str, address: str) -> dict[str, str]:
+    """What the sample of a relay needs to know besides the common macros: a list of ports, an address or none."""
+    at_once = str(TLS_ON_CONNECT_PORT) if str(TLS_ON_CONNECT_PORT) in ports.split(" : ") else ""
+    return {"PORT": ports, "AT_ONCE": at_once, **({"INTERFACES": in_colon_list(address)} if address else {})}
 
 
 def laptop_macros(host: str, host_port: int, port: int) -> dict[str, str]:
@@ -370,6 +372,13 @@ def laptop_macros(host: str, host_port: int, port: int) -> dict[str, str]:
     protocol = "smtps" if host_port == TLS_ON_CONNECT_PORT else "smtp"
     shown = f"[{in_colon_list(host)}]" if ":" in host else host
     return {"SMARTHOST": shown, "SMARTHOST_PORT": str(host_port), "SMARTHOST_PROTOCOL": protocol, "PORT": str(port)}
+
+
+def _relay_ports(port: int | None) -> str:
+    """Root's relay serves other servers, and laptops on networks that let nobody out to port 25."""
+    if port is None and os.geteuid() == 0:
+        return f"{SMTP_PORT} : {TLS_ON_CONNECT_PORT} : {SUBMISSION_PORT}"
+    return str(_default_port(port))
 
 
 def _default_port(port: int | None) -> int:

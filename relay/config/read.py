@@ -113,7 +113,7 @@ _LIST_KINDS = {
 _HEAD = re.compile(r"([A-Za-z][A-Za-z0-9_]*)[ \t]*:[ \t]*(.*)", re.DOTALL)
 _NAME_LIMIT = 63
 # With nothing behind the sign these are as if they were not set, so that a macro may be left empty.
-_DEFAULT_WHEN_EMPTY = frozenset({"primary_hostname", "local_interfaces"})
+_DEFAULT_WHEN_EMPTY = frozenset({"primary_hostname"})
 
 
 @dataclass(slots=True)

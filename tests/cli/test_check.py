@@ -15,7 +15,7 @@ import certs
 @pytest.fixture
 def relay(tmp_path: Path) -> Places:
     places = places_under(tmp_path / "relay")
-    make_installation(Role("relay", init.relay_macros(2525, "127.0.0.1")), places, "relay.example")
+    make_installation(Role("relay", init.relay_macros(str(2525), "127.0.0.1")), places, "relay.example")
     return places
 
 

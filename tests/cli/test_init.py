@@ -59,7 +59,7 @@ def test_the_configuration_names_what_was_made(tmp_path: Path) -> None:
     assert macros["RELAY_FROM_CERTS"] == ""
 
 
-@pytest.mark.parametrize("uid, port", [(0, "25"), (1000, "2525")])
+@pytest.mark.parametrize("uid, port", [(0, "25 : 465 : 587"), (1000, "2525")])
 def test_without_root_the_port_is_one_that_can_be_opened(
     uid: int, port: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

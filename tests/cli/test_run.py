@@ -24,7 +24,7 @@ def taken() -> Iterator[int]:
 @pytest.fixture
 def relay(tmp_path: Path, taken: int) -> Places:
     places = places_under(tmp_path / "relay")
-    make_installation(Role("relay", init.relay_macros(taken, "127.0.0.1")), places, "relay.example")
+    make_installation(Role("relay", init.relay_macros(str(taken), "127.0.0.1")), places, "relay.example")
     return places
 
 

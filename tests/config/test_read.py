@@ -78,7 +78,7 @@ def test_main_options() -> None:
     assert main.smtp_accept_max == 2048
     assert main.tls_advertise_hosts is not None
     assert main.tls_advertise_hosts.is_empty
-    assert main.local_interfaces == ("::0", "0.0.0.0")
+    assert main.local_interfaces == ()
     assert found.settings["trusted_users"].hidden
     assert found.place("queue") == Location("/etc/conf", 3)
     assert found.place("qualify_domain") == Location("/etc/conf")

@@ -160,7 +160,7 @@ maildir:
 """,
         )
         with (
-            _trusted_config(config),
+            trusted_config(config),
             peers.running(
                 [peers.EXIM, "-bdf", "-q1m", "-C", config],
                 port=port,
@@ -229,7 +229,7 @@ begin retry
 * * F,1h,1s
 """,
         )
-        with _trusted_config(config):
+        with trusted_config(config):
             yield Laptop(config, directory / "log" / "mainlog")
 
 
@@ -266,7 +266,7 @@ def _readable(pair: CertKey, directory: Path, name: str) -> tuple[Path, Path]:
 
 
 @contextlib.contextmanager
-def _trusted_config(config: Path) -> Iterator[None]:
+def trusted_config(config: Path) -> Iterator[None]:
     _edit_trusted(add=str(config))
     try:
         yield
