@@ -1,13 +1,14 @@
-"""The sample configurations are Exim's language: a real Exim reads them too, as they are and as `relay init` fills them."""
+"""The sample configurations are Exim's language: a real Exim reads them as well, bare and as `relay init` fills them."""
 
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from interop import exim, peers
 from relay.cli.init import LAPTOP, RELAY, Role, laptop_macros, make_installation, relay_macros
 from relay.cli.places import places_under
+
+from interop import exim, peers
 
 SAMPLES = Path(__file__).parents[2] / "conf"
 
