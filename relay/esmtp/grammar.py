@@ -3,7 +3,7 @@
 Here belong the rules of RFC 5321 4.1.2 and 4.1.3, as patterns under their names in the ABNF. Text comes in
 as `mail.text.from_wire` gives it; values come out, or `Malformed` with a few words for the peer (Exim's own
 where there are such). Lists of addresses in header fields follow another grammar, RFC 5322's; they are read
-in `header_addresses.py` and handed on here.
+in `header_addresses.py`.
 
 Leniencies, each for a peer that needs it: blanks between the colon and the path (old mail programs; Exim and
 Postfix take them too), several blanks between parameters, an address without a domain (local programs; policy
@@ -242,10 +242,3 @@ def _what_is_wrong(text: str, utf8: bool) -> str:
     if rest.startswith(">"):
         return "malformed source route"
     return f"malformed address: {rest[:_SHOWN]} may not follow {text[: len(text) - len(rest)][:_SHOWN * 2]}"
-
-
-def read_address_list(value: str) -> tuple[Address, ...]:
-    """The addresses in a header field's value; see `header_addresses.py`, which does it."""
-    from relay.esmtp.header_addresses import read_address_list as read  # it imports from here
-
-    return read(value)

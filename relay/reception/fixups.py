@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from email.header import Header
 from email.utils import formatdate
 
-from relay.esmtp.grammar import Malformed, read_address_list
+from relay.esmtp.grammar import Malformed
+from relay.esmtp.header_addresses import read_address_list
 from relay.mail.address import Address
 from relay.mail.header import Field, make_field
 from relay.mail.text import from_wire

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from relay.esmtp.grammar import Malformed, read_address, read_address_list
+from relay.esmtp.grammar import Malformed, read_address
+from relay.esmtp.header_addresses import read_address_list
 from relay.mail.address import NULL_SENDER, Address
 from relay.mail.envelope import BodyType, Recipient
 from relay.mail.events import Arrived

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.esmtp.grammar import Malformed, read_address_list
+from relay.esmtp.grammar import Malformed
+from relay.esmtp.header_addresses import read_address_list
 from relay.mail.address import Address
 
 

@@ -1,4 +1,4 @@
-"""The sample configurations are Exim's language: a real Exim reads them as well, bare and as `relay init` fills them."""
+"""The sample configurations are Exim's language: a real Exim reads them, bare and as `relay init` fills them."""
 
 import subprocess
 from pathlib import Path
