@@ -89,6 +89,7 @@ class ESMTPServer(LayeredConnection):
         self._session: ServerSession | None = None
         self._busy = False
         self._open_commit = False
+        self._is_ahead = False
         self._handshake_deadline: float | None = None
         self._close_deadline: float | None = None
         self._how = ""
@@ -175,7 +176,7 @@ class ESMTPServer(LayeredConnection):
         self.spawn(decision).addCallbacks(then, otherwise or self._failed)
 
     def _done(self) -> None:
-        self._busy = False
+        self._busy = self._is_ahead = False
         self._open_commit = False
         self.run()
 
@@ -284,9 +285,14 @@ class ESMTPServer(LayeredConnection):
         else:
             self._machine.expire(now)
 
+    def dataReceived(self, data: bytes) -> None:
+        self._is_ahead = self._busy
+        super().dataReceived(data)
+
     @property
     def wants_input(self) -> bool:
-        return not self._busy and not self._machine.is_full
+        # Most clients wait for our reply, so reading is paused only for one that does not.
+        return not (self._busy and self._is_ahead) and not self._machine.is_full
 
     def ended(self, how: str) -> None:
         self._factory.connections.discard(self)

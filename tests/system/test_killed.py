@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-import certs
 import daemons
+
+import certs
 from interop import peers
 
 ROUNDS = 6
@@ -27,17 +28,19 @@ class Sender(threading.Thread):
         self.refused: list[str] = []
 
     def run(self) -> None:
-        with contextlib.suppress(OSError, smtplib.SMTPException):
-            with smtplib.SMTP("127.0.0.1", self._port, local_hostname="laptop.test", timeout=20) as smtp:
-                for number in range(10000):
-                    mark = f"{self.name}-{number}"
-                    message = f"From: <me@laptop.test>\r\nSubject: {mark}\r\n\r\n{'x' * random.randrange(200000)}\r\n"
-                    try:
-                        smtp.sendmail("me@laptop.test", ["you@relay.test"], message)
-                    except smtplib.SMTPResponseException as error:
-                        self.refused.append(f"{mark}: {error}")
-                        return
-                    self._promised.add(mark)
+        with (
+            contextlib.suppress(OSError, smtplib.SMTPException),
+            smtplib.SMTP("127.0.0.1", self._port, local_hostname="laptop.test", timeout=20) as smtp,
+        ):
+            for number in range(10000):
+                mark = f"{self.name}-{number}"
+                message = f"From: <me@laptop.test>\r\nSubject: {mark}\r\n\r\n{'x' * random.randrange(200000)}\r\n"
+                try:
+                    smtp.sendmail("me@laptop.test", ["you@relay.test"], message)
+                except smtplib.SMTPResponseException as error:
+                    self.refused.append(f"{mark}: {error}")
+                    return
+                self._promised.add(mark)
 
 
 def subjects(relay: daemons.Daemon) -> set[str]:

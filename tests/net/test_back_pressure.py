@@ -1,0 +1,110 @@
+"""A client that does not wait for replies, and one that does not read them: neither costs memory without bound."""
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+
+from relay.esmtp import questions
+from relay.esmtp.answers import Answer
+from relay.mail import reply
+from relay.mail.address import Address
+from relay.mail.envelope import Envelope
+from relay.mail.facts import Endpoint
+from relay.mail.reply import Reply
+from relay.net.mailbox import MailboxSession
+from relay.net.server import ESMTPServer, ESMTPServerFactory
+
+
+class Wire(StringTransport):
+    """A transport that can be told to be full."""
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        pass
+
+    def getPeer(self):
+        return type("Address", (), {"host": "192.0.2.7", "port": 40000})()
+
+    def getHost(self):
+        return type("Address", (), {"host": "192.0.2.1", "port": 25})()
+
+
+class Slow(MailboxSession):
+    """Decides on a sender when it is told to."""
+
+    waiting: list[Deferred[None]] = []  # noqa: RUF012 - one session a test
+
+    async def decide(self, question: questions.Question) -> Answer:
+        if isinstance(question, questions.SenderGiven):
+            wait: Deferred[None] = Deferred()
+            self.waiting.append(wait)
+            await wait
+        return await super().decide(question)
+
+    async def accepts(self, recipient: Address) -> bool:
+        return True
+
+    async def deliver(self, envelope: Envelope, message: bytes) -> Reply:
+        return reply.MESSAGE_ACCEPTED
+
+
+def connected() -> tuple[ESMTPServer, Wire, Clock]:
+    clock = Clock()
+    Slow.waiting = []
+
+    def make(peer: Endpoint, local: Endpoint, _: bool) -> Slow:
+        return Slow("relay.test", peer, local, 0.0)
+
+    protocol = ESMTPServerFactory(clock, make).buildProtocol(None)
+    wire = Wire()
+    protocol.makeConnection(wire)
+    protocol.dataReceived(b"EHLO laptop.test\r\n")
+    return protocol, wire, clock
+
+
+def test_reading_pauses_while_a_decision_is_open_and_more_comes() -> None:
+    protocol, wire, _ = connected()
+    protocol.dataReceived(b"MAIL FROM:<a@laptop.test>\r\n")
+    assert wire.producerState == "producing"  # a client that waits is not worth a system call
+    protocol.dataReceived(b"RCPT TO:<b@relay.test>\r\n")
+    assert wire.producerState == "paused"
+    assert b"250 2.1.5" not in wire.value()
+    Slow.waiting[0].callback(None)
+    assert wire.producerState == "producing"
+    assert b"250 2.1.0 OK\r\n250 2.1.5 Accepted\r\n" in wire.value()
+
+
+def test_a_client_that_reads_no_replies_is_not_read_from_either() -> None:
+    protocol, wire, _ = connected()
+    protocol.pauseProducing()  # what a transport says when its buffer is full
+    said = len(wire.value())
+    protocol.dataReceived(b"NOOP\r\n" * 10)
+    assert wire.producerState == "paused"
+    assert len(wire.value()) == said
+    protocol.resumeProducing()
+    assert wire.producerState == "producing"
+    assert wire.value()[said:].startswith(b"250 2.0.0 OK\r\n")
+
+
+def test_a_message_in_the_commit_goes_on_without_its_client() -> None:
+    """Cancelling it could leave a message that nobody delivers."""
+    protocol, _, _ = connected()
+    protocol.dataReceived(b"MAIL FROM:<a@laptop.test>\r\n")
+    Slow.waiting[0].callback(None)
+    committed: Deferred[None] = Deferred()
+    session = protocol.session
+    ended: list[str] = []
+
+    async def deliver(envelope: Envelope, message: bytes) -> Reply:
+        try:
+            await committed
+        except BaseException:
+            ended.append("cancelled")
+            raise
+        ended.append("committed")
+        return reply.MESSAGE_ACCEPTED
+
+    session.deliver = deliver  # type: ignore[attr-defined]  # a method of this one session
+    protocol.dataReceived(b"RCPT TO:<b@relay.test>\r\nDATA\r\nSubject: x\r\n\r\nhello\r\n.\r\n")
+    protocol.connectionLost()
+    committed.callback(None)
+    assert ended == ["committed"]
