@@ -299,6 +299,10 @@ class ESMTPClient(LayeredConnection):
             return
         self._machine.expire(self.reactor.seconds())
 
+    def input_ended(self) -> None:
+        """A server that says no more is of no more use."""
+        self.transport.loseConnection()
+
     def ended(self, how: str) -> None:
         while self._pump_stack():
             pass

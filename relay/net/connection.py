@@ -11,7 +11,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -26,9 +26,9 @@ T = TypeVar("T")
 LINGER = 10.0
 
 
-@implementer(IPushProducer)
+@implementer(IPushProducer, IHalfCloseableProtocol)
 class LayeredConnection(Protocol):
-    """The common part. Subclasses give `pump` (work off what has come), `deadline` and `expired`, `ended`."""
+    """The common part. Subclasses give `pump`, `deadline`, `expired`, `input_ended` and `ended`."""
 
     transport: Any
     """A TCP transport: Twisted spreads its methods over four interfaces."""
@@ -59,6 +59,10 @@ class LayeredConnection(Protocol):
         """The deadline has passed."""
         raise NotImplementedError
 
+    def input_ended(self) -> None:
+        """The peer will send nothing more."""
+        raise NotImplementedError
+
     def ended(self, how: str) -> None:
         """The connection is gone."""
         raise NotImplementedError
@@ -71,9 +75,18 @@ class LayeredConnection(Protocol):
         self.stack.receive(data)
         self.run()
 
+    def readConnectionLost(self) -> None:
+        """The peer has ended its direction and may wait for what we have to say; Twisted would close both."""
+        self.stack.receive_eof()
+        self.input_ended()
+        self.run()
+
+    def writeConnectionLost(self) -> None:
+        """We end our direction only together with the other one."""
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.is_lost = True
-        self.stack.receive_eof()
+        self.stack.connection_lost()
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None

@@ -90,6 +90,8 @@ class ESMTPServer(LayeredConnection):
         self._busy = False
         self._open_commit = False
         self._is_ahead = False
+        self._at_eof = False
+        self._turn = 0
         self._handshake_deadline: float | None = None
         self._close_deadline: float | None = None
         self._how = ""
@@ -171,9 +173,17 @@ class ESMTPServer(LayeredConnection):
     def _decide(
         self, decision: Any, then: Callable[[Any], None], otherwise: Callable[[Failure], None] | None = None
     ) -> None:
-        """Runs a decision; most are done at once, then nothing is deferred."""
+        """Runs a decision; most are done at once, then nothing is deferred.
+
+        An answer that comes when the layer that asked is gone finds another turn, and is dropped.
+        """
         self._busy = True
-        self.spawn(decision).addCallbacks(then, otherwise or self._failed)
+        turn = self._turn
+
+        def in_turn(use: Callable[[Any], None]) -> Callable[[Any], None]:
+            return lambda result: use(result) if turn == self._turn else None
+
+        self.spawn(decision).addCallbacks(in_turn(then), in_turn(otherwise or self._failed))
 
     def _done(self) -> None:
         self._busy = self._is_ahead = False
@@ -276,12 +286,9 @@ class ESMTPServer(LayeredConnection):
             self._how = "timed out"
             self.abort()
         elif self._close_deadline is not None and self._close_deadline <= now:
-            # Too late for an answer in TLS: the open decision is void, the client goes on in clear.
             self._close_deadline = None
-            self.cancel_tasks()
-            self._busy = False
-            self.stack.abandon()
-            self._fall_back_to_clear()
+            if not self._at_eof:
+                self._leave_decision_behind()
         else:
             self._machine.expire(now)
 
@@ -289,10 +296,24 @@ class ESMTPServer(LayeredConnection):
         self._is_ahead = self._busy
         super().dataReceived(data)
 
+    def _leave_decision_behind(self) -> None:
+        """Too late for an answer in TLS: the open decision is void, the client goes on in clear."""
+        if not self._open_commit:
+            self.cancel_tasks()
+        self._turn += 1
+        self._busy = self._open_commit = False
+        self.stack.abandon()
+        self._fall_back_to_clear()
+
     @property
     def wants_input(self) -> bool:
         # Most clients wait for our reply, so reading is paused only for one that does not.
         return not (self._busy and self._is_ahead) and not self._machine.is_full
+
+    def input_ended(self) -> None:
+        """What was sent before is still obeyed and answered, then the connection ends."""
+        self._at_eof = True
+        self._machine.receive_eof()
 
     def ended(self, how: str) -> None:
         self._factory.connections.discard(self)

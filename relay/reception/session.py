@@ -322,7 +322,8 @@ class Session:
         try:
             return await self._judge_message(transaction, incoming)
         finally:
-            self._transaction = None
+            if self._transaction is transaction:
+                self._transaction = None
             if not transaction.kept:
                 await self._abandon(incoming)
 
@@ -416,7 +417,7 @@ class Session:
             events.Arrived(
                 message.message_id,
                 message.sender,
-                self.facts,
+                message.facts.session,
                 len(message.header) + 2 + message.body_size,
                 header_message_id=incoming.first_value("Message-ID"),
                 subject=incoming.first_value("Subject"),

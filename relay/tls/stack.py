@@ -221,10 +221,14 @@ class Stack:
         self._run()
 
     def receive_eof(self) -> None:
-        """The peer will send nothing more."""
+        """The peer will send nothing more. It may still read: Exim ends its side behind QUIT and waits for replies."""
         if self._state in (State.READING_HELLO, State.AWAITING_CONTEXT, State.HANDSHAKING):
             self._fail("the peer closed the connection during the handshake", by_peer=True)
-        elif self._engine is not None:
+
+    def connection_lost(self) -> None:
+        """Nothing goes in either direction any more."""
+        self.receive_eof()
+        if self._engine is not None:
             self._engine.forget()
 
     # Inner life

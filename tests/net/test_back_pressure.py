@@ -1,6 +1,7 @@
 """A client that does not wait for replies, and one that does not read them: neither costs memory without bound."""
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
@@ -108,3 +109,50 @@ def test_a_message_in_the_commit_goes_on_without_its_client() -> None:
     protocol.connectionLost()
     committed.callback(None)
     assert ended == ["committed"]
+
+
+def in_commit() -> tuple[ESMTPServer, Wire, Clock, Deferred[None]]:
+    """A client that has sent a whole message and QUIT, while the queue is still writing."""
+    protocol, wire, clock = connected()
+    protocol.dataReceived(b"MAIL FROM:<a@laptop.test>\r\n")
+    Slow.waiting[0].callback(None)
+    committed: Deferred[None] = Deferred()
+
+    async def deliver(envelope: Envelope, message: bytes) -> Reply:
+        await committed
+        return reply.MESSAGE_ACCEPTED
+
+    protocol.session.deliver = deliver  # type: ignore[attr-defined]  # a method of this one session
+    protocol.dataReceived(b"RCPT TO:<b@relay.test>\r\nDATA\r\nSubject: x\r\n\r\nhello\r\n.\r\nQUIT\r\n")
+    return protocol, wire, clock, committed
+
+
+def test_a_client_that_ends_its_direction_gets_the_replies_that_are_due() -> None:
+    """Exim does so behind its last command; without its reply it would send the message again."""
+    protocol, wire, _, committed = in_commit()
+    assert IHalfCloseableProtocol.providedBy(protocol)
+    protocol.readConnectionLost()
+    assert not wire.disconnecting
+    committed.callback(None)
+    assert wire.value().endswith(b"250 2.0.0 OK\r\n221 2.0.0 closing connection\r\n")
+    assert wire.disconnecting
+
+
+def test_a_client_that_ends_its_direction_without_a_word_is_let_go() -> None:
+    protocol, wire, _ = connected()
+    protocol.readConnectionLost()
+    assert wire.disconnecting
+
+
+def test_an_answer_that_comes_after_its_layer_answers_nothing_else() -> None:
+    """The decision of a layer that is gone must not be given to the question that is open now."""
+    protocol, wire, _, committed = in_commit()
+    protocol._leave_decision_behind()
+    said = len(wire.value())
+    protocol.dataReceived(b"EHLO laptop.test\r\n")
+    protocol.dataReceived(b"MAIL FROM:<a@laptop.test>\r\n")
+    committed.callback(None)
+    assert b"OK\r\n221" not in wire.value()[said:]
+    assert wire.value()[said:].count(b"\r\n250 ") == 1  # the greeting; MAIL is still being decided
+    Slow.waiting[1].callback(None)
+    assert wire.value().endswith(b"250 2.1.0 OK\r\n")
