@@ -202,3 +202,19 @@ def test_an_expired_certificate_gives_no_rights(tmp_path: Path) -> None:
             smtp.sendmail(SENDER, [OUTSIDE], MESSAGE)
         assert smtp.sendmail(SENDER, [INSIDE], MESSAGE) == {}
         relay.wait_for_log("CV=no")
+
+
+def test_a_client_that_ends_its_direction_gets_its_replies(relay: daemons.Daemon) -> None:
+    """Without them it would send its message again: Exim half-closes behind its last command."""
+    for _ in range(10):
+        with socket.create_connection(("127.0.0.1", relay.port), timeout=20) as connection:
+            clear = Dialog(connection)
+            assert clear.reply() == 220
+            assert clear.command("EHLO laptop.test") == 250
+            assert clear.command(f"MAIL FROM:<{SENDER}>") == 250
+            assert clear.command(f"RCPT TO:<{INSIDE}>") == 250
+            assert clear.command("DATA") == 354
+            connection.sendall(b"Subject: last words\r\n\r\nhello\r\n.\r\nQUIT\r\n")
+            connection.shutdown(socket.SHUT_WR)
+            assert clear.reply() == 250
+            assert clear.reply() == 221
