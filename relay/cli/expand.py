@@ -26,6 +26,7 @@ from relay.expand.evaluate import compile_expansion
 from relay.expand.scope import Scope
 from relay.mail.ports import TemporaryFailure
 from relay.mail.text import printable
+from relay.net.lookups import FileLookups, ListFiles, at_once
 
 
 @click.command(
@@ -67,9 +68,19 @@ def command(
     context.exit(1 if any("error" in each for each in results) else 0)
 
 
+class _WallClock:
+    """Seconds since the epoch."""
+
+    def now(self) -> float:
+        return time.time()
+
+
 def make_scope(configuration: Path | None, macros: Mapping[str, str]) -> Scope:
     """What the strings can see: the main options and named lists of the configuration, if there is one."""
-    scope = Scope(now=time.time(), pid=os.getpid())
+    clock = _WallClock()
+    scope = Scope(
+        now=clock.now(), pid=os.getpid(), lookups=FileLookups(at_once, clock), files=ListFiles(at_once, clock)
+    )
     if configuration is None:
         return scope
     read = read_configuration(configuration, macros)
