@@ -40,6 +40,7 @@ from relay.mail.source import ConfigurationError, Location, Problem, Severity
 from relay.policy.acl import ACLReference
 from relay.policy.acl_parse import ACL, VERB_NAMES, inline_lines, parse_acl
 from relay.policy.retry import RetryRule, parse_rules
+from relay.policy.rewrite import RewriteRule, parse_rewrite_rules
 from relay.policy.routing import Router
 from relay.policy.words import nearest
 
@@ -72,7 +73,7 @@ class Configuration:
     transports: Mapping[str, Transport]
     authenticators: tuple[DriverBlock, ...]
     retry: tuple[RetryRule, ...]
-    rewrite: tuple[LogicalLine, ...]
+    rewrite: tuple[RewriteRule, ...]
     blocks: tuple[DriverBlock, ...]
     """Routers, transports and authenticators as they were written."""
     problems: tuple[Problem, ...]
@@ -148,7 +149,7 @@ class _Reading:
         main = self._main()
         routers, transports = self._routers(), self._transports()
         authenticators = self._driver_blocks("authenticators")
-        retry = self._retry()
+        retry, rewrite = self._retry(), self._rewrite()
         self._unread_sections()
         if main is not None:
             self.problems += sanity.problems(main, self._place_set)
@@ -170,7 +171,7 @@ class _Reading:
             transports=transports,
             authenticators=authenticators,
             retry=retry,
-            rewrite=self._text.section("rewrite"),
+            rewrite=rewrite,
             blocks=tuple(self._blocks),
             problems=tuple(self.problems),
         )
@@ -472,11 +473,16 @@ class _Reading:
             self.problems += error.problems
             return ()
 
+    def _rewrite(self) -> tuple[RewriteRule, ...]:
+        lines = tuple((line.location, line.text) for line in self._text.section("rewrite"))
+        try:
+            return parse_rewrite_rules(lines, self._lists)
+        except ConfigurationError as error:
+            self.problems += error.problems
+            return ()
+
     def _unread_sections(self) -> None:
-        for section, why in (
-            ("rewrite", "addresses are not rewritten yet"),
-            ("local_scan", "there is no local_scan function here"),
-        ):
-            lines = self._text.section(section)
-            if lines:
-                self._complain(lines[0].location, f"{section} section: {why}", "remove its lines")
+        lines = self._text.section("local_scan")
+        if lines:
+            what = "local_scan section: there is no local_scan function here"
+            self._complain(lines[0].location, what, "remove its lines")

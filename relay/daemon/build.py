@@ -45,6 +45,7 @@ from relay.mail.ports import Journal
 from relay.mail.source import ConfigurationError, Location, Problem
 from relay.net.client import SocketDialer
 from relay.net.concurrency import TwistedConcurrency
+from relay.net.lookups import FileLookups, ListFiles
 from relay.net.resolver import SystemResolver
 from relay.net.server import ESMTPServerFactory
 from relay.net.threads import ThreadedSpool
@@ -192,6 +193,8 @@ def build(configuration: Configuration, reactor: Any, path: str, wishes: Wishes)
         runner=runner,
         random=world.random,
         resolver=world.resolver,
+        lookups=scope.lookups,
+        files=scope.files,
     )
     plain = _server_factory(configuration, world, rules, ports, tls_on_connect=False)
     secure = _server_factory(configuration, world, rules, ports, tls_on_connect=True)
@@ -249,7 +252,9 @@ def base_scope(configuration: Configuration, world: World) -> Scope:
         main=configuration.static,
         local_addresses=local_addresses(),
         pid=os.getpid(),
+        lookups=FileLookups(world.calls.call, world.clock),
         resolver=world.resolver,
+        files=ListFiles(world.calls.call, world.clock),
         named_lists=configuration.named_lists,
     )
 
@@ -297,6 +302,7 @@ def _rules(configuration: Configuration, scope: Scope, wishes: Wishes) -> Rules:
         queue_only_delay=wishes.queue_interval or QUEUE_INTERVAL,
         pipelining_advertise_hosts=main.pipelining_advertise_hosts,
         local_addresses=scope.local_addresses,
+        rewrite=configuration.rewrite,
     )
 
 
@@ -443,6 +449,7 @@ def _submission(
             extract_addresses_remove_arguments=main.extract_addresses_remove_arguments,
             local_from_check=main.local_from_check,
             local_sender_retain=main.local_sender_retain,
+            rewrite=configuration.rewrite,
             queue_interval=wishes.queue_interval or QUEUE_INTERVAL,
         ),
         SubmissionPorts(
@@ -453,6 +460,8 @@ def _submission(
             may_set_sender=may_set_sender,
             deliveries=runner,
             random_source=world.random,
+            scope=scope,
+            concurrency=world.concurrency,
         ),
     )
 

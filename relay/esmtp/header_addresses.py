@@ -2,9 +2,9 @@
 
 RFC 5322 3.4, with the obsolete forms of 4.4 that mail programs still write: dots in display names, empty
 elements, source routes, blanks and comments around dots. Needed where the recipients are taken from the
-message (`relay-sendmail -t`) and where From: is held against the sender. Text that cannot be read raises
-`grammar.Malformed`. Characters outside US-ASCII are let through as they came: whether the next hop can take
-them is known only there.
+message (`relay-sendmail -t`), where From: is held against the sender, and where addresses are rewritten in
+their places (`locate_mailboxes`). Text that cannot be read raises `grammar.Malformed`. Characters outside
+US-ASCII are let through as they came: whether the next hop can take them is known only there.
 """
 
 from __future__ import annotations
@@ -28,10 +28,35 @@ _COMMENT_PART = re.compile(r"[^()\\]+|\\.|[()]", re.DOTALL)
 _FOLD = re.compile(r"\r?\n(?=[ \t])")
 
 
+_ELEMENT_PART = re.compile(r'"(?:[^"\\]|\\.)*"|\\.|\[[^\[\]]*\]|[^"\\\[(<>,;:]+|.', re.DOTALL)
+
+Span = tuple[int, int]
+"""Where a part of a text begins, and where it ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """An address with its place in the text: `spec` is the addr-spec alone (a source route with it), `item`
+    has the display name and comments as well."""
+
+    address: Address
+    spec: Span
+    item: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An element of a list that is no mailbox."""
+
+    item: Span
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class _Token:
     kind: str
     text: str
+    start: int = 0
 
 
 _END = _Token("end", "")
@@ -40,6 +65,51 @@ _END = _Token("end", "")
 def read_address_list(value: str) -> tuple[Address, ...]:
     """The addresses in a header field's value in their order, groups flattened and names dropped."""
     return tuple(_Reader(value).addresses())
+
+
+def locate_mailboxes(value: str) -> Iterator[Mailbox | Unreadable]:
+    """Each mailbox of a list with its place in `value`, which may be folded.
+
+    An element that cannot be read does not keep the others from being found; empty ones and the names of
+    groups are passed over.
+    """
+    for start, end in _elements(value):
+        text = value[start:end]
+        start += len(text) - len(text.lstrip())
+        item = (start, start + len(text.strip()))
+        try:
+            found = _Reader(text.strip()).only()
+        except Malformed as error:
+            yield Unreadable(item, error.reason)
+            continue
+        if found is not None:
+            address, (first, last) = found
+            yield Mailbox(address, (start + first, start + last), item)
+
+
+def _elements(value: str) -> Iterator[Span]:
+    """The parts between the commas of a list and of the groups in it; what is not closed goes on to the end."""
+    start = position = 0
+    in_angles = in_group = False
+    while match := _ELEMENT_PART.match(value, position):
+        found, here, position = match.group(), position, match.end()
+        if found == "(":
+            try:
+                position = _skip_comment(value, here)
+            except Malformed:
+                break
+        elif found in ('"', "["):
+            break
+        elif found in ("<", ">"):
+            in_angles = found == "<"
+        elif in_angles:
+            continue
+        elif found == ":" and not in_group:
+            start, in_group = position, True
+        elif found == "," or (found == ";" and in_group):
+            yield start, here
+            start, in_group = position, in_group and found == ","
+    yield start, len(value)
 
 
 def _skip_comment(value: str, position: int) -> int:
@@ -70,7 +140,7 @@ def _tokens(value: str) -> Iterator[_Token]:
         position = match.end()
         kind = match.lastgroup or ""
         if kind != "space":
-            yield _Token(match.group() if kind == "special" else kind, match.group())
+            yield _Token(match.group() if kind == "special" else kind, match.group(), match.start())
 
 
 class _Reader:
@@ -79,11 +149,25 @@ class _Reader:
     def __init__(self, value: str) -> None:
         self._tokens = _tokens(value)
         self._next = _END
+        self._end = 0
+        """Where the token ends that was taken last."""
+        self._spec: Span = (0, 0)
         self._advance()
 
     def _advance(self) -> _Token:
         taken, self._next = self._next, next(self._tokens, _END)
+        self._end = taken.start + len(taken.text)
         return taken
+
+    def only(self) -> tuple[Address, Span] | None:
+        """The one mailbox that is there, with the place of its addr-spec; None where there are only comments."""
+        if self._next is _END:
+            return None
+        address = self._mailbox(self._words())
+        self._expect_separator(False)
+        if self._next is not _END:
+            raise Malformed("more than one address")
+        return address, self._spec
 
     def addresses(self) -> Iterator[Address]:
         """address-list = [address] *("," [address]), groups opened and closed on the way."""
@@ -120,11 +204,16 @@ class _Reader:
     def _mailbox(self, words: list[_Token]) -> Address:
         """mailbox = [display-name] "<" [route] addr-spec ">" / addr-spec, or a local part alone."""
         if self._next.kind != "<":
-            return self._addr_spec(words)
+            start = words[0].start if words else 0
+            address = self._addr_spec(words)
+            self._spec = (start, self._end)
+            return address
         self._advance()
+        start = self._next.start
         if self._next.kind == "@":
             self._route()
         address = self._addr_spec(self._words())
+        self._spec = (start, self._end)
         if self._next.kind != ">":
             raise Malformed("'>' missing at end of address")
         self._advance()

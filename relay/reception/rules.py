@@ -17,6 +17,7 @@ from relay.mail.ports import Clock, Concurrency, Intake, Journal, Lookups, Resol
 from relay.policy.acl import ACLReference
 from relay.policy.acl_parse import ACL
 from relay.policy.acl_values import Inquiries, Where
+from relay.policy.rewrite import RewriteRule
 from relay.policy.tls import ServerTLSRules
 from relay.tls.contexts import TLSContext
 from relay.tls.policy import ServerTLS
@@ -46,6 +47,7 @@ class Rules:
     """Seconds until a message that is only queued is tried by the scheduler, unless a queue run comes first."""
     pipelining_advertise_hosts: MatchList | None = None
     local_addresses: tuple[str, ...] = ("127.0.0.1", "::1")
+    rewrite: tuple[RewriteRule, ...] = ()
 
 
 class TLSContexts(Protocol):

@@ -45,6 +45,7 @@ from relay.policy.tls import NoCertificateConfigured, server_policy
 from relay.reception.fields import received_field, shape_header
 from relay.reception.fixups import Fixing, HeaderNeeds
 from relay.reception.message import IncomingMessage
+from relay.reception.rewriting import Addressed, rewrite_at_smtp_time, rewrite_incoming
 from relay.reception.rules import Ports, Rules
 from relay.tls.ciphers import BadCipherList
 from relay.tls.contexts import TLSContext
@@ -110,10 +111,12 @@ class Session:
             case esmtp.TLSAsked():
                 return await self._starttls()
             case esmtp.SenderGiven(sender, parameters):
+                sender = await rewrite_at_smtp_time(sender, True, self._rules, self.scope, self._ports)
                 return await self._sender(
                     Envelope(sender, (), declared_body(parameters), declared_size(parameters), parameters)
                 )
             case esmtp.RecipientGiven(address, parameters):
+                address = await rewrite_at_smtp_time(address, False, self._rules, self.scope, self._ports)
                 return await self._recipient(Recipient(address, parameters))
             case esmtp.DataAsked():
                 return await self._data()
@@ -335,6 +338,11 @@ class Session:
             return self._rejected(reply.HEADER_TOO_BIG, "after DATA")
         if incoming.count_fields("Received") > self._rules.received_headers_max:
             return self._rejected(reply.TOO_MANY_HOPS, "after DATA")
+        if self._rules.rewrite:
+            given = Addressed(transaction.envelope.sender, tuple(transaction.recipients), incoming.fields)
+            new = await rewrite_incoming(given, self._rules, self.scope(), self._ports)
+            transaction.envelope = replace(transaction.envelope, sender=new.sender)
+            transaction.recipients, incoming.fields = list(new.recipients), new.fields
         verdict = await self._run(Where.DATA)
         refusal = self._refusal(verdict, "after DATA")
         if refusal is not None:

@@ -16,17 +16,20 @@ from typing import Protocol
 
 from relay.esmtp.grammar import Malformed, read_address
 from relay.esmtp.header_addresses import read_address_list
+from relay.expand.scope import MessageView, Scope
 from relay.mail.address import NULL_SENDER, Address
 from relay.mail.envelope import BodyType, Recipient
 from relay.mail.events import Arrived
 from relay.mail.facts import LocalCaller, MessageFacts, SessionFacts
 from relay.mail.header import Field, join_fields, split_header
-from relay.mail.ports import Clock, Intake, Journal, SpoolUnavailable, TemporaryFailure
+from relay.mail.ports import Clock, Concurrency, Intake, Journal, SpoolUnavailable, TemporaryFailure
 from relay.mail.queue import CHUNK_SIZE, NewMessage, make_message_id
 from relay.mail.text import printable
+from relay.policy.rewrite import RewriteContext, RewriteRule
 from relay.reception.fixups import Fixing, HeaderNeeds, fix_header, recipients_in_header
 from relay.reception.local_text import BodyLineEnds, HeaderCutter, HeaderTooLong
 from relay.reception.request import DeliveryMode, Status, SubmissionAnswer, SubmissionRequest
+from relay.reception.rewriting import Addressed, rewrite_message
 from relay.spool.store import MessageExists
 
 
@@ -91,6 +94,7 @@ class SubmissionSettings:
     extract_addresses_remove_arguments: bool = True
     local_from_check: bool = True
     local_sender_retain: bool = False
+    rewrite: tuple[RewriteRule, ...] = ()
     queue_interval: float = 1800.0
     """How long a message that is only to be queued (-odq) waits if no queue run comes before."""
 
@@ -106,6 +110,9 @@ class SubmissionPorts:
     may_set_sender: SetSender
     deliveries: Deliveries
     random_source: random.Random
+    scope: Scope = field(default_factory=Scope)
+    """What rewriting rules see beside the message."""
+    concurrency: Concurrency | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,13 +235,16 @@ class Submission:
             await body.add(piece)
         await body.end()
         session = SessionFacts(caller=originator.caller)
-        arrival = Arrival(body.message_id, session, sender, recipients, now)
-        trace = await self._ports.trace_field(arrival)
-        header = join_fields((trace, *fixed.fields))
+        parts = Addressed(sender, tuple(Recipient(each) for each in recipients), fixed.fields)
+        if self._settings.rewrite:
+            parts = await self._rewritten(parts, request, session, body.message_id, now)
+        addresses = tuple(each.address for each in parts.recipients)
+        trace = await self._ports.trace_field(Arrival(body.message_id, session, parts.sender, addresses, now))
+        header = join_fields((trace, *parts.fields))
         message = NewMessage(
             message_id=body.message_id,
-            sender=sender,
-            recipients=tuple(Recipient(each) for each in recipients),
+            sender=parts.sender,
+            recipients=parts.recipients,
             header=header,
             facts=MessageFacts(session=session, received_at=now),
             body_type=BodyType.SEVENBIT if body.is_ascii and header.isascii() else BodyType.EIGHTBITMIME,
@@ -243,14 +253,27 @@ class Submission:
         )
         arrived = Arrived(
             message_id=body.message_id,
-            sender=sender,
+            sender=parts.sender,
             session=session,
             size=len(header) + 2 + body.size,
             header_message_id=fixed.given_message_id,
             subject=fixed.subject,
-            recipients=recipients,
+            recipients=addresses,
         )
         return _Received(message, arrived)
+
+    async def _rewritten(
+        self, parts: Addressed, request: SubmissionRequest, session: SessionFacts, message_id: str, now: float
+    ) -> Addressed:
+        """The message after the rewriting rules; where there are any, addresses in its header get a domain as well."""
+        settings = self._settings
+        view = MessageView(parts.sender, header=parts.fields, message_id=message_id, received_at=now)
+        scope = self._ports.scope.child(session=session, now=now, message=view)
+        domain = settings.qualify_domain if request.qualify else ""
+        context = RewriteContext(
+            scope, self._ports.journal, settings.qualify_recipient, domain, self._ports.concurrency
+        )
+        return await rewrite_message(parts, settings.rewrite, context)
 
     async def _header(self, cutter: HeaderCutter, pieces: Pieces) -> tuple[bytes, bytes]:
         try:

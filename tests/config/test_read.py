@@ -13,6 +13,7 @@ from relay.config.read import Configuration, read_configuration
 from relay.delivery.local import MaildirTransport
 from relay.delivery.remote import SMTPRules
 from relay.mail.source import ConfigurationError, Location, Problem, Severity
+from relay.policy.rewrite import Flag
 from relay.policy.routing import Accept, Fallback, Manualroute
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -123,7 +124,9 @@ def test_macros_of_the_command_line() -> None:
         ("begin acl\na:\nb:\na:", '/etc/conf:4: there are two ACLs called "a"'),
         ("begin acl\na:\naccept acl = b", '/etc/conf:3: there is no ACL "b"'),
         ("acl_smtp_mail = a\nbegin acl\na:\naccept domains = *", "/etc/conf:4: cannot test domains in MAIL ACL"),
-        ("begin rewrite\n* x@y", "/etc/conf:2: rewrite section: addresses are not rewritten yet"),
+        ("begin rewrite\n*@*", "/etc/conf:2: rewrite rule: missing rewrite replacement string"),
+        ("begin rewrite\n*@* a@b X", '/etc/conf:2: rewrite rule: unknown rewrite flag character "X"'),
+        ("begin local_scan\nx", "/etc/conf:2: local_scan section: there is no local_scan function here"),
         ("begin retry\n* * F,x,1m", "/etc/conf:2: "),
         ("begin routers\ndriver = accept", "/etc/conf:2: router name missing"),
         ("begin routers\na:\ntransport = t", "/etc/conf:2: no driver is set for router a"),
@@ -169,6 +172,15 @@ def test_all_mistakes_at_once_in_the_order_of_the_file() -> None:
         "/etc/conf:14",
         "/etc/more:2",
     ]
+
+
+def test_rewriting_rules() -> None:
+    found = read("domainlist ours = a.test\nbegin rewrite\n*@+ours \\\n  $1@b.test \\\n  Fh\nc@d.test *").rewrite
+    assert [rule.location.line for rule in found] == [3, 6]
+    assert found[0].flags == Flag.ENVELOPE_FROM | Flag.HEADERS
+    assert found[0].replacement is not None
+    assert found[1].replacement is None
+    assert read("").rewrite == ()
 
 
 def test_options_without_effect_are_remarked_on() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.esmtp.grammar import Malformed
-from relay.esmtp.header_addresses import read_address_list
+from relay.esmtp.header_addresses import Mailbox, Unreadable, locate_mailboxes, read_address_list
 from relay.mail.address import Address
 
 
@@ -86,3 +86,60 @@ def test_any_text_is_a_list_or_malformed(value: str) -> None:
 
 def test_deep_comments_need_no_stack() -> None:
     assert read_address_list("(" * 100000 + ")" * 100000 + "a@b") == (Address("a", "b"),)
+
+
+# Places
+
+
+@pytest.mark.parametrize(
+    "value, specs, items",
+    [
+        ("", [], []),
+        (" , (x) ,", [], []),
+        ("a@b, c@d", ["a@b", "c@d"], ["a@b", "c@d"]),
+        (' "P, J" <j@x> (c) ,\r\n k@x', ["j@x", "k@x"], ['"P, J" <j@x> (c)', "k@x"]),
+        ("<@r,@s:a@b>", ["@r,@s:a@b"], ["<@r,@s:a@b>"]),
+        ("A, B: c@d, e@f; g@h", ["A", "c@d", "e@f", "g@h"], None),
+        ("none:;", [], []),
+        ("a (x) . b @ c (y)", ["a (x) . b @ c"], ["a (x) . b @ c (y)"]),
+        ("x@[IPv6:2001:db8::1], y@z", ["x@[IPv6:2001:db8::1]", "y@z"], None),
+        ('"a,b;c:d"@e', ['"a,b;c:d"@e'], None),
+        ("(a, b) c@d", ["c@d"], ["(a, b) c@d"]),
+    ],
+)
+def test_places(value: str, specs: list[str], items: list[str] | None) -> None:
+    found = [each for each in locate_mailboxes(value) if isinstance(each, Mailbox)]
+    assert [value[slice(*each.spec)] for each in found] == specs
+    if items is not None:
+        assert [value[slice(*each.item)] for each in found] == items
+
+
+@pytest.mark.parametrize(
+    "value, bad",
+    [
+        ("a b, c@d", ["a b"]),
+        ("c@d, <open@x, e@f", ["<open@x, e@f"]),
+        ('c@d, "open, e@f', ['"open, e@f']),
+        ("c@d, (open, e@f", ["(open, e@f"]),
+        ("\x00, c@d, a@b c@d", ["\x00", "a@b c@d"]),
+        ("c@d, x@[1:2", ["x@[1:2"]),
+        ("<>, c@d", ["<>"]),
+    ],
+)
+def test_what_can_not_be_read_is_told_apart(value: str, bad: list[str]) -> None:
+    found = list(locate_mailboxes(value))
+    assert [value[slice(*each.item)] for each in found if isinstance(each, Unreadable)] == bad
+    assert [each.address for each in found if isinstance(each, Mailbox)] == [Address("c", "d")]
+
+
+@settings(max_examples=200)
+@given(st.text(st.sampled_from('ab@.,:;<>()"\\[] \r\n\t'), max_size=40))
+def test_places_and_lists_agree(value: str) -> None:
+    found = list(locate_mailboxes(value))
+    try:
+        expected = list(read_address_list(value))
+    except Malformed:
+        return
+    assert [each.address for each in found if isinstance(each, Mailbox)] == expected
+    ends = [place for each in found for place in each.item]
+    assert ends == sorted(ends)

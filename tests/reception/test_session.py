@@ -26,6 +26,7 @@ from relay.mail.source import Location
 from relay.policy.acl import ACLReference
 from relay.policy.acl_parse import parse_acl
 from relay.policy.acl_values import Where
+from relay.policy.rewrite import RewriteRule, parse_rewrite_rules
 from relay.policy.tls import ServerTLSRules
 from relay.reception.message import HEADER_LIMIT
 from relay.reception.rules import Ports, Rules
@@ -988,3 +989,68 @@ def test_what_the_edge_tells_goes_into_the_journal() -> None:
         events.TLSFailed(facts, "ours", "certificate expired"),
         events.ConnectionClosed(facts, "by QUIT"),
     ]
+
+
+# Rewriting
+
+
+def rewriting(*lines: str) -> tuple[RewriteRule, ...]:
+    return parse_rewrite_rules([(Location("conf", number), line) for number, line in enumerate(lines, 1)])
+
+
+PUBLIC = rewriting("*@laptop.test $1@public.test Ff", "*@old.test $1@new.test Tt")
+
+
+def test_envelope_and_header_are_rewritten_before_the_data_acl() -> None:
+    acls = {
+        Where.RCPT: "accept senders = *@laptop.test\n domains = old.test : far.test",
+        Where.DATA: "accept senders = *@public.test\n condition = ${if match{$h_from:}{public}}",
+    }
+    client = Client(acls, rewrite=PUBLIC)
+    client.hello()
+    header = b"From: Anna <anna@laptop.test>\r\nTo: x@old.test\r\nCc: x@old.test\r\nX: anna@laptop.test\r\n"
+    message = header + b"\r\nanna@laptop.test\r\n"
+    assert client.message(message, "x@old.test", "bert@far.test").reply.code == 250
+    assert str(client.queued.sender) == "anna@public.test"
+    assert [str(each.address) for each in client.queued.recipients] == ["x@new.test", "bert@far.test"]
+    assert client.fields()[1:] == [
+        ("From", "Anna <anna@public.test>"),
+        ("To", "x@new.test"),
+        ("Cc", "x@old.test"),
+        ("X", "anna@laptop.test"),
+    ]
+    ((_, body),) = client.shelf.accepted
+    assert body == b"anna@laptop.test\r\n"
+    (arrived,) = client.shelf.of(events.Arrived)
+    assert arrived.size == len(client.queued.header) + 2 + client.queued.body_size
+
+
+def test_an_unqualified_header_address_of_a_peer_is_left_alone() -> None:
+    client = Client(rewrite=rewriting("*@* x@y.test f"))
+    client.hello()
+    client.message(b"From: anna\r\n\r\n")
+    assert client.fields()[1:] == [("From", "anna")]
+
+
+def test_rules_at_smtp_time_come_before_the_acls() -> None:
+    acls = {Where.RCPT: "accept senders = b@x.test\n domains = far.test"}
+    client = Client(acls, rewrite=rewriting(r"\N^<([^!]+)!([^@]*)>$\N $2@$1 S", "^<a@ b@x.test S"))
+    client.hello()
+    assert client.mail("a@x.test").reply.code == 250
+    assert client.rcpt("far.test!user").reply.code == 250
+    assert client.rcpt("other.test!user").reply.code == 550
+    assert client.data().reply.code == 250
+    assert [str(each.address) for each in client.queued.recipients] == ["user@far.test"]
+
+
+def test_a_peers_text_is_no_program_for_rules() -> None:
+    attack = "${readfile{/etc/passwd}}$tls_in_sni"
+    client = Client(rewrite=rewriting("*@laptop.test $1@public.test", "*@public.test $local_part@end.test"))
+    client.hello()
+    client.mail(attack + "@laptop.test")
+    client.rcpt()
+    message = b'From: "' + attack.encode() + b'"@laptop.test\r\n\r\n'
+    assert client.data(message).reply.code == 250
+    assert client.queued.sender == Address(attack, "end.test")
+    assert client.fields()[1] == ("From", str(Address(attack, "end.test")))
+    assert client.shelf.of(events.Trouble) == []

@@ -12,6 +12,8 @@ from relay.mail.address import NULL_SENDER, Address
 from relay.mail.envelope import BodyType
 from relay.mail.events import Arrived
 from relay.mail.ports import Cancelled, SpoolFull, SpoolUnavailable
+from relay.mail.source import Location
+from relay.policy.rewrite import parse_rewrite_rules
 from relay.reception.request import DeliveryMode, Status, SubmissionRequest
 from relay.reception.submission import Drop
 from relay.spool.store import MessageExists
@@ -268,3 +270,54 @@ def test_every_split_gives_the_same_message(text: bytes, cuts: list[int]) -> Non
     submit(split, pieces=[text[a:b] for a, b in pairwise(places) if a < b])
     assert whole.queue.accepted == split.queue.accepted
     assert whole.queue.body() == split.queue.body()
+
+
+# Rewriting
+
+
+def rewriting(*lines: str) -> Office:
+    rules = parse_rewrite_rules([(Location("relay.conf", number), line) for number, line in enumerate(lines, 1)])
+    return Office(settings=replace(SETTINGS, rewrite=rules))
+
+
+def test_a_laptop_sends_under_its_public_addresses() -> None:
+    office = rewriting("anne@example.org Anne.Public@provider.example bctfrsF")
+    submit(office, pieces=(b"To: Bob <bob@there.example>\nCc: me (home) <anne>\n\nHello\n",))
+    message = office.queue.accepted[0]
+    assert str(message.sender) == "Anne.Public@provider.example"
+    assert recipients(office) == ["bob@there.example"]
+    lines = office.queue.header().split("\r\n")
+    assert "To: Bob <bob@there.example>" in lines
+    # cc: is a recipient's field, so the bare name gets another domain than the rule is for.
+    assert "Cc: me (home) <anne@mail.example.org>" in lines
+    assert "From: Anne O'Neil <Anne.Public@provider.example>" in lines
+    (arrived,) = office.events.recorded
+    assert isinstance(arrived, Arrived)
+    assert arrived.sender == message.sender
+    assert arrived.size == len(message.header) + 2 + message.body_size
+
+
+def test_recipients_that_become_one_get_one_copy() -> None:
+    office = rewriting("*@old.example bob@new.example T")
+    submit(office, SubmissionRequest(recipients=("a@old.example", "bob@new.example", "c@old.example", "d@x.example")))
+    assert recipients(office) == ["bob@new.example", "d@x.example"]
+
+
+def test_rules_see_who_calls_and_the_new_sender() -> None:
+    office = rewriting("anne@* $caller_uid.x@y.example F", "*@* $sender_address_local_part@z.example f")
+    submit(office)
+    assert str(office.queue.accepted[0].sender).endswith(".x@y.example")
+    sender = office.queue.accepted[0].sender.local_part
+    assert f"<{sender}@z.example>" in office.queue.header()
+
+
+def test_with_bnq_header_addresses_stay_unqualified() -> None:
+    office = rewriting("*@nowhere.example x@y.example")
+    submit(office, replace(TO_BOB, qualify=False), pieces=(b"To: carl\n\n",))
+    assert "To: carl\r\n" in office.queue.header()
+
+
+def test_without_rules_the_header_is_left_alone() -> None:
+    office = Office()
+    submit(office, pieces=(b"To: carl\n\n",))
+    assert "To: carl\r\n" in office.queue.header()
