@@ -44,12 +44,12 @@ class IPAddress:
         return separator.join(digits[start : start + 4] for start in range(0, 32, 4))
 
     def short(self) -> str:
-        """IPv4 in dots, IPv6 with its longest run of zeros left out. Exim: ipv6_nmtoa."""
+        """IPv4 in dots, IPv6 with its longest run of zeros, even of one, left out. Exim: ipv6_nmtoa."""
         if self.bits == 32:
             return self.full()
         groups = [f"{self.number >> shift & 0xFFFF:x}" for shift in range(112, -1, -16)]
         text = ":".join(groups)
-        runs = sorted(re.finditer(r"(?:(?<=:)|^)0(?::0)+(?=:|$)", text), key=lambda run: -len(run.group()))
+        runs = sorted(re.finditer(r"(?:(?<=:)|^)0(?::0)*(?=:|$)", text), key=lambda run: -len(run.group()))
         if not runs:
             return text
         run = runs[0]

@@ -15,7 +15,7 @@ _MAX = 2**63 - 1
 _MIN = -(2**63)
 _FACTORS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 _INTEGER = re.compile(r"[ \t\n\v\f\r]*([+-]?[0-9]+)([kKmMgG]?)[ \t\n\v\f\r]*")
-_EVAL_NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
+_EVAL_NUMBER = re.compile(r"0[xX][0-9a-fA-F]*|0[0-7]*|[1-9][0-9]*")
 _DECIMAL = re.compile(r"[0-9]+")
 _DIGITS_LIMIT = 40
 _NESTING_LIMIT = 50
@@ -105,7 +105,7 @@ class _Expression:
             case ">>":
                 return left >> (right & 63)
             case "+" | "-":
-                return self.add(left, right if name == "+" else -right, name)
+                return self.add(left, right, name)
             case "*":
                 return wrapped(left * right)
         if right == 0:
@@ -118,10 +118,11 @@ class _Expression:
         return quotient if name == "/" else left - quotient * right
 
     def add(self, left: int, right: int, name: str) -> int:
-        value = left + right
-        if not _MIN <= value <= _MAX:
+        """Exim's own, careful test for an overflow: what it misses wraps around."""
+        half = _MAX // 2
+        if left >= half or (left <= -half and right <= -half):
             raise _Problem("overflow in sum" if name == "+" else "overflow in difference")
-        return value
+        return wrapped(left + right if name == "+" else left - right)
 
     def unary(self) -> int:
         signs = []
@@ -148,7 +149,7 @@ class _Expression:
         elif self.decimal or not digits.startswith("0"):
             value = int(digits)
         else:
-            value = int(digits, 16 if digits[1:2] in ("x", "X") else 8)
+            value = int(digits[2:] or "0", 16) if digits[1:2] in ("x", "X") else int(digits, 8)
         value = min(value, _MAX)
         factor = _FACTORS.get(self.peek().lower(), 1)
         if factor != 1:
@@ -185,18 +186,18 @@ def evaluate(text: str, decimal: bool) -> int:
 
 
 _UNITS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
-_INTERVAL = re.compile("".join(rf"(?:([0-9]{{1,9}}){unit})?" for unit in _UNITS))
+_INTERVAL = re.compile("(?:[0-9]{1,9}[wdhms])+")
+_INTERVAL_PART = re.compile("([0-9]+)([wdhms])")
 
 
 def seconds_of(text: str) -> int | None:
-    """The seconds of an interval such as `1d5h`, units in falling order; None if it is none.
+    """The seconds of an interval such as `1d5h`, units in any order; None if it is none.
 
     Exim: readconf_readtime.
     """
-    match = _INTERVAL.fullmatch(text)
-    if match is None or not text:
+    if _INTERVAL.fullmatch(text) is None:
         return None
-    return sum(int(number) * unit for number, unit in zip(match.groups("0"), _UNITS.values(), strict=True))
+    return sum(int(number) * _UNITS[unit] for number, unit in _INTERVAL_PART.findall(text))
 
 
 def interval_of(seconds: int) -> str:

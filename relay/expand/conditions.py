@@ -45,9 +45,12 @@ def build(compiler: Compiler, node: Check | InList | Group | Quantified) -> Test
 
 def _order(compare: Callable[[bytes, bytes], bool], caseless: bool) -> Compare:
     def ordered(one: str, other: str) -> bool:
-        if caseless:
-            one, other = lower(one), lower(other)
-        return compare(octets(one), octets(other))
+        if not caseless:
+            return compare(octets(one), octets(other))
+        first, second = octets(lower(one)), octets(lower(other))
+        if len(first) < len(second) and second.startswith(first):
+            first, second = second, first  # the beginning of a text comes behind it. Exim: strcmpic
+        return compare(first, second)
 
     return ordered
 
@@ -169,7 +172,7 @@ def truth(text: str, lax: bool) -> bool:
     """
     word = text.strip(SPACE)
     digits = word.removeprefix("-")
-    if not word:
+    if word in ("", "-"):
         return False
     if digits.isdecimal() and digits.isascii():
         return digits.strip("0") != "" or (lax and len(word) > 1)
@@ -278,6 +281,14 @@ def _in_constant_list(subject: Code, items: tuple[str, ...], caseless: bool) -> 
     return test
 
 
+async def ask_inside(member: Test, frame: Frame, where: str) -> bool:
+    """Asks a condition that is part of another one or of an item; failures say so."""
+    try:
+        return await member(frame)
+    except ExpansionFailed as error:
+        raise type(error)(f"{error} inside {where}") from None
+
+
 def _group(compiler: Compiler, node: Group) -> Test:
     """`and{{…}{…}}`, `or`: from left to right, as far as needed."""
     tests = [compiler.condition(member) for member in node.members]
@@ -285,7 +296,7 @@ def _group(compiler: Compiler, node: Group) -> Test:
 
     async def test(frame: Frame) -> bool:
         for member in tests:
-            if await member(frame) is deciding:
+            if await ask_inside(member, frame, f'"{node.name}{{...}}" condition') is deciding:
                 return deciding
         return not deciding
 
@@ -310,7 +321,7 @@ def _quantified(compiler: Compiler, node: Quantified) -> Test:
             for item in items:
                 frame.budget.spend()
                 frame.item = item
-                if await member(frame) is looks_for:
+                if await ask_inside(member, frame, f'"{node.name}" condition') is looks_for:
                     return looks_for
         finally:
             frame.item = saved

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from relay.expand import lookups, strings
 from relay.expand.certificates import BadField, certificate_field
 from relay.expand.compiling import Code, Compiler, check_size, checked, prepared_pattern, run_acl
-from relay.expand.conditions import ORDERINGS
+from relay.expand.conditions import ORDERINGS, ask_inside
 from relay.expand.errors import ExpansionError, ExpansionFailed
 from relay.expand.scope import Evaluator, Frame
 from relay.expand.splitting import SPACE, Split, join_list
@@ -89,8 +89,10 @@ def _count(text: str, name: str, may_be_negative: bool) -> int:
     """A number that an argument gives. Text from outside is none."""
     if is_tainted(text):
         raise ExpansionFailed(f"attempt to use tainted string '{text}' for {name}")
-    bare = text.lstrip(SPACE)
-    if not _NUMBER.fullmatch(bare) or (bare.startswith("-") and not may_be_negative):
+    if not text:
+        return 0
+    bare = text.lstrip(SPACE).removeprefix("+") if text.lstrip(SPACE)[1:2].isdigit() else text.lstrip(SPACE)
+    if not _NUMBER.fullmatch(bare) or (int(bare) < 0 and not may_be_negative):
         what = "" if may_be_negative else " positive"
         raise ExpansionFailed(f'"{text}" is not a{what} number (in "{name}" expansion)')
     return int(bare)
@@ -205,8 +207,10 @@ def _list_extract(compiler: Compiler, node: ListExtract) -> Evaluator:
             raise ExpansionFailed('first argument of "listextract" must be numeric')
         items, number = (await items_of(frame)).items, int(text)
         found = None
-        if number and abs(number) <= len(items):
-            found = items[number - 1 if number > 0 else number]
+        if number < 0 and (number := number + len(items) + 1) < 0:
+            number = 1  # two or more before the first one is the first one. Exim: expand_getlistele
+        if 0 < number <= len(items):
+            found = items[number - 1]
         return await choose(frame, found)
 
     return evaluate
@@ -306,6 +310,14 @@ def _whole(split: Split, items: list[str]) -> str:
     return taint_like(checked(join_list(items, split.separator)), *items)
 
 
+async def _body_text(body: Code, frame: Frame, name: str) -> str:
+    """What one round of a loop gives; failures say where they were."""
+    try:
+        return await body.text(frame)
+    except ExpansionFailed as error:
+        raise type(error)(f'{error} inside "{name}" item') from None
+
+
 def _filter(compiler: Compiler, node: Filter) -> Evaluator:
     items_of, test = compiler.list_items(node.source), compiler.condition(node.condition)
 
@@ -316,7 +328,7 @@ def _filter(compiler: Compiler, node: Filter) -> Evaluator:
             frame.budget.spend()
             inner = frame.fork()
             inner.item = item
-            if await test(inner):
+            if await ask_inside(test, inner, '"filter" condition'):
                 kept.append(item)
         return _whole(split, kept)
 
@@ -333,7 +345,7 @@ def _map(compiler: Compiler, node: Map) -> Evaluator:
             frame.budget.spend()
             inner = frame.fork()
             inner.item = item
-            text = await body.text(inner)
+            text = await _body_text(body, inner, "map")
             size += len(text)
             check_size(size)
             made.append(text)
@@ -353,10 +365,18 @@ def _reduce(compiler: Compiler, node: Reduce) -> Evaluator:
         for item in split.items:
             frame.budget.spend()
             inner.item = item
-            inner.value = await body.text(inner)
+            inner.value = await _body_text(body, inner, "reduce")
         return inner.value
 
     return evaluate
+
+
+def _comes_before(compare: Callable[[str, str], bool], one: str, other: str) -> bool:
+    """A key that is no number where numbers are compared comes before none. Exim: sortsbefore."""
+    try:
+        return compare(one, other)
+    except ExpansionFailed:
+        return False
 
 
 def _sort(compiler: Compiler, node: Sort) -> Evaluator:
@@ -372,9 +392,9 @@ def _sort(compiler: Compiler, node: Sort) -> Evaluator:
             inner.item = item
             text = await key.text(inner)
             if not text:
-                raise ExpansionFailed("field-extract in sort gives nothing")
+                raise ExpansionFailed('field-extract in sort: ""')
             place = 0
-            while place < len(done) and not before(text, done[place][0]):
+            while place < len(done) and not _comes_before(before, text, done[place][0]):
                 place += 1
                 frame.budget.spend()
             done.insert(place, (text, item))

@@ -130,7 +130,7 @@ def _regex_item(text: str, caseless: bool) -> ItemTest:
 
     async def regex(subject: Subject, _scope: Scope) -> Hit | None:
         captures = pattern.search(subject.text)
-        return None if captures is None else Hit(text, captures)
+        return None if captures is None else Hit(text, (subject.text, *captures[1:]))  # $0 is all of the subject
 
     return regex
 
@@ -377,7 +377,10 @@ def _address_item(text: str, caseless: bool) -> ItemTest:
     async def matches(subject: Subject, scope: Scope) -> Hit | None:
         if not subject.text:
             return None if text else Hit("")
-        subject_local, _, subject_domain = (subject.folded if caseless else subject.text).rpartition("@")
+        given = subject.folded if caseless else subject.text
+        subject_local, at, subject_domain = given.rpartition("@")
+        if not at:
+            return None
         found: tuple[str, ...] = ()
         if local_test is not None:
             rest = local_test(subject_local)
@@ -391,7 +394,7 @@ def _address_item(text: str, caseless: bool) -> ItemTest:
             hit = await domain_test(Subject(subject_domain, folded), scope)
         if hit is None:
             return None
-        data = text if hit.data is None or local is None else f"{local.lstrip('*')}@{hit.data}"
+        data = text if hit.data is None else f"{(local or '').lstrip('*')}@{hit.data}"
         return Hit(data, (subject.text, *found, *hit.captures[1:]))
 
     return matches

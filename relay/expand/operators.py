@@ -100,14 +100,18 @@ def _hex_to_base64(text: str) -> str:
 
 
 def _number_coded(alphabet: str, name: str, width: int) -> Plain:
+    """Numbers are read as C does it: none is 0, a sign may stand before it. `width` digits (0: as many as needed)."""
+
     def encode(text: str) -> str:
-        if not re.fullmatch(r"[0-9]{1,20}", text):
+        if not re.fullmatch(r"|\s*[+-]?[0-9]{1,40}", text, re.ASCII):
             raise ExpansionFailed(f'argument for {name} operator is "{text}", which is not a decimal number')
-        number, digits = int(text), ""
+        wanted = int(text or "0")
+        number = 2**64 - 1 if abs(wanted) >= 2**64 else wanted % 2**64
+        digits = ""
         while number:
             number, digit = divmod(number, len(alphabet))
             digits = alphabet[digit] + digits
-        return digits.rjust(width, alphabet[0])
+        return digits.rjust(width, alphabet[0])[-width:] if width else digits
 
     return encode
 
@@ -120,7 +124,7 @@ def _number_decoded(alphabet: str, name: str, shown: str) -> Plain:
             if digit < 0:
                 raise ExpansionFailed(f'argument for {name} operator is "{text}", which is not a base {shown} number')
             number = number * len(alphabet) + digit
-        return str(number % 2**64)
+        return str(arithmetic.wrapped(number))
 
     return decode
 
@@ -142,16 +146,16 @@ def _ip_address(text: str) -> addresses.IPAddress:
 def _mask(text: str, argument: str) -> str:
     """`${mask:10.1.2.3/8}`; `mask_n` shows IPv6 in its usual short form."""
     bare, slash, length = text.partition("/")
-    if addresses.read_network(text) is None:
+    if addresses.read_network(text if length else bare) is None:
         raise ExpansionFailed(f'"{text}" is not an IP address')
-    address = _ip_address(bare)
     if not slash:
         raise ExpansionFailed(f'missing mask value in "{text}"')
-    if int(length) > address.bits:
+    address, size = _ip_address(bare), int(length or "0")
+    if size > address.bits:
         raise ExpansionFailed(f'mask value too big in "{text}"')
-    masked = address.masked(int(length))
+    masked = address.masked(size)
     shown = masked.short() if argument.startswith("n") else masked.full(".")
-    return f"{shown}/{int(length)}"
+    return f"{shown}/{size}"
 
 
 def _ipv6(normal: bool) -> Plain:
@@ -199,7 +203,7 @@ def _cutting(work: Callable[[str, int, int], str]) -> WithArgument:
 
     def cut(text: str, argument: str) -> str:
         first, _, second = argument.partition("_")
-        return work(text, int(first), int(second) if second else -1)
+        return work(text, int(first or "0"), int(second) if second else -1)
 
     return cut
 
@@ -208,7 +212,7 @@ def _first(text: str, count: int, _unused: int) -> str:
     return strings.substring(text, 0, count)
 
 
-_CUT_ARGUMENTS = re.compile(r"-?[0-9]{1,9}(_[0-9]{1,9})?")
+_CUT_ARGUMENTS = re.compile(r"(-?[0-9]{1,9}(_[0-9]{1,9})?)?")
 
 
 # Those that see more than their text
@@ -218,7 +222,11 @@ async def _expand(compiler: Compiler, frame: Frame, text: str, _argument: str) -
     """Expands a text again. Text from outside is refused."""
     inner = frame.fork()
     inner.scope = frame.inner_scope()
-    return await compiler.program(text).text(inner)
+    code = compiler.program(text)
+    try:
+        return await code.text(inner)
+    except ExpansionFailed as error:
+        raise type(error)(f'internal expansion of "{text}" failed: {error}') from None
 
 
 _LIST_SUFFIXES = {
@@ -280,11 +288,11 @@ OPERATORS: dict[str, Rule] = {
     "base32": _plain(_number_coded(_BASE32, "base32", 0), keeps_taint=False),
     "base32d": _plain(_number_decoded(_BASE32, "base32d", "32"), keeps_taint=False),
     "base62": _plain(_number_coded(_BASE62, "base62", 6), keeps_taint=False),
-    "base62d": _plain(_number_decoded(_BASE62, "base62d", "36/62"), keeps_taint=False),
+    "base62d": _plain(_number_decoded(_BASE62, "base62d", "62"), keeps_taint=False),
     "base64": Rule(plain=_base64, certificate=_base64_of_certificate),
     "base64d": _plain(_base64_decoded),
     "domain": _plain(strings.domain_of),
-    "escape": _plain(lambda text: printable(text)),
+    "escape": _plain(lambda text: "\t".join(printable(part) for part in text.split("\t"))),
     "escape8bit": _plain(strings.escape_eight_bits),
     "eval": _eval(decimal=False),
     "eval10": _eval(decimal=True),
@@ -367,7 +375,8 @@ def _check_cutting(node: Operator, base: str, underscore: str, argument: str) ->
     if not underscore:
         raise ExpansionError(f"missing values after {node.name}", node.span)
     negative = argument.startswith("-")
-    if not _CUT_ARGUMENTS.fullmatch(argument) or (negative and not base.startswith("s")):
+    too_many = "_" in argument and base in ("l", "length")
+    if not _CUT_ARGUMENTS.fullmatch(argument) or too_many or (negative and not base.startswith("s")):
         raise ExpansionError(f'non-digit after underscore in "{node.name}"', node.span)
     numbers = [int(number) for number in argument.split("_") if number]
     if base in ("h", "hash") and len(numbers) > 1 and numbers[1] > strings.HASH_LETTERS:

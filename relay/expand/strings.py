@@ -140,11 +140,25 @@ def from_utf8(text: str) -> str:
     return from_octets(bytes(ord(character) if ord(character) < 256 else 0x5F for character in data))
 
 
+# What is kept (octets of overlong forms, too), or a sequence as far as it goes.
+_UTF8 = re.compile(
+    rb"([\x00-\x7f]|[\xc2-\xdf][\x80-\xbf]|[\xe0-\xec\xee\xef][\x80-\xbf]{2}|\xed[\x80-\x9f][\x80-\xbf]|\xf4[\x80-\x8f][\x80-\xbf]{2}"
+    rb"|[\xf0-\xf3][\x80-\xbf]{3})"
+    # A lead octet takes what follows it and is no ASCII, up to the first that can't belong to it.
+    rb"|[\xc2-\xdf][\xc0-\xff]|[\xe0-\xef][\x80-\xbf]{0,1}[\xc0-\xff]|[\xf0-\xf7][\x80-\xbf]{0,2}[\xc0-\xff]"
+    rb"|[\xe0-\xef][\x80-\xbf]{0,2}|[\xf0-\xf7][\x80-\xbf]{0,3}|[\x80-\xff]",
+    re.DOTALL,
+)
+
+
 def clean_utf8(text: str) -> str:
-    """Each octet that is no UTF-8 as a question mark."""
-    return re.sub("[\udc80-\udcff]", "?", from_octets(octets(text)))
+    """Each sequence that is no UTF-8 as a question mark. Exim: EOP_UTF8CLEAN."""
+    return from_octets(_UTF8.sub(lambda found: found.group(1) or b"?", octets(text)))
 
 
+# Octets of a word after which another one begins, counted without the start of the first. Exim: parse_quote_2047.
+_WORD_LIMIT = 67
+_WORD_START = "=?UTF-8?Q?"
 _ENCODE = re.compile(rb"[^!-~]|[?=()<>@,;:\\\".\[\]_]")
 
 
@@ -155,13 +169,12 @@ def encode_words(text: str) -> str:
     words: list[bytes] = []
     current = b""
     for character in from_octets(octets(text)):
-        piece = _ENCODE.sub(_encoded_octet, octets(character))
-        if len(current) + len(piece) > 60:
+        if len(current) > (_WORD_LIMIT if not words else _WORD_LIMIT - len(_WORD_START)):
             words.append(current)
             current = b""
-        current += piece
+        current += _ENCODE.sub(_encoded_octet, octets(character))
     words.append(current)
-    return "\n ".join(f"=?utf-8?Q?{word.decode('ascii')}?=" for word in words)
+    return " ".join(f"{_WORD_START}{word.decode('ascii')}?=" for word in words)
 
 
 def _encoded_octet(found: re.Match[bytes]) -> bytes:
@@ -175,9 +188,10 @@ def decode_xtext(text: str) -> str:
 
 # Mail addresses
 
-_ATOM = r"[^\s()<>@,;:\\\".\[\]\x00-\x1f]+"
-_LOCAL = rf"(?:{_ATOM}|\"(?:[^\"\\]|\\.)*\")(?:\.(?:{_ATOM}|\"(?:[^\"\\]|\\.)*\"))*"
-_DOMAIN = r"(?:[A-Za-z0-9_\x80-\U0010ffff](?:[A-Za-z0-9_.\x80-\U0010ffff-]*)|\[[^\]\s]*\])"
+_ATOM = r"(?:[^\s()<>@,;:\\\".\[\]\x00-\x1f]|\\.)+"
+_LOCAL = rf"\.*(?:{_ATOM}|\"(?:[^\"\\]|\\.)*\")(?:\.+(?:{_ATOM}|\"(?:[^\"\\]|\\.)*\"))*\.*"
+_LABEL = r"[A-Za-z0-9_\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff-]*"
+_DOMAIN = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[^\]\s]*\])"
 _BARE = re.compile(rf"\s*(?P<local>{_LOCAL})\s*(?:@\s*(?P<domain>{_DOMAIN}))?\s*")
 _ROUTE = re.compile(r"\s*@[^:<>]*:")
 _ANGLE = re.compile(r"(?:[^<>@\"]|\"(?:[^\"\\]|\\.)*\")*<([^<>]*)>\s*")

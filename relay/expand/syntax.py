@@ -438,7 +438,7 @@ class _Parser:
         inside = f'missing }} at end of condition or expression inside "{name}"; could be an unquoted }} in the content'
         condition = None
         if name == "filter":
-            condition = self.condition()
+            condition = self.inside(name, "item")
             self.skip_space()
             self.expect("}", inside)
         else:
@@ -579,12 +579,12 @@ class _Parser:
         self.expect("}", f'missing }} at end of condition inside "{name}"')
         return Quantified(name, source, condition, negated, (start, self.position))
 
-    def inside(self, name: str) -> Condition:
-        """A condition that is part of another one; errors say so."""
+    def inside(self, name: str, what: str = "condition") -> Condition:
+        """A condition that is part of another one or of an item; errors say so."""
         try:
             return self.condition()
         except ExpansionError as error:
-            raise ExpansionError(f'{error.message} inside "{name}" condition', error.span) from None
+            raise ExpansionError(f'{error.message} inside "{name}" {what}', error.span) from None
 
 
 def _small(digits: str) -> int:
