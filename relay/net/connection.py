@@ -7,6 +7,7 @@ directions, and the end of the connection. What the octets mean is the business 
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -27,7 +28,7 @@ LINGER = 10.0
 
 
 @implementer(IPushProducer, IHalfCloseableProtocol)
-class LayeredConnection(Protocol):
+class LayeredConnection(Protocol, abc.ABC):
     """The common part. Subclasses give `pump`, `deadline`, `expired`, `input_ended` and `ended`."""
 
     transport: Any
@@ -47,25 +48,25 @@ class LayeredConnection(Protocol):
 
     # What subclasses give
 
+    @abc.abstractmethod
     def pump(self) -> None:
         """Works off events until there is nothing to do."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def deadline(self) -> float | None:
         """When `expired` is to be called, in the reactor's seconds; None: never."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def expired(self) -> None:
         """The deadline has passed."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def input_ended(self) -> None:
         """The peer will send nothing more."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def ended(self, how: str) -> None:
         """The connection is gone."""
-        raise NotImplementedError
 
     # Twisted
 

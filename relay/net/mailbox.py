@@ -54,8 +54,11 @@ class MailboxSession:
         return False
 
     async def deliver(self, envelope: Envelope, message: bytes) -> Reply:
-        """Takes a whole message, header and body with CRLF line ends; the reply is what the client is told."""
-        raise NotImplementedError
+        """Takes a whole message, header and body with CRLF line ends; the reply is what the client is told.
+
+        The default takes none, for the time being.
+        """
+        return reply.LOCAL_PROBLEM
 
     # The ServerSession port
 
