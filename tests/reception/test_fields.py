@@ -196,3 +196,11 @@ def test_whatever_is_added_is_a_header(text: str) -> None:
     added = added_fields(AddedField(f"X-Seen: {text}"))
     assert all(map(is_one_field, added))
     assert split_header(join_fields(tuple(added))) == (tuple(added), b"")
+
+
+def test_a_peers_control_characters_are_not_in_our_trace_field() -> None:
+    """An escape sequence would move the cursor of whoever reads the message on a terminal."""
+    greeting = Hello("x\x1b[2J\x00\x7f.test", True)
+    scope = Scope(session=SessionFacts(hello=greeting))
+    field = answer(received_field(compile_expansion("Received: from $sender_helo_name"), scope, 0.0))
+    assert b"from x?[2J??.test" in field.raw
