@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 # How long a peer may take to read our last words before the connection is cut, seconds.
 LINGER = 10.0
+# How long a peer may leave unread what we have written before the connection is cut, seconds. RFC 5321 4.5.3.2.
+UNREAD_LIMIT = 300.0
 
 
 @implementer(IPushProducer, IHalfCloseableProtocol)
@@ -42,6 +44,7 @@ class LayeredConnection(Protocol, abc.ABC):
         self._pumping = False
         self._pump_again = False
         self._choked = False
+        self._choked_until: float | None = None
         self._paused = False
         self._closing = False
         self._tasks: set[Deferred[Any]] = set()
@@ -94,12 +97,15 @@ class LayeredConnection(Protocol, abc.ABC):
         self.ended("lost")
 
     def pauseProducing(self) -> None:
-        """The peer does not read what we write: read nothing from it either."""
+        """The peer does not read what we write: read nothing from it either, and do not wait for ever."""
         self._choked = True
+        self._choked_until = self.reactor.seconds() + UNREAD_LIMIT
         self._read_or_not()
+        if not self._is_over():
+            self._arm()
 
     def resumeProducing(self) -> None:
-        self._choked = False
+        self._choked, self._choked_until = False, None
         self.run()
 
     def stopProducing(self) -> None:
@@ -209,7 +215,7 @@ class LayeredConnection(Protocol, abc.ABC):
 
     def _arm(self) -> None:
         """One timer, moved only towards earlier deadlines: when it rings too early it is set anew."""
-        deadline = self.deadline()
+        deadline = self._next_deadline()
         if deadline is None:
             return
         timer = self._timer
@@ -219,6 +225,10 @@ class LayeredConnection(Protocol, abc.ABC):
             timer.cancel()
         self._set_timer(max(deadline - self.reactor.seconds(), 0), self._ring)
 
+    def _next_deadline(self) -> float | None:
+        due = [time for time in (self.deadline(), self._choked_until) if time is not None]
+        return min(due) if due else None
+
     def _set_timer(self, delay: float, function: Any) -> None:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
@@ -226,6 +236,10 @@ class LayeredConnection(Protocol, abc.ABC):
 
     def _ring(self) -> None:
         self._timer = None
+        if self._choked_until is not None and self._choked_until <= self.reactor.seconds():
+            # Nothing that we say would arrive, so nothing is said.
+            self.abort()
+            return
         deadline = self.deadline()
         if deadline is not None and deadline <= self.reactor.seconds():
             self.expired()

@@ -19,6 +19,11 @@ from relay.net.server import ESMTPServer, ESMTPServerFactory
 class Wire(StringTransport):
     """A transport that can be told to be full."""
 
+    aborted = False
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+
     def setTcpNoDelay(self, enabled: bool) -> None:
         pass
 
@@ -84,6 +89,28 @@ def test_a_client_that_reads_no_replies_is_not_read_from_either() -> None:
     protocol.resumeProducing()
     assert wire.producerState == "producing"
     assert wire.value()[said:].startswith(b"250 2.0.0 OK\r\n")
+
+
+def test_a_client_that_never_reads_is_cut_off() -> None:
+    """It would hold one of the connections that are served at once, for ever."""
+    protocol, wire, clock = connected()
+    protocol.dataReceived(b"NOOP\r\n")
+    protocol.pauseProducing()
+    protocol.dataReceived(b"NOOP\r\n" * 3)
+    clock.pump([10.0] * 29)
+    assert not wire.aborted
+    clock.pump([10.0] * 3)
+    assert wire.aborted
+
+
+def test_a_client_that_reads_on_in_time_is_not() -> None:
+    protocol, wire, clock = connected()
+    protocol.pauseProducing()
+    clock.pump([10.0] * 29)
+    protocol.resumeProducing()
+    protocol.dataReceived(b"NOOP\r\n")
+    clock.pump([10.0] * 20)
+    assert not wire.aborted
 
 
 def test_a_message_in_the_commit_goes_on_without_its_client() -> None:
