@@ -9,10 +9,12 @@ error, as in Exim.
 from __future__ import annotations
 
 import enum
+import ipaddress
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from relay.mail.facts import Endpoint
 from relay.reception.request import DeliveryMode
 
 _TIME = re.compile(r"(?:\d+[wdhms])+|\d+")
@@ -20,9 +22,7 @@ _QUEUE_RUN = re.compile(r"(q?)(i?)(f{0,2})(l?)(.*)")
 _MESSAGE_ID = re.compile(r"[0-9A-Za-z]{6}-(?:[0-9A-Za-z]{6}-[0-9A-Za-z]{2}|[0-9A-Za-z]{11}-[0-9A-Za-z]{4})")
 # Options of Exim's that a later version serves, as against slips.
 _LATER = re.compile(
-    r"b(?:P|s|S|h|hc|t|v|vs|rt|rw|em|f|F|fd|fl|fp|fs|malware|w.*|I:.*)|oM(?:a|aa|ai|as|i|m|r|s|t)|oPX?|M.*|[RS].*"
-    r"|tls-on-connect"
-)
+    r"b(?:P|S|t|v|vs|rt|rw|em|f|F|fd|fl|fp|fs|malware|w.*|I:.*)|oPX?|M.*|[RS].*")
 _MACRO = re.compile(r"([A-Z][A-Za-z0-9_]*)\s*(?:=\s*(.*))?", re.DOTALL)
 
 
@@ -41,6 +41,8 @@ class Mode(enum.Enum):
     EXPAND = "expand"
     VERSION = "version"
     ALIASES = "aliases"
+    SESSION = "SMTP on standard input"
+    PLAYED_SESSION = "SMTP as if from an address"
     HELP = "help"
     LATER = "later"
     """An option of Exim's that a later version will serve."""
@@ -59,6 +61,21 @@ class QueueRun:
     """0: once, now."""
     start: str = ""
     stop: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GivenFacts:
+    """What the caller says of the client that a message came from (Exim: -oM…, -bh). Addresses as they were written."""
+
+    address: str = ""
+    interface: str = ""
+    host: str = ""
+    ident: str = ""
+    protocol: str = ""
+    authenticator: str = ""
+    authenticated_id: str = ""
+    authenticated_sender: str = ""
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +105,8 @@ class Arguments:
     interfaces: str | None = None
     """-oX."""
     queue_runs: tuple[QueueRun, ...] = ()
+    given: GivenFacts = GivenFacts()
+    tls_on_connect: bool = False
     option: str = ""
     """The word that chose the mode, for messages."""
 
@@ -115,6 +134,22 @@ def read_time(text: str) -> int:
         return int(text)
     sizes = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
     return sum(int(number) * sizes[unit] for number, unit in re.findall(r"(\d+)([wdhms])", text))
+
+
+def read_endpoint(text: str) -> Endpoint:
+    """An address with or without a port: `192.0.2.1`, `192.0.2.1.2525`, `[2001:db8::1]:25`. Raises ValueError."""
+    match = re.fullmatch(r"\[(.+)\](?::(\d{1,5}))?|(\d+\.\d+\.\d+\.\d+)\.(\d{1,5})|(.+)", text)
+    if match is None:
+        raise ValueError(text)
+    bracketed, port, dotted, dotted_port, plain = match.groups()
+    try:
+        address = ipaddress.ip_address(bracketed or dotted or plain)
+    except ValueError:
+        raise ValueError(text) from None
+    number = int(port or dotted_port or 0)
+    if number > 65535:
+        raise ValueError(text)
+    return Endpoint(str(address), number)
 
 
 @dataclass(slots=True)
@@ -229,6 +264,19 @@ class _Reader:
         else:
             raise self._bad()
 
+    def given(self, rest: str) -> None:
+        """-oM and its letters: the next word is the value."""
+        name = _GIVEN.get(rest)
+        if name is None:
+            raise self._bad()
+        self._set(given=replace(self.result.given, **{name: self._next()}))
+
+    def played_session(self, rest: str) -> None:
+        if rest not in ("", "c"):
+            raise self._bad()
+        self._mode(Mode.PLAYED_SESSION)
+        self._set(given=replace(self.result.given, address=self._next()))
+
     def later(self, rest: str) -> None:
         if not _LATER.fullmatch(self.word.removeprefix("-")):
             raise self._bad()
@@ -265,6 +313,17 @@ class _Reader:
             raise UsageError(f"bad time value {text}: abandoned") from None
 
 
+_GIVEN = {
+    "a": "address",
+    "aa": "authenticator",
+    "ai": "authenticated_id",
+    "as": "authenticated_sender",
+    "i": "interface",
+    "m": "message",
+    "r": "protocol",
+    "s": "host",
+    "t": "ident",
+}
 _QUEUE: dict[str, object] = {"delivery": DeliveryMode.QUEUE}
 _INTERACTIVE: dict[str, object] = {"delivery": DeliveryMode.INTERACTIVE}
 
@@ -276,6 +335,7 @@ _WHOLE_WORDS: dict[str, dict[str, object]] = {
     "Am": {},
     "G": {"fix_header": False},
     "N": {"deliver_really": False, "verbose": True},
+    "bs": {"mode": Mode.SESSION},
     "bV": {"mode": Mode.VERSION},
     "bd": {"mode": Mode.DAEMON},
     "bdf": {"mode": Mode.DAEMON, "foreground": True},
@@ -308,6 +368,7 @@ _WHOLE_WORDS: dict[str, dict[str, object]] = {
     "oY": {},
     "t": {"extract_recipients": True},
     "ti": {"extract_recipients": True, "dot_ends": False},
+    "tls-on-connect": {"tls_on_connect": True},
     "v": {"verbose": True},
     "x": {},
 }
@@ -315,10 +376,11 @@ _WHOLE_WORDS: dict[str, dict[str, object]] = {
 # Beginnings of words that something follows, the longer ones first where one begins another.
 _BEGINNINGS: tuple[tuple[str, Callable[[_Reader, str], None]], ...] = (
     ("bp", _Reader.listing),
+    ("bh", _Reader.played_session),
     ("b", _Reader.later),
     ("oA", _Reader.swallow),
     ("oB", _Reader.messages_per_connection),
-    ("oM", _Reader.later),
+    ("oM", _Reader.given),
     ("oP", _Reader.later),
     ("or", _Reader.timeout),
     ("os", _Reader.timeout),
@@ -340,5 +402,4 @@ _BEGINNINGS: tuple[tuple[str, Callable[[_Reader, str], None]], ...] = (
     ("p", _Reader.swallow),
     ("q", _Reader.queue_run),
     ("r", _Reader.sender),
-    ("tls-on-connect", _Reader.later),
 )

@@ -78,9 +78,17 @@ class MessageInput:
         return text
 
 
-def hand_over(spool_directory: str, request: SubmissionRequest, message: MessageInput) -> SubmissionAnswer:
-    """Hands one message over; ACCEPTED with an empty id where it waits in the maildrop. Raises
-    HandOverFailed."""
+Alone = Callable[[SubmissionRequest, Callable[[], bytes]], SubmissionAnswer]
+"""Takes a message where no daemon does: the request, and what gives its octets (b"" at the end)."""
+
+
+def hand_over(
+    spool_directory: str, request: SubmissionRequest, message: MessageInput, alone: Alone | None = None
+) -> SubmissionAnswer:
+    """Hands one message over: to the daemon, else to `alone`, else (where that is None) into the maildrop.
+
+    ACCEPTED comes with an empty id where it waits in the maildrop. Raises HandOverFailed.
+    """
     start: list[bytes] = []
     size = 0
     try:
@@ -90,6 +98,9 @@ def hand_over(spool_directory: str, request: SubmissionRequest, message: Message
     except OSError as error:
         raise HandOverFailed(f"can't read the message: {error.strerror}") from None
     connection = _connect(spool_directory)
+    if connection is None and alone is not None:
+        pieces = _pieces(start, message)
+        return alone(request, lambda: next(pieces, b""))
     if connection is None:
         return _drop(spool_directory, request, start, message)
     with connection:
@@ -220,3 +231,18 @@ def _sync_folder(folder: str, descriptor: int) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
+
+
+def may_open_queue(spool_directory: str) -> bool:
+    """Whether this process may do the daemon's work: it is root's, or of the user whom the queue belongs to."""
+    user = os.geteuid()
+    if user == 0:
+        return True
+    for path in (os.path.join(spool_directory, "queue"), spool_directory):
+        try:
+            return os.stat(path).st_uid == user
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return False
+    return False

@@ -16,14 +16,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from relay import __version__
-from relay.cli.arguments import Arguments, Mode, UsageError, read_arguments
+from relay.cli.arguments import Arguments, Mode, UsageError, read_arguments, read_endpoint
 from relay.cli.background import in_background
-from relay.cli.handover import HandOverFailed, MessageInput, hand_over
+from relay.cli.handover import HandOverFailed, MessageInput, hand_over, may_open_queue
 from relay.mail.text import printable
-from relay.reception.request import Status, SubmissionRequest
+from relay.reception.request import DeliveryMode, Status, SubmissionAnswer, SubmissionRequest
 
 if TYPE_CHECKING:
     from relay.daemon.build import Wishes
+    from relay.daemon.standard_input import Given
     from relay.expand.scope import Scope
     from relay.mail.queue import QueueEntry
 
@@ -108,12 +109,57 @@ def _hand_over(arguments: Arguments) -> int:
         qualify=arguments.qualify,
     )
     message = MessageInput(lambda size: os.read(0, size), dot_ends=arguments.dot_ends)
-    answer = hand_over(_spool_directory(arguments), request, message)
+    spool = _spool_directory(arguments)
+    alone = (lambda wish, read: _submit_alone(arguments, wish, read)) if may_open_queue(spool) else None
+    answer = hand_over(spool, request, message, alone)
+    _tell(arguments, answer)
+    return 0
+
+
+def _tell(arguments: Arguments, answer: SubmissionAnswer) -> None:
+    """Raises CommandFailed where the message was not accepted."""
     if answer.status is not Status.ACCEPTED:
         raise CommandFailed(answer.text or answer.status.value)
     if arguments.verbose:
         print(f"accepted as {answer.message_id}" if answer.message_id else answer.text, file=sys.stderr)
-    return 0
+
+
+def _submit_alone(
+    arguments: Arguments, request: SubmissionRequest, read: Callable[[], bytes]
+) -> SubmissionAnswer:
+    """No daemon takes the message, and the queue is ours: this process does, and delivers it.
+
+    What is to be delivered in the background is by a child, while the caller goes on as soon as the answer stands.
+    """
+    from relay.daemon.direct import submit_alone
+    from relay.mail.source import ConfigurationError
+
+    answers: list[SubmissionAnswer] = []
+
+    def submit(accepted: Callable[[], None]) -> int:
+        def tell(answer: SubmissionAnswer) -> None:
+            answers.append(answer)
+            if answer.status is Status.ACCEPTED:
+                accepted()
+
+        return submit_alone(_configuration(arguments), dict(arguments.macros), request, read, tell)
+
+    def submit_and_tell(accepted: Callable[[], None]) -> int:
+        try:
+            status = submit(accepted)
+        except ConfigurationError as error:
+            return _complain(str(error))
+        return status and _complain(answers[0].text)
+
+    try:
+        if request.delivery is not DeliveryMode.BACKGROUND:
+            submit(lambda: None)
+            return answers[0]
+        status = in_background(submit_and_tell)
+    except ConfigurationError as error:
+        raise CommandFailed(str(error)) from None
+    # A child that could not has said why.
+    return SubmissionAnswer(Status.ACCEPTED, text="accepted") if status == 0 else sys.exit(status)
 
 
 def _list_queue(arguments: Arguments) -> int:
@@ -249,6 +295,51 @@ def _run_queue(arguments: Arguments) -> int:
         raise CommandFailed(str(error)) from None
 
 
+def _serve_standard_input(arguments: Arguments) -> int:
+    """-bs."""
+    from relay.daemon.standard_input import SessionWish, serve_standard_input
+    from relay.mail.source import ConfigurationError
+
+    wish = SessionWish(arguments.delivery, arguments.tls_on_connect, _given(arguments))
+    try:
+        return serve_standard_input(_configuration(arguments), dict(arguments.macros), wish)
+    except ConfigurationError as error:
+        raise CommandFailed(str(error)) from None
+
+
+def _play_session(arguments: Arguments) -> int:
+    """-bh: the dialog on standard output, what is decided on standard error."""
+    from relay.daemon.standard_input import play_session
+    from relay.mail.source import ConfigurationError
+
+    given = _given(arguments)
+    print(f"\n**** SMTP testing session as if from host {given.peer.address if given.peer else ''}")
+    print("**** but without any ident (RFC 1413) callback.\n**** This is not for real!\n", flush=True)
+
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    try:
+        return play_session(_configuration(arguments), dict(arguments.macros), given, tell)
+    except ConfigurationError as error:
+        raise CommandFailed(str(error)) from None
+
+
+def _given(arguments: Arguments) -> Given:
+    """What the caller says of the client. Raises CommandFailed."""
+    from relay.daemon.standard_input import Given
+
+    given = arguments.given
+    try:
+        return Given(
+            peer=read_endpoint(given.address) if given.address else None,
+            local=read_endpoint(given.interface) if given.interface else None,
+            host=given.host,
+        )
+    except ValueError as error:
+        raise CommandFailed(f"{error} is not an IP address") from None
+
+
 def _make_aliases(_arguments: Arguments) -> int:
     """There is no alias file to be made; newaliases has always been a success (Exim: bi_command unset)."""
     return 0
@@ -266,6 +357,8 @@ _MODES: dict[Mode, Callable[[Arguments], int]] = {
     Mode.COUNT_QUEUE: _count_queue,
     Mode.EXPAND: _expand,
     Mode.VERSION: _print_version,
+    Mode.SESSION: _serve_standard_input,
+    Mode.PLAYED_SESSION: _play_session,
     Mode.ALIASES: _make_aliases,
     Mode.HELP: _print_help,
     Mode.LATER: _refuse,

@@ -96,14 +96,26 @@ class Listener:
 
 
 @dataclass(frozen=True, slots=True)
+class Reception:
+    """What a session is made of."""
+
+    rules: Rules
+    ports: Ports
+    settings: ServerSettings
+
+
+@dataclass(frozen=True, slots=True)
 class Relay:
     """Everything that one process runs, joined and not started."""
 
+    reactor: Any
+    reception: Reception
     listeners: tuple[Listener, ...]
     server_factories: tuple[ESMTPServerFactory, ...]
     spool: ThreadedSpool
     runner: DeliveryRunner
     submissions: SubmissionFactory
+    callers: TrustedCallers
     maildrop: Maildrop
     maildrop_folder: MaildropFolder
     journal: Journal
@@ -183,30 +195,21 @@ def build(configuration: Configuration, reactor: Any, path: str, wishes: Wishes)
     runner = DeliveryRunner(
         reactor, clock, spool, schedule, _attempt_ports(configuration, world, spool, scope), journal
     )
-    rules = _rules(configuration, scope, wishes)
-    ports = Ports(
-        clock=clock,
-        journal=journal,
-        intake=spool,
-        concurrency=world.concurrency,
-        contexts=ServerContexts(clock),
-        runner=runner,
-        random=world.random,
-        resolver=world.resolver,
-        lookups=scope.lookups,
-        files=scope.files,
-    )
-    plain = _server_factory(configuration, world, rules, ports, tls_on_connect=False)
-    secure = _server_factory(configuration, world, rules, ports, tls_on_connect=True)
+    reception = _reception(configuration, world, scope, spool, runner, wishes)
+    plain = _server_factory(reception, world, main.smtp_accept_max, tls_on_connect=False)
+    secure = _server_factory(reception, world, main.smtp_accept_max, tls_on_connect=True)
     submission = _submission(configuration, world, spool, runner, scope, wishes)
     callers = _callers(configuration)
     folder = MaildropFolder(main.spool_directory)
     return Relay(
+        reactor=reactor,
+        reception=reception,
         listeners=_listeners(configuration, plain, secure, wishes),
         server_factories=(plain, secure),
         spool=spool,
         runner=runner,
         submissions=SubmissionFactory(reactor, submission.submit, callers, journal),
+        callers=callers,
         maildrop=Maildrop(reactor, folder, submission.submit, callers, journal, clock, world.calls.call),
         maildrop_folder=folder,
         journal=journal,
@@ -260,6 +263,30 @@ def base_scope(configuration: Configuration, world: World) -> Scope:
 
 
 # Reception
+
+
+def _reception(
+    configuration: Configuration,
+    world: World,
+    scope: Scope,
+    spool: ThreadedSpool,
+    runner: DeliveryRunner,
+    wishes: Wishes,
+) -> Reception:
+    rules = _rules(configuration, scope, wishes)
+    ports = Ports(
+        clock=world.clock,
+        journal=world.journal,
+        intake=spool,
+        concurrency=world.concurrency,
+        contexts=ServerContexts(world.clock),
+        runner=runner,
+        random=world.random,
+        resolver=world.resolver,
+        lookups=scope.lookups,
+        files=scope.files,
+    )
+    return Reception(rules, ports, _server_settings(configuration, rules))
 
 
 def _rules(configuration: Configuration, scope: Scope, wishes: Wishes) -> Rules:
@@ -318,18 +345,24 @@ def _size_limit(option: Expansion | None) -> int:
     return int(digits) * factor if digits.isdigit() else 50 * 1024**2
 
 
-def _server_factory(
-    configuration: Configuration, world: World, rules: Rules, ports: Ports, *, tls_on_connect: bool
-) -> ESMTPServerFactory:
-    main = configuration.main
+def _server_factory(reception: Reception, world: World, accept_max: int, *, tls_on_connect: bool) -> ESMTPServerFactory:
     factory: ESMTPServerFactory
 
     def make_session(peer: Endpoint, local: Endpoint, on_connect: bool) -> Session:
-        session = Session(rules, ports, make_facts(peer, local, tls_on_connect=on_connect))
+        facts = make_facts(peer, local, tls_on_connect=on_connect)
+        session = Session(reception.rules, reception.ports, facts)
         world.journal.record(ConnectionOpened(session.facts, len(factory.connections)))
         return session
 
-    settings = ServerSettings(
+    factory = ESMTPServerFactory(
+        world.reactor, make_session, reception.settings, tls_on_connect=tls_on_connect, accept_max=accept_max
+    )
+    return factory
+
+
+def _server_settings(configuration: Configuration, rules: Rules) -> ServerSettings:
+    main = configuration.main
+    return ServerSettings(
         size_limit=rules.message_size_limit,
         recipients_max=0,
         max_syntax_errors=main.smtp_max_synprot_errors,
@@ -339,10 +372,6 @@ def _server_factory(
         data_timeout=float(main.smtp_receive_timeout),
         enforce_sync=main.smtp_enforce_sync,
     )
-    factory = ESMTPServerFactory(
-        world.reactor, make_session, settings, tls_on_connect=tls_on_connect, accept_max=main.smtp_accept_max
-    )
-    return factory
 
 
 def _listeners(

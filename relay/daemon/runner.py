@@ -99,8 +99,12 @@ class DeliveryRunner:
                     begun += 1
                     while len(self._attempts) >= self._schedule.limits.attempts:
                         await self._until(lambda: len(self._attempts) < self._schedule.limits.attempts)
-        await self._until(lambda: self._schedule.is_idle)
+        await self.until_idle()
         return begun
+
+    async def until_idle(self) -> None:
+        """Waits until no attempt is under way or about to begin."""
+        await self._until(lambda: self._schedule.is_idle)
 
     async def _sweep_one(self, entry: QueueEntry, thaw: bool) -> bool:
         message_id, now = entry.message_id, self._clock.now()

@@ -1,12 +1,23 @@
 """The command line of relay-sendmail: sendmail's and Exim's letters."""
 
+import re
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.cli.arguments import Arguments, Mode, QueueRun, UsageError, read_arguments, read_time
+from relay.cli.arguments import (
+    Arguments,
+    GivenFacts,
+    Mode,
+    QueueRun,
+    UsageError,
+    read_arguments,
+    read_endpoint,
+    read_time,
+)
+from relay.mail.facts import Endpoint
 from relay.reception.request import DeliveryMode
 
 
@@ -42,7 +53,20 @@ from relay.reception.request import DeliveryMode
         ("-bi", Arguments(mode=Mode.ALIASES, option="-bi")),
         ("-bd -oX 25", Arguments(mode=Mode.DAEMON, option="-bd", interfaces="25")),
         ("-bdf", Arguments(mode=Mode.DAEMON, option="-bdf", foreground=True)),
-        ("-bs", Arguments(mode=Mode.LATER, option="-bs")),
+        ("-bS", Arguments(mode=Mode.LATER, option="-bS")),
+        ("-bs -tls-on-connect", Arguments(mode=Mode.SESSION, option="-bs", tls_on_connect=True)),
+        (
+            "-bh 192.0.2.1.2525",
+            Arguments(mode=Mode.PLAYED_SESSION, option="-bh", given=GivenFacts(address="192.0.2.1.2525")),
+        ),
+        (
+            "-oMa ::1 -oMs host -oMi 192.0.2.2 -bs",
+            Arguments(
+                mode=Mode.SESSION,
+                option="-bs",
+                given=GivenFacts(address="::1", host="host", interface="192.0.2.2"),
+            ),
+        ),
         ("-Mrm 1xUfyz-0002Cc-2k", Arguments(mode=Mode.LATER, option="-Mrm", words=("1xUfyz-0002Cc-2k",))),
     ],
 )
@@ -120,3 +144,23 @@ def test_no_words_are_a_fault_of_ours(words: list[str]) -> None:
         read_arguments("sendmail", words)
     except UsageError:
         pass
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoint"),
+    [
+        ("192.0.2.1", Endpoint("192.0.2.1", 0)),
+        ("192.0.2.1.25", Endpoint("192.0.2.1", 25)),
+        ("[192.0.2.1]:25", Endpoint("192.0.2.1", 25)),
+        ("[2001:db8::1]:25", Endpoint("2001:db8::1", 25)),
+        ("2001:db8::1", Endpoint("2001:db8::1", 0)),
+    ],
+)
+def test_addresses_with_and_without_ports(text: str, endpoint: Endpoint) -> None:
+    assert read_endpoint(text) == endpoint
+
+
+@pytest.mark.parametrize("text", ["host", "192.0.2", "[192.0.2.1]x", "192.0.2.1.70000"])
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(text)):
+        read_endpoint(text)

@@ -1,0 +1,183 @@
+"""One SMTP session on standard input and output, in a process of its own (edge).
+
+`-bs` for a program that speaks SMTP through a pipe; for inetd or a systemd unit with `Accept=yes`, where
+standard input is a TCP connection, it is a session of the network like any other. `-bh ADDRESS` plays a session from
+that address and keeps nothing. Exim: -bs, -bh.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from relay.daemon.alone import run_alone, run_without_queue
+from relay.daemon.build import Relay
+from relay.daemon.callers import Credentials
+from relay.esmtp.answers import Answer
+from relay.esmtp.questions import MessageEnded, Question
+from relay.mail.events import ConnectionOpened, Event
+from relay.mail.facts import Endpoint, SessionFacts
+from relay.mail.queue import NewMessage
+from relay.net.server import ESMTPServer, ESMTPServerFactory
+from relay.net.standard_io import network_socket, start_on_pipes
+from relay.observe.lines import EximLines
+from relay.observe.selectors import DEFAULT_SELECTORS
+from relay.reception.request import DeliveryMode
+from relay.reception.rules import Ports
+from relay.reception.session import Session, make_facts
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a trusted caller says of the client (Exim: -oMa, -oMi, -oMs); None and "": nothing."""
+
+    peer: Endpoint | None = None
+    local: Endpoint | None = None
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionWish:
+    """How the session is to be held."""
+
+    delivery: DeliveryMode = DeliveryMode.BACKGROUND
+    tls_on_connect: bool = False
+    given: Given = Given()
+
+
+@dataclass(frozen=True, slots=True)
+class _Client:
+    """Where the other end is."""
+
+    connection: Any
+    """A socket, or None for pipes."""
+    facts: SessionFacts
+
+
+def serve_standard_input(configuration: str, macros: Mapping[str, str], wish: SessionWish) -> int:
+    """Holds the session and waits for the deliveries of what it brought. Raises ConfigurationError."""
+    caller = Credentials(os.getuid(), os.getgid())
+
+    async def work(relay: Relay) -> int:
+        connection = network_socket(0)
+        facts = SessionFacts() if connection else _local_facts(relay, caller, wish.given)
+        ports = relay.reception.ports
+        await _hold(relay, _Client(connection, facts), ports, wish)
+        await relay.runner.until_idle()
+        return 0
+
+    return run_alone(configuration, macros, work)
+
+
+def play_session(configuration: str, macros: Mapping[str, str], given: Given, tell: Callable[[str], None]) -> int:
+    """A session as if from `given.peer`: decided and told, nothing is kept. Raises ConfigurationError."""
+
+    async def work(relay: Relay) -> int:
+        ports = replace(
+            relay.reception.ports, intake=_NothingKept(), runner=_NothingDelivered(), journal=_Told(tell)
+        )
+        facts = SessionFacts(peer=given.peer, local=given.local, peer_host=given.host)
+        await _hold(relay, _Client(None, facts), ports, SessionWish())
+        return 0
+
+    return run_without_queue(configuration, macros, work)
+
+
+class _NothingKept:
+    """The queue of a session that is only played."""
+
+    async def append(self, message_id: str, number: int, chunk: bytes) -> None:
+        """Forgets it."""
+
+    async def accept(self, message: NewMessage, number: int, tail: bytes) -> None:
+        """Forgets it."""
+
+    async def abandon(self, message_id: str) -> None:
+        """There is nothing to forget."""
+
+
+class _NothingDelivered:
+    """Deliveries of a session that is only played."""
+
+    def takes_new(self) -> bool:
+        return False
+
+    def arrived(self, message_id: str) -> None:
+        """There is no such message."""
+
+
+class _Told:
+    """The log of a session that is only played."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._lines = EximLines(DEFAULT_SELECTORS)
+
+    def record(self, event: Event) -> None:
+        line = self._lines.line(event)
+        if line is not None:
+            self._tell(f"LOG: {line.message_id} {line.text}" if line.message_id else f"LOG: {line.text}")
+
+
+def _local_facts(relay: Relay, caller: Credentials, given: Given) -> SessionFacts:
+    known = relay.callers.identify(caller).caller
+    if not known.trusted:
+        return SessionFacts(caller=known)
+    return SessionFacts(caller=known, peer=given.peer, local=given.local, peer_host=given.host)
+
+
+async def _hold(relay: Relay, client: _Client, ports: Ports, wish: SessionWish) -> None:
+    """Serves the client until its connection ends."""
+    reception = relay.reception
+    rules = replace(reception.rules, queue_only=reception.rules.queue_only or wish.delivery is DeliveryMode.QUEUE)
+    session_class = _PatientSession if wish.delivery is DeliveryMode.INTERACTIVE else Session
+
+    def make_session(peer: Endpoint, local: Endpoint, on_connect: bool) -> Session:
+        facts = client.facts
+        if client.connection is not None:
+            facts = make_facts(peer, local, tls_on_connect=on_connect)
+            ports.journal.record(ConnectionOpened(facts, 1))
+        session = session_class(rules, ports, facts)
+        if isinstance(session, _PatientSession):
+            session.settled = relay.runner.until_idle
+        return session
+
+    settings = reception.settings if client.connection is not None else replace(reception.settings, local=True)
+    factory = ESMTPServerFactory(relay.reactor, make_session, settings, tls_on_connect=wish.tls_on_connect)
+    ended: Deferred[None] = Deferred()
+    protocol = _Once(factory, ended)
+    if client.connection is None:
+        start_on_pipes(protocol, relay.reactor)
+    else:
+        factory.buildProtocol = lambda addr: protocol  # type: ignore[method-assign]  # one connection, this one
+        relay.reactor.adoptStreamConnection(client.connection.fileno(), client.connection.family, factory)
+        client.connection.close()
+    await ended
+
+
+class _Once(ESMTPServer):
+    """The one connection of this process; tells when it has ended."""
+
+    def __init__(self, factory: ESMTPServerFactory, over: Deferred[None]) -> None:
+        super().__init__(factory)
+        self._over = over
+
+    def ended(self, how: str) -> None:
+        super().ended(how)
+        self._over.callback(None)
+
+
+class _PatientSession(Session):
+    """With -odi the reply to a message comes when its delivery has been tried."""
+
+    settled: Callable[[], Any]
+
+    async def decide(self, question: Question) -> Answer:
+        answer = await super().decide(question)
+        if isinstance(question, MessageEnded):
+            await self.settled()
+        return answer

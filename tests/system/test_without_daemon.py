@@ -1,0 +1,130 @@
+"""What relay-sendmail does in a process of its own: messages where no daemon runs, and SMTP on standard input."""
+
+import smtplib
+import socket
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import daemons
+
+import certs
+from interop import peers
+
+MESSAGE = b"From: <me@relay.test>\nTo: <you@relay.test>\nSubject: alone\n\nGood morning.\n"
+DIALOG = b"EHLO me\nMAIL FROM:<a@client.test>\nRCPT TO:<you@relay.test>\nDATA\nSubject: typed\n\ntext\n.\nQUIT\n"
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> daemons.Daemon:
+    """A configuration with nobody running."""
+    port = peers.free_port()
+    for name in ("spool", "log"):
+        (tmp_path / name).mkdir()
+    path = tmp_path / "fingerpost.conf"
+    path.write_text(daemons.relay_configuration(tmp_path, port, certs.relay(), [], trusted=[]))
+    return daemons.Daemon(tmp_path, path, port)
+
+
+def codes(output: bytes) -> list[bytes]:
+    """The codes of the last lines of all replies."""
+    return [line[:3] for line in output.splitlines() if line[3:4] == b" "]
+
+
+@pytest.mark.parametrize("option", ["-odi", "-odf"])
+def test_whom_the_queue_belongs_to_delivers_without_a_daemon(installation: daemons.Daemon, option: str) -> None:
+    done = installation.sendmail(option, "-i", "you@relay.test", message=MESSAGE)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(installation.messages()) == 1
+    assert installation.waiting() == 0
+
+
+def test_delivery_in_the_background_is_by_a_child(installation: daemons.Daemon) -> None:
+    done = installation.sendmail("-i", "you@relay.test", message=MESSAGE)
+    assert (done.returncode, done.stderr) == (0, b"")
+    peers.wait_until("the message", installation.messages)
+    installation.wait_for_log("Completed")
+
+
+def test_what_is_only_queued_stays_in_the_queue(installation: daemons.Daemon) -> None:
+    assert installation.sendmail("-odq", "-i", "you@relay.test", message=MESSAGE).returncode == 0
+    assert (installation.waiting(), installation.messages()) == (1, [])
+    assert installation.sendmail("-q").returncode == 0
+    assert (installation.waiting(), len(installation.messages())) == (0, 1)
+
+
+@pytest.mark.parametrize("option", ["-odi", "-odb"])
+def test_a_bad_recipient_is_said_to_the_caller(installation: daemons.Daemon, option: str) -> None:
+    done = installation.sendmail(option, "-i", "you@@relay.test", message=MESSAGE)
+    assert done.returncode == 1
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith("relay-sendmail: bad recipient address")
+    assert installation.waiting() == 0
+
+
+def test_smtp_through_a_pipe(installation: daemons.Daemon) -> None:
+    done = installation.sendmail("-odi", "-bs", message=DIALOG)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert codes(done.stdout) == [b"220", b"250", b"250", b"250", b"354", b"250", b"221"]
+    (message,) = installation.messages()
+    assert b"Subject: typed" in message
+    assert "P=local-esmtp" in installation.log_text()
+
+
+def test_a_pipe_that_ends_in_the_middle_leaves_nothing(installation: daemons.Daemon) -> None:
+    installation.sendmail("-odi", "-bs", message=DIALOG[: DIALOG.index(b".\nQUIT")])
+    assert (installation.waiting(), installation.messages()) == (0, [])
+
+
+def serve_once(installation: daemons.Daemon, *options: str) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """A connection that relay-sendmail has as its standard input, as inetd would start it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname(), timeout=20)
+        connection, _ = listener.accept()
+    command = [sys.executable, "-m", "relay.cli.sendmail", "-C", str(installation.configuration), *options]
+    with connection:
+        process = subprocess.Popen(command, stdin=connection, stdout=connection)
+    return client, process
+
+
+def test_a_socket_is_a_session_of_the_network(installation: daemons.Daemon) -> None:
+    client, process = serve_once(installation, "-bs")
+    with smtplib.SMTP() as smtp:
+        smtp.sock = client
+        assert smtp.getreply()[0] == 220
+        # A stranger's recipient elsewhere is refused: what is local could be relayed.
+        assert smtp.docmd("EHLO", "me")[0] == 250
+        assert smtp.docmd("MAIL", "FROM:<a@client.test>")[0] == 250
+        assert smtp.docmd("RCPT", "TO:<you@elsewhere.test>")[0] == 550
+        assert smtp.docmd("RCPT", "TO:<you@relay.test>")[0] == 250
+    assert process.wait(20) == 0
+    assert "H=(me) [127.0.0.1]" in installation.log_text()
+
+
+def test_tls_on_connect_on_a_socket(installation: daemons.Daemon) -> None:
+    client, process = serve_once(installation, "-bs", "-tls-on-connect")
+    context = ssl.create_default_context(cadata=certs.relay().cert_pem.decode())
+    context.check_hostname = False
+    with context.wrap_socket(client) as secured:
+        assert secured.recv(100).startswith(b"220 ")
+        secured.sendall(b"QUIT\r\n")
+        assert secured.recv(100).startswith(b"221 ")
+    assert process.wait(20) == 0
+
+
+def test_a_played_session_decides_and_keeps_nothing(installation: daemons.Daemon) -> None:
+    dialog = DIALOG.replace(b"DATA", b"RCPT TO:<you@elsewhere.test>\nDATA")
+    done = installation.sendmail("-bh", "192.0.2.7", message=dialog)
+    assert done.returncode == 0
+    assert b"as if from host 192.0.2.7" in done.stdout
+    assert codes(done.stdout) == [b"220", b"250", b"250", b"250", b"550", b"354", b"250", b"221"]
+    assert b"LOG: H=(me) [192.0.2.7]" in done.stderr
+    assert (installation.waiting(), installation.messages(), installation.log_text()) == (0, [], "")
+
+
+def test_a_played_session_needs_an_address(installation: daemons.Daemon) -> None:
+    done = installation.sendmail("-bh", "nowhere")
+    assert (done.returncode, done.stderr) == (1, b"relay-sendmail: nowhere is not an IP address\n")
