@@ -22,7 +22,7 @@ _QUEUE_RUN = re.compile(r"(q?)(i?)(f{0,2})(l?)(.*)")
 _MESSAGE_ID = re.compile(r"[0-9A-Za-z]{6}-(?:[0-9A-Za-z]{6}-[0-9A-Za-z]{2}|[0-9A-Za-z]{11}-[0-9A-Za-z]{4})")
 # Options of Exim's that a later version serves, as against slips.
 _LATER = re.compile(
-    r"b(?:P|S|t|v|vs|rt|rw|em|f|F|fd|fl|fp|fs|malware|w.*|I:.*)|oPX?|M.*|[RS].*")
+    r"b(?:P|t|v|vs|rt|rw|em|f|F|fd|fl|fp|fs|malware|w.*|I:.*)|oPX?|M.*|[RS].*")
 _MACRO = re.compile(r"([A-Z][A-Za-z0-9_]*)\s*(?:=\s*(.*))?", re.DOTALL)
 
 
@@ -42,6 +42,7 @@ class Mode(enum.Enum):
     VERSION = "version"
     ALIASES = "aliases"
     SESSION = "SMTP on standard input"
+    BATCH = "batched SMTP"
     PLAYED_SESSION = "SMTP as if from an address"
     HELP = "help"
     LATER = "later"
@@ -335,6 +336,7 @@ _WHOLE_WORDS: dict[str, dict[str, object]] = {
     "Am": {},
     "G": {"fix_header": False},
     "N": {"deliver_really": False, "verbose": True},
+    "bS": {"mode": Mode.BATCH},
     "bs": {"mode": Mode.SESSION},
     "bV": {"mode": Mode.VERSION},
     "bd": {"mode": Mode.DAEMON},

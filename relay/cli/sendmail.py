@@ -307,6 +307,23 @@ def _serve_standard_input(arguments: Arguments) -> int:
         raise CommandFailed(str(error)) from None
 
 
+def _take_batch(arguments: Arguments) -> int:
+    """-bS. What goes wrong is said to programs on standard output and to people on standard error."""
+    from relay.daemon.batch import BatchFault, take_batch
+    from relay.mail.source import ConfigurationError
+
+    def tell(fault: BatchFault) -> None:
+        print(fault.for_programs(), end="", flush=True)
+        print(fault.for_people(), end="", file=sys.stderr, flush=True)
+
+    try:
+        return take_batch(
+            _configuration(arguments), dict(arguments.macros), arguments.delivery, sys.stdin.buffer, tell
+        )
+    except ConfigurationError as error:
+        raise CommandFailed(str(error)) from None
+
+
 def _play_session(arguments: Arguments) -> int:
     """-bh: the dialog on standard output, what is decided on standard error."""
     from relay.daemon.standard_input import play_session
@@ -358,6 +375,7 @@ _MODES: dict[Mode, Callable[[Arguments], int]] = {
     Mode.EXPAND: _expand,
     Mode.VERSION: _print_version,
     Mode.SESSION: _serve_standard_input,
+    Mode.BATCH: _take_batch,
     Mode.PLAYED_SESSION: _play_session,
     Mode.ALIASES: _make_aliases,
     Mode.HELP: _print_help,

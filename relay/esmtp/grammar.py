@@ -65,6 +65,7 @@ _TO = re.compile(r"TO:[ \t]*", re.IGNORECASE)
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~]+))?")
 _PARAMETER_UTF8 = re.compile(rf"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~{_NON_ASCII}]+))?")
 _NO_PARAMETERS = Parameters()
+_BARE_PATH = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^ "<>])+')
 
 
 def read_mail(argument: str, utf8: bool = False) -> tuple[Address, Parameters]:
@@ -88,10 +89,17 @@ def _read_command(
 
 
 def read_path(text: str, *, allow_null: bool, utf8: bool = False) -> tuple[Address, str]:
-    """The path that `text` starts with, in angle brackets, and what follows behind it.
+    """The path that `text` starts with, and what follows behind it.
 
-    A source route is read and dropped (RFC 5321 C). What follows is empty or starts with a blank.
+    A source route is read and dropped (RFC 5321 C). What follows is empty or starts with a blank. Angle brackets may
+    be missing, as Exim and Postfix have it: programs that write SMTP by hand leave them out.
     """
+    if text[:1] not in ("", "<"):
+        bare = _BARE_PATH.match(text)
+        end = bare.end() if bare else 0
+        if text[end : end + 1] not in ("", " "):
+            raise Malformed(f"malformed address: {text[end : end + _SHOWN]} may not follow {text[:end]}")
+        return read_path(f"<{text[:end]}>", allow_null=False, utf8=utf8)[0], text[end:]
     if text.startswith("<>") and allow_null:
         address, end = NULL_SENDER, 2
     else:
@@ -217,8 +225,6 @@ def _what_is_wrong(text: str, utf8: bool) -> str:
     rules = _UTF8 if utf8 else _ASCII
     if not text or text.startswith("<>"):
         return "empty address"
-    if not text.startswith("<"):
-        return "address must be enclosed in angle brackets"
     if not utf8 and not text.isascii():
         return "address with characters outside US-ASCII, and SMTPUTF8 is not in use"
     inner = text[1:]

@@ -53,7 +53,7 @@ from relay.reception.request import DeliveryMode
         ("-bi", Arguments(mode=Mode.ALIASES, option="-bi")),
         ("-bd -oX 25", Arguments(mode=Mode.DAEMON, option="-bd", interfaces="25")),
         ("-bdf", Arguments(mode=Mode.DAEMON, option="-bdf", foreground=True)),
-        ("-bS", Arguments(mode=Mode.LATER, option="-bS")),
+        ("-bS", Arguments(mode=Mode.BATCH, option="-bS")),
         ("-bs -tls-on-connect", Arguments(mode=Mode.SESSION, option="-bs", tls_on_connect=True)),
         (
             "-bh 192.0.2.1.2525",

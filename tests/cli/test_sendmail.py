@@ -90,7 +90,7 @@ def test_a_daemon_that_is_down_is_no_error(configuration: Path, spool: Path) -> 
     [
         ((), "no recipients: name them, or give -t (see: relay-sendmail --help)"),
         (("-zz", "x"), "unknown, malformed, or incomplete option -zz"),
-        (("-bS",), "-bS is an option of Exim's that is not served yet"),
+        (("-bt",), "-bt is an option of Exim's that is not served yet"),
         (("-Mrm", "x"), "-Mrm is an option of Exim's that is not served yet"),
     ],
 )

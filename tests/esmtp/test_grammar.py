@@ -25,6 +25,9 @@ from relay.mail.address import NULL_SENDER, Address
         ("<a@[IPv6:2001:db8::1]>", Address("a", "[IPv6:2001:db8::1]")),
         ("<@one.example,@two.example:a@b.example>", Address("a", "b.example")),
         (f"<{'l' * 200}@example>", Address("l" * 200, "example")),
+        ("a@b.example", Address("a", "b.example")),
+        ('"a b>"@b.example', Address("a b>", "b.example")),
+        ("@one.example:a@b.example", Address("a", "b.example")),
     ],
 )
 def test_a_path(path: str, address: Address) -> None:
@@ -37,8 +40,10 @@ def test_a_path(path: str, address: Address) -> None:
     [
         ("", "empty address"),
         ("<>", "empty address"),
-        ("a@b.example", "address must be enclosed in angle brackets"),
-        ("a@b.example>", "address must be enclosed in angle brackets"),
+        ("a@b.example>", "malformed address: > may not follow a@b.example"),
+        (" a@b.example", "empty address"),
+        ("a@b..c", "malformed address: ..c> may not follow <a@b"),
+        ("a<b@c>", "malformed address: <b@c> may not follow a"),
         ("<a@b.example", "'>' missing at end of address"),
         ("<@b.example>", '"@" or "." expected in route list, or colon missing behind it'),
         ("<@b.example:a>", "domain missing in source-routed address"),

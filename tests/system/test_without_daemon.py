@@ -128,3 +128,16 @@ def test_a_played_session_decides_and_keeps_nothing(installation: daemons.Daemon
 def test_a_played_session_needs_an_address(installation: daemons.Daemon) -> None:
     done = installation.sendmail("-bh", "nowhere")
     assert (done.returncode, done.stderr) == (1, b"relay-sendmail: nowhere is not an IP address\n")
+
+
+def test_a_batch(installation: daemons.Daemon) -> None:
+    message = b"MAIL FROM:<a@client.test>\nRCPT TO:<you@relay.test>\nDATA\nSubject: batched\n\ntext\n.\n"
+    done = installation.sendmail("-odi", "-bS", message=message * 3)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert len(installation.messages()) == 3
+    done = installation.sendmail("-odi", "-bS", message=message + b"RCPT TO:<\n")
+    assert done.returncode == 1
+    assert b"\nTransaction started in line 1\nError detected in line 8\nRCPT TO:<\n" in done.stdout
+    assert len(installation.messages()) == 4
+    done = installation.sendmail("-odi", "-bS", message=b"RCPT TO:<x@y>\n")
+    assert done.returncode == 2
