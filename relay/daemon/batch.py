@@ -183,7 +183,7 @@ class Batch:
             case esmtp.RecipientGiven(address):
                 self._recipients.append(address)
             case esmtp.DataAsked():
-                self._message = tempfile.SpooledTemporaryFile(_IN_MEMORY)
+                self._message = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - closed where the message ends
                 return replies.SEND_DATA
             case esmtp.TLSAsked() | esmtp.AuthAsked():
                 return replies.BAD_SEQUENCE
