@@ -111,11 +111,8 @@ def _name(name: x509.Name, modifier: str) -> str | None:
     if not modifier:
         return Tainted(name.rfc4514_string(_SHORT_NAMES))
     wanted, separator = _name_modifier(modifier)
-    values = [
-        str(attribute.value)
-        for attribute in name
-        if _SHORT_NAMES.get(attribute.oid, attribute.oid.dotted_string).lower() == wanted.lower()
-    ]
+    kinds = [(_SHORT_NAMES.get(each.oid, each.oid.dotted_string), str(each.value)) for each in name]
+    values = [value if wanted else f"{kind}={value}" for kind, value in kinds if wanted.lower() in ("", kind.lower())]
     return Tainted(join_list(reversed(values), separator)) if values else None
 
 

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from relay.expand.errors import ExpansionError, ExpansionFailed, Span
-from relay.expand.list_items import ListKind
+from relay.expand.list_items import ListKind, Subject
+from relay.expand.list_scan import Entry, ListAnswer
+from relay.expand.lookups import Found, LookupKind
 from relay.expand.patterns import Pattern, PatternError
-from relay.expand.scope import SIZE_LIMIT, ACLAnswer, Evaluator, Frame, Test
+from relay.expand.scope import SIZE_LIMIT, ACLAnswer, Evaluator, Frame, Scope, Test
 from relay.expand.splitting import Split
 from relay.expand.tree import Branches, Condition, ListTemplate, Template
 from relay.expand.values import text_of
@@ -33,11 +35,23 @@ class Code:
 
 
 SplitCode = Callable[[Frame], Awaitable[Split]]
+Scan = Callable[[ListKind, tuple[Entry, ...], Subject, Scope], Awaitable[ListAnswer]]
+Find = Callable[[Scope, LookupKind, str, str], Awaitable[Found | None]]
 Choose = Callable[[Frame, str | None], Awaitable[str]]
 
 
 class Compiler(Protocol):
     """What a table's entry can ask for while it builds its closure. Each raises ExpansionError."""
+
+    @property
+    def scan(self) -> Scan:
+        """How a list is asked: `list_scan.scan`, or one that also records the answer."""
+        ...
+
+    @property
+    def find(self) -> Find:
+        """How a lookup is asked: `lookups.find`, or one that also records the answer."""
+        ...
 
     def template(self, template: Template) -> Code: ...
 

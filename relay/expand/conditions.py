@@ -9,17 +9,17 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 
-from relay.expand import arithmetic
+from relay.expand import arithmetic, file_reading, hashes
 from relay.expand.addresses import read_address
 from relay.expand.compiling import Code, Compiler, prepared_pattern, run_acl
 from relay.expand.errors import ExpansionError, ExpansionFailed
 from relay.expand.list_items import BadItem, HostSubject, ListKind
-from relay.expand.list_scan import AnySubject, ListMatch, Named, prepare, read_entries, scan
+from relay.expand.list_scan import AnySubject, ListMatch, Named, prepare, read_entries
 from relay.expand.scope import Frame, Test
 from relay.expand.splitting import SPACE, split_list
 from relay.expand.structured import json_items
 from relay.expand.tree import Check, Group, InList, Quantified
-from relay.expand.values import Absent, lower, octets, same_text, text_of
+from relay.expand.values import Absent, lower, octets, same_text, taint_like, text_of
 
 Compare = Callable[[str, str], bool]
 
@@ -95,6 +95,7 @@ def _match(compiler: Compiler, node: Check) -> Test:
 
     async def test(frame: Frame) -> bool:
         text = await subject.text(frame)
+        frame.budget.read(text)
         captures = (await pattern(frame)).search(text)
         if captures is None:
             return False
@@ -106,7 +107,7 @@ def _match(compiler: Compiler, node: Check) -> Test:
 
 def _match_list(kind: ListKind) -> Callable[[Compiler, Check], Test]:
     """`match_domain{text}{list}` and its relatives: a match sets $value to what the item stands for, and $0, $1 where
-    the subject is a domain or a local part."""
+    the subject is a domain or a local part, which a failure clears."""
     sets_captures = kind in (ListKind.DOMAIN, ListKind.LOCAL_PART)
 
     def make(compiler: Compiler, node: Check) -> Test:
@@ -117,17 +118,20 @@ def _match_list(kind: ListKind) -> Callable[[Compiler, Check], Test]:
             entries = read_entries(kind, split_list(source).items)
         except BadItem as error:
             raise ExpansionError(str(error), node.arguments[1].span) from None
+        scan = compiler.scan
         compiler.note_lists(frozenset((kind, entry.name) for entry in entries if isinstance(entry, Named)))
 
         async def test(frame: Frame) -> bool:
             prepared = prepare(kind, _subject(kind, await subject.text(frame)))
             answer = await scan(kind, entries, prepared, frame.inner_scope())
-            if not isinstance(answer, ListMatch):
-                return False
-            frame.value = answer.data or ""
-            if sets_captures:
-                frame.captures = answer.captures
-            return True
+            if isinstance(answer, ListMatch):
+                frame.value = answer.data or ""
+                if kind is not ListKind.HOST:
+                    frame.captures = answer.captures if sets_captures else ()
+                return True
+            if sets_captures and entries:
+                frame.captures = (str(prepared.text),) if answer.decided_by.startswith("!") else ()
+            return False
 
         return test
 
@@ -189,6 +193,25 @@ def truth(text: str, lax: bool) -> bool:
 # Others
 
 
+def _exists(compiler: Compiler, node: Check) -> Test:
+    path = compiler.template(node.arguments[0])
+
+    async def test(frame: Frame) -> bool:
+        return await file_reading.exists(frame, await path.text(frame))
+
+    return test
+
+
+def _password(compiler: Compiler, node: Check) -> Test:
+    """`crypteq{password}{hash}`."""
+    password, stored = (compiler.template(argument) for argument in node.arguments)
+
+    async def test(frame: Frame) -> bool:
+        return await hashes.belongs(frame.scope, await password.text(frame), await stored.text(frame))
+
+    return test
+
+
 def _first_delivery(_compiler: Compiler, _node: Check) -> Test:
     async def test(frame: Frame) -> bool:
         return frame.scope.first_delivery
@@ -221,8 +244,10 @@ CHECKS: dict[str, Callable[[Compiler, Check], Test]] = {
     "acl": _acl,
     "bool": _one_text(lambda text: truth(text, lax=False)),
     "bool_lax": _one_text(lambda text: truth(text, lax=True)),
+    "crypteq": _password,
     "eq": _two_texts(same_text),
     "eqi": _two_texts(lambda one, other: same_text(lower(one), lower(other))),
+    "exists": _exists,
     "first_delivery": _first_delivery,
     "isip": _one_text(_is_ip(0)),
     "isip4": _one_text(_is_ip(32)),
@@ -312,8 +337,11 @@ def _quantified(compiler: Compiler, node: Quantified) -> Test:
     is_json, strip_quotes = "_json" in node.name, node.name.endswith("jsons")
 
     async def test(frame: Frame) -> bool:
+        items: tuple[str, ...]
         if is_json:
-            items: tuple[str, ...] = tuple(json_items(await body.text(frame), strip_quotes))
+            text = await body.text(frame)
+            frame.budget.read(text)
+            items = tuple(taint_like(item, text) for item in json_items(text, strip_quotes))
         else:
             items = (await items_of(frame)).items
         saved = frame.item

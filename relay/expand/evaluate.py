@@ -8,14 +8,16 @@ string without lookups runs through without ever waiting.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
-from relay.expand import conditions, items, operators, variables
+from relay.expand import conditions, items, lookups, message_variables, operators, tls_variables, variables
 from relay.expand.compiling import Choose, Code, SplitCode, checked
 from relay.expand.errors import ExpansionError, ExpansionFailed, ForcedFailure
 from relay.expand.list_items import ListKind
+from relay.expand.list_scan import scan
 from relay.expand.scope import Evaluator, Frame, Scope, Test
 from relay.expand.splitting import Split, split_list
-from relay.expand.syntax import parse
+from relay.expand.syntax import TOO_DEEP, parse
 from relay.expand.tree import (
     Branches,
     Call,
@@ -44,7 +46,7 @@ from relay.expand.tree import (
     Template,
     Variable,
 )
-from relay.expand.values import Tainted, Value, is_tainted, taint_like, text_of
+from relay.expand.values import Quoted, Tainted, Value, is_tainted, taint_like, text_of
 
 
 class Expansion:
@@ -78,13 +80,13 @@ class Expansion:
         """Evaluates. Raises ForcedFailure, ExpansionFailed, or what a port raises (TemporaryFailure)."""
         if self.constant is not None:
             return self.constant
-        return await self._run(Frame(scope))
+        return await _within_the_stack(self._run(Frame(scope)))
 
     async def text(self, scope: Scope) -> str:
         """The value as text. Raises as `value`."""
         if self.constant is not None:
             return self.constant
-        return text_of(await self._run(Frame(scope)))
+        return text_of(await _within_the_stack(self._run(Frame(scope))))
 
     async def lines(self, scope: Scope) -> str:
         """The value as text whose line breaks are all the configuration's own; those from outside become blanks.
@@ -98,7 +100,18 @@ class Expansion:
     async def pieces(self, scope: Scope) -> list[str]:
         """The value cut where its parts meet, so that one can tell which of them came from outside."""
         frame = Frame(scope)
-        return [await part.text(frame) for part in self._parts]
+        return [await _within_the_stack(part.text(frame)) for part in self._parts]
+
+
+T = TypeVar("T")
+
+
+async def _within_the_stack(evaluation: Awaitable[T]) -> T:
+    """Texts that expand each other can come to more levels than Python has, each of them within its bounds."""
+    try:
+        return await evaluation
+    except RecursionError:
+        raise ExpansionFailed(TOO_DEEP) from None
 
 
 def compile_expansion(text: str) -> Expansion:
@@ -108,15 +121,25 @@ def compile_expansion(text: str) -> Expansion:
     """
     if is_tainted(text):
         raise ExpansionError(f"attempt to expand tainted string '{text}'")
-    compiler = _Compiler()
+    compiler = TreeCompiler()
     tree = parse(text)
-    parts = tuple(compiler.node(node) for node in tree.nodes)
+    try:
+        parts = tuple(compiler.node(node) for node in tree.nodes)
+    except RecursionError:
+        raise ExpansionError(TOO_DEEP, tree.span) from None
     code = _join(parts)
     return Expansion(text, code, parts, frozenset(compiler.names), frozenset(compiler.lists))
 
 
-class _Compiler:
-    """One compilation: gathers the names that occur, builds the closures (the protocol of `compiling.Compiler`)."""
+class TreeCompiler:
+    """One compilation: gathers the names that occur, builds the closures (the protocol of `compiling.Compiler`).
+
+    `explaining.py` has one whose closures also record what they gave.
+    """
+
+    # How lists and lookups are asked.
+    scan = staticmethod(scan)
+    find = staticmethod(lookups.find)
 
     def __init__(self) -> None:
         self.names: set[str] = set()
@@ -130,7 +153,9 @@ class _Compiler:
         if is_tainted(text):
             raise ExpansionFailed(f"attempt to expand tainted string '{text}'")
         try:
-            return _Compiler().template(parse(text))
+            return TreeCompiler().template(parse(text))
+        except RecursionError:
+            raise ExpansionFailed(TOO_DEEP) from None
         except ExpansionError as error:
             raise ExpansionFailed(f'internal expansion of "{text}" failed: {error.message}') from None
 
@@ -147,7 +172,7 @@ class _Compiler:
             case Capture(number):
                 return Code(_capture(number))
             case HeaderVariable(name, form):
-                return Code(variables.header_getter(name, form))
+                return Code(message_variables.header_getter(name, form))
             case Operator():
                 return Code(operators.build(self, node))
             case If(condition, branches):
@@ -166,12 +191,12 @@ class _Compiler:
 
     def is_certificate(self, template: Template) -> bool:
         nodes = template.nodes
-        return len(nodes) == 1 and isinstance(nodes[0], Variable) and nodes[0].name in variables.CERTIFICATES
+        return len(nodes) == 1 and isinstance(nodes[0], Variable) and nodes[0].name in tls_variables.CERTIFICATES
 
     def condition_item(self, condition: Condition, branches: Branches) -> Evaluator:
         """`${if`: the condition may change $value and $0 to $9, and the branches see that."""
         test = self.condition(condition)
-        positive = self.template(branches.positive).run if branches.positive else _constant("true").run
+        positive = self.positive(branches, _constant("true").run)
         negative = self.negative("if", branches)
 
         async def evaluate(frame: Frame) -> Value:
@@ -179,6 +204,10 @@ class _Compiler:
             return await (positive if await test(inner) else negative)(inner)
 
         return evaluate
+
+    def positive(self, branches: Branches, otherwise: Evaluator) -> Evaluator:
+        """What is given in the positive case; `otherwise` where the text leaves that to the item."""
+        return self.template(branches.positive).run if branches.positive else otherwise
 
     def negative(self, name: str, branches: Branches) -> Evaluator:
         """What is given in the negative case."""
@@ -191,7 +220,7 @@ class _Compiler:
                 return self.template(template).run
 
     def choose(self, name: str, branches: Branches) -> Choose:
-        positive = self.template(branches.positive).text if branches.positive else _value
+        positive = self.positive(branches, _value)
         negative = self.negative(name, branches)
 
         async def choose(frame: Frame, found: str | None) -> str:
@@ -199,7 +228,7 @@ class _Compiler:
                 return text_of(await negative(frame))
             inner = frame.fork()
             inner.value = found
-            return await positive(inner)
+            return text_of(await positive(inner))
 
         return choose
 
@@ -214,7 +243,9 @@ class _Compiler:
             return constant
 
         async def items_of(frame: Frame) -> Split:
-            return split_list(await code.text(frame), separator)
+            text = await code.text(frame)
+            frame.budget.read(text)
+            return split_list(text, separator)
 
         return items_of
 
@@ -239,7 +270,7 @@ class _Compiler:
     def defined(self, what: Variable | HeaderVariable) -> Test:
         """`def:`: a variable that is not empty, a header that is there."""
         if isinstance(what, HeaderVariable):
-            return variables.header_test(what.name)
+            return message_variables.header_test(what.name)
         self.names.add(what.name)
         getter = variables.find(what.name)
         if getter is None:
@@ -258,7 +289,7 @@ def _constant(text: str) -> Code:
     return Code(constant, text)
 
 
-async def _value(frame: Frame) -> str:
+async def _value(frame: Frame) -> Value:
     return frame.value
 
 
@@ -289,15 +320,19 @@ def _join(parts: tuple[Code, ...]) -> Code:
 
     async def join(frame: Frame) -> Value:
         texts: list[str] = []
-        tainted = False
+        tainted, quoted = False, True
         for element in elements:
             if isinstance(element, str):
                 texts.append(element)
                 continue
             text = text_of(await element(frame))
-            tainted = tainted or isinstance(text, Tainted)
+            if isinstance(text, Tainted):
+                tainted, quoted = True, quoted and isinstance(text, Quoted)
             texts.append(text)
         joined = checked("".join(texts))
-        return Tainted(joined) if tainted else joined
+        frame.budget.copy(joined)
+        if not tainted:
+            return joined
+        return Quoted(joined) if quoted else Tainted(joined)
 
     return Code(join)

@@ -1,7 +1,7 @@
 """Header fields as the language shows them: joined, decoded, or raw (machine).
 
 Several fields of one name are joined: raw ones as they stand, address fields with a comma, others with a line feed.
-Line ends inside are line feeds, as in Exim's own store.
+Line ends inside are line feeds, as in Exim's own store. And the other way: encoded words, folded lines.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import base64
 import binascii
 import re
 
-from relay.expand.splitting import join_list
+from relay.expand.splitting import SPACE, join_list
 from relay.expand.tree import HeaderForm
-from relay.expand.values import from_octets, lower
+from relay.expand.values import from_octets, lower, octets
 from relay.mail.header import Field
 
 # Octets of header text that a variable shows. Exim: header_insert_maxlen.
@@ -69,3 +69,91 @@ def decode_words(data: bytes, convert: bool = True) -> str:
 
 def _decode_q(text: bytes) -> bytes:
     return binascii.a2b_qp(text.replace(b"_", b" "), header=False)
+
+
+# Words and lines to be written
+
+# Octets of a word, with its beginning, after which another one begins; and how long it may get in all, RFC 2047 2.
+_WORD_GROWS_TO = 67
+_WORD_LIMIT = 75
+_CODED = re.compile(rb"[^!-~]|[?=()<>@,;:\\\".\[\]_]")
+
+
+def encode_words(text: str, charset: str) -> str:
+    """RFC 2047 words where the text has more than plain words in printable ASCII; else the text. A character of
+    several octets is not divided. Exim: parse_quote_2047."""
+    data = octets(text)
+    if not _CODED.search(data.replace(b" ", b"")):
+        return text
+    start = f"=?{charset}?Q?".encode("ascii", "replace")
+    limit = max(_WORD_LIMIT, len(start) + 16)
+    words: list[bytes] = []
+    current, pairs = start, 0
+    for character in _characters(data, charset):
+        put = _CODED.sub(_coded_octet, character)
+        # Exim takes coded octets for halves of characters and never parts a first from a second one.
+        if (len(current) > _WORD_GROWS_TO and pairs % 2 == 0) or len(current) + len(put) + len(b"?=") > limit:
+            words.append(current)
+            current = start
+        current += put
+        pairs = pairs + len(put) // 3 if put.startswith(b"=") else 0
+    return b" ".join(word + b"?=" for word in (*words, current)).decode("ascii")
+
+
+def _characters(data: bytes, charset: str) -> list[bytes]:
+    if charset.lower() in ("utf-8", "utf8"):
+        return [octets(character) for character in from_octets(data)]
+    return [bytes([octet]) for octet in data]
+
+
+def _coded_octet(found: re.Match[bytes]) -> bytes:
+    return b"_" if found.group() == b" " else b"=%02X" % found.group()[0]
+
+
+# Columns that the tab of a continuation line takes. Exim: EOP_HEADERWRAP.
+_INDENT_COLUMNS = 8
+
+
+def wrap(text: str, columns: int, limit: int) -> str:
+    """The text of a header field cut into lines of at most `columns`, at white space where there is some, and to about
+    `limit` octets; 0 is no limit. A line feed, also one that is written as a backslash and n, ends a line."""
+    data = octets(text)
+    columns = columns if columns > 0 else len(data) + _INDENT_COLUMNS
+    limit = limit if limit > 0 else SIZE_OF_HEADERS + 10 * len(data)
+    wrapped = bytearray()
+    used = position = 0
+    while data:
+        escaped = data.find(b"\\", position)
+        if escaped >= 0 and data.startswith(b"\\n", escaped):
+            end, following = escaped, escaped + 2
+        elif (end := data.find(b"\n", position)) >= 0:
+            following = end + 1
+        else:
+            end = following = len(data)
+        if used + end - position > columns:
+            end, following = _cut(data, position, columns - used)
+        wrapped += data[position:end]
+        position = following
+        if position >= len(data):
+            break
+        if len(wrapped) >= limit:
+            del wrapped[limit:]
+            break
+        wrapped += b"\n\t"
+        used = _INDENT_COLUMNS
+    return from_octets(bytes(wrapped))
+
+
+def _cut(data: bytes, position: int, room: int) -> tuple[int, int]:
+    """Where a line that is too long ends, and where the next one begins."""
+    white = SPACE.encode()
+    for end in range(position + room, position + 10, -1):
+        if data[end] in white:
+            following = end + 1
+            while end > position + 1 and data[end - 1] in white:
+                end -= 1
+            while following < len(data) and data[following] in white:
+                following += 1
+            return end, following
+    end = position + max(room, 0)
+    return end, end

@@ -10,11 +10,12 @@ import hmac
 import re
 from collections.abc import Awaitable, Callable
 
-from relay.expand import lookups, strings
+from relay.expand import authentication_results, file_reading, lookups, prvs, strings
 from relay.expand.certificates import BadField, certificate_field
 from relay.expand.compiling import Code, Compiler, check_size, checked, prepared_pattern, run_acl
 from relay.expand.conditions import ORDERINGS, ask_inside
 from relay.expand.errors import ExpansionError, ExpansionFailed
+from relay.expand.international import imap_folder
 from relay.expand.scope import Evaluator, Frame
 from relay.expand.splitting import SPACE, Split, join_list
 from relay.expand.structured import field_by_name, field_by_number, from_json
@@ -80,6 +81,7 @@ def _call(compiler: Compiler, node: Call) -> Evaluator:
 
     async def evaluate(frame: Frame) -> Value:
         texts = [await code.text(frame) for code in codes]
+        frame.budget.read(texts[-1])
         return checked(work(texts))
 
     return evaluate
@@ -150,8 +152,78 @@ def _acl(compiler: Compiler, node: Call) -> Evaluator:
     return evaluate
 
 
-# Items that ask the world for something.
-ASKING: dict[str, Callable[[Compiler, Call], Evaluator]] = {"acl": _acl}
+def _seeing(work: Callable[[Frame, list[str]], Awaitable[str]]) -> Callable[[Compiler, Call], Evaluator]:
+    """An item that sees more than its arguments."""
+
+    def make(compiler: Compiler, node: Call) -> Evaluator:
+        codes = [compiler.template(argument) for argument in node.arguments]
+
+        async def evaluate(frame: Frame) -> Value:
+            return checked(await work(frame, [await code.text(frame) for code in codes]))
+
+        return evaluate
+
+    return make
+
+
+async def _authentication_results(frame: Frame, arguments: list[str]) -> str:
+    return authentication_results.field_for(frame.scope, arguments[0])
+
+
+async def _read_file(frame: Frame, arguments: list[str]) -> str:
+    return await file_reading.contents(frame, arguments[0], arguments[1] if len(arguments) > 1 else None)
+
+
+async def _imap_folder(frame: Frame, arguments: list[str]) -> str:
+    text, separator, specials = (*arguments, *("/", "")[len(arguments) - 1 :])
+    if len(separator) != 1:
+        raise ExpansionFailed(f'IMAP folder separator must be one character, found "{separator}"')
+    charset = frame.scope.main.get("headers_charset") or "UTF-8"
+    return taint_like(imap_folder(text, separator, specials, charset), text)
+
+
+async def _sign_address(frame: Frame, arguments: list[str]) -> str:
+    address, key, number = arguments if len(arguments) == 3 else (*arguments, "0")
+    return taint_like(prvs.sign(address, key, number, frame.scope.now), address)
+
+
+def _check_address(compiler: Compiler, node: Call) -> Evaluator:
+    """`prvscheck{address}{key}{text}`: the key may ask for $prvscheck_keynum and $prvscheck_address, the text also for
+    $prvscheck_result, which stays. Without a text the bare address."""
+    subject, key, *rest = (compiler.template(argument) for argument in node.arguments)
+
+    async def evaluate(frame: Frame) -> Value:
+        results = frame.scope.results
+        results.pop("prvscheck_result", None)
+        text = await subject.text(frame)
+        signed = prvs.read_signed(text)
+        if signed is None:
+            for code in (key, *rest):
+                await code.text(frame)
+            return ""
+        frame.captures = signed.captures
+        address = taint_like(signed.address, text)
+        results["prvscheck_address"], results["prvscheck_keynum"] = address, signed.key_number
+        try:
+            if signed.is_genuine(await key.text(frame), frame.scope.now):
+                results["prvscheck_result"] = "1"
+            return (await rest[0].text(frame) if rest else "") or address
+        finally:
+            for name in ("prvscheck_address", "prvscheck_keynum"):
+                results.pop(name, None)  # one inside of this one has taken them away already
+
+    return evaluate
+
+
+# Items that ask the world for something, or see more than their arguments.
+ASKING: dict[str, Callable[[Compiler, Call], Evaluator]] = {
+    "acl": _acl,
+    "authresults": _seeing(_authentication_results),
+    "imapfolder": _seeing(_imap_folder),
+    "prvs": _seeing(_sign_address),
+    "prvscheck": _check_address,
+    "readfile": _seeing(_read_file),
+}
 
 
 def _substitute(compiler: Compiler, node: Call) -> Evaluator:
@@ -159,12 +231,15 @@ def _substitute(compiler: Compiler, node: Call) -> Evaluator:
     match; so `$1` in it is written `\\$1`. Exim: EITEM_SG."""
     subject, pattern_code, shape = (compiler.template(argument) for argument in node.arguments)
     pattern = prepared_pattern(pattern_code, node.arguments[1].span)
-    ready = _replacement(compiler, shape.constant) if shape.constant is not None else None
+    ready: Code | None = None  # of a constant replacement; a mistake in one matters only where something matches
 
     async def evaluate(frame: Frame) -> Value:
+        nonlocal ready
         text = await subject.text(frame)
         compiled = await pattern(frame)
-        replacement = ready or _replacement(compiler, await shape.text(frame))
+        shown, replacement = await shape.text(frame), ready
+        inside = frame.scope.deeper()
+        frame.budget.read(text)
         data = octets(text)
         pieces: list[str] = []
         copied = size = 0
@@ -172,6 +247,10 @@ def _substitute(compiler: Compiler, node: Call) -> Evaluator:
             frame.budget.spend()
             inner = frame.fork()
             inner.captures = captures
+            if replacement is None:
+                replacement = _replacement(compiler, shown)
+                ready = None if shape.constant is None else replacement
+            inner.scope = inside
             put = await replacement.text(inner)
             pieces += (taint_like(from_octets(data[copied:start]), text), put)
             size += start - copied + len(put)
@@ -263,6 +342,7 @@ def _extract_read(compiler: Compiler, node: Extract, numbered: bool) -> Callable
 
     async def evaluate(frame: Frame, key: str) -> str:
         texts = [await code.text(frame) for code in codes]
+        frame.budget.read(texts[-1])
         found: str | None
         if node.form:
             found = from_json(texts[0], key, numbered, strip_quotes=node.form == "jsons")
@@ -290,14 +370,20 @@ def _look_up(compiler: Compiler, node: LookUp) -> Evaluator:
         raise ExpansionError(what, node.span)
     key_code = compiler.template(node.key) if node.key is not None else None
     source_code = compiler.template(node.source)
-    choose = compiler.choose("lookup", node.branches)
+    choose, find = compiler.choose("lookup", node.branches), compiler.find
 
     async def evaluate(frame: Frame) -> Value:
         key = await key_code.text(frame) if key_code is not None else ""
         source = await source_code.text(frame)
         if key_code is None:
             key, source = source, ""
-        return await choose(frame, await lookups.find(frame.scope, kind, key, source))
+        found = await find(frame.scope, kind, key, source)
+        if found is None:
+            return await choose(frame, None)
+        if found.captures:
+            frame = frame.fork()
+            frame.captures = (*(frame.captures[:1] or ("",)), *found.captures)
+        return await choose(frame, found.data)
 
     return evaluate
 

@@ -1,8 +1,9 @@
-"""Single items of domain, local part, address, host and string lists: what each form matches (decision).
+"""Single items of domain, local part, host and string lists: what each form matches (decision).
 
-`compile_item` turns the text of one item, without its `!`, into a test. The forms are Exim's: `*`, `*.tail`, `^regex`,
-`@`, `@[]`, `type;file`, addresses with masks, host names, `net24-type;file`, `local@domain`, `@@type;file`. What a test
+`string_item` and `host_item` turn the text of one item, without its `!`, into a test. The forms are Exim's: `*`,
+`*.tail`, `^regex`, `@`, `@[]`, `@mx_any`, `type;file`, addresses with masks, host names, `net24-type;file`. What a test
 needs from the world it asks of the scope's ports; an unknown host name is `UnknownHost`, no answer TemporaryFailure.
+Items of address lists are in `list_addresses.py`, and `list_scan.compile_item` finds the right one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from relay.expand import lookups
 from relay.expand.addresses import IPAddress, looks_like_address, read_address, read_network
 from relay.expand.errors import ExpansionFailed
+from relay.expand.mail_exchangers import Rank, is_ours, rank_of_ours
 from relay.expand.patterns import Pattern, PatternError
 from relay.expand.scope import Scope
 from relay.expand.splitting import SPACE, split_list
@@ -75,54 +77,52 @@ class BadItem(Exception):
     """The item is wrong in itself; the text is for the operator."""
 
 
+class NoLookup(Exception):
+    """The item has a semicolon and no type of lookup before it. It may stand in a list that nobody is looked for in,
+    so it is a mistake only when its turn comes."""
+
+
 ItemTest = Callable[[Subject, Scope], Awaitable[Hit | None]]
+InnerList = Callable[[ListKind, tuple[str, ...]], ItemTest]
+"""Reads items as a list inside of an item. Raises BadItem."""
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9._-]*")
 _NET_LOOKUP = re.compile(r"net([0-9]*)-")
-_WHOLE_LOOKUP = re.compile(r"[A-Za-z0-9-]*\*?@?;")
-_CHAIN_LIMIT = 50
-
-
-def compile_item(kind: ListKind, text: str, caseless: bool = True) -> ItemTest:
-    """The test for one item. Raises BadItem."""
-    match kind:
-        case ListKind.HOST:
-            return _host_item(text)
-        case ListKind.ADDRESS:
-            return _address_item(text, caseless)
-        case ListKind.DOMAIN:
-            return _string_item(text, caseless, at_is_special=True)
-        case ListKind.LOCAL_PART | ListKind.STRING:
-            return _string_item(text, caseless, at_is_special=False)
+_MX = re.compile(r"@mx_(any|primary|secondary)(?:/ignore=(.*))?", re.DOTALL | re.IGNORECASE)
 
 
 # Strings: domains, local parts, anything else. Exim: check_string
 
 
-def _string_item(text: str, caseless: bool, at_is_special: bool, partial: bool = True) -> ItemTest:
+def string_item(text: str, caseless: bool, inner: InnerList | None = None) -> ItemTest:
+    """The test for one item. With `inner` items that begin with `@` are special: these are domains.
+
+    Raises BadItem, NoLookup.
+    """
     if text.startswith("^"):
-        return _regex_item(text, caseless)
+        return regex_item(text, caseless)
     if text.startswith("*"):
         return _tail_item(text, caseless)
-    if at_is_special and text.startswith("@"):
+    if inner is not None and text.startswith("@"):
         if text == "@":
             return _our_name
         if text == "@[]":
             return _our_literal
-        if lower(text).startswith("@mx_"):
-            raise BadItem(f'"{text}" in a list is not served yet')
+        if match := _MX.fullmatch(text):
+            return _mail_exchanger_item(text, match, inner)
     if ";" in text:
-        return _lookup_item(text, partial)
+        return lookup_item(text, caseless)
     wanted = lower(text) if caseless else text
 
     async def exact(subject: Subject, _scope: Scope) -> Hit | None:
         given = subject.folded if caseless else subject.text
-        return Hit(text, (subject.folded if caseless else subject.text,)) if given == wanted else None
+        return Hit(text, (given,)) if given == wanted else None
 
     return exact
 
 
-def _regex_item(text: str, caseless: bool) -> ItemTest:
+def regex_item(text: str, caseless: bool) -> ItemTest:
+    """`^regex`. Raises BadItem."""
     try:
         pattern = Pattern(text, caseless)
     except PatternError as error:
@@ -158,33 +158,52 @@ async def _our_literal(subject: Subject, scope: Scope) -> Hit | None:
     inner = text[1:-1] if text.startswith("[") and text.endswith("]") else ""
     if inner[:5].lower() == "ipv6:":
         inner = inner[5:]
-    return Hit("@[]", (text,)) if inner and _is_ours(inner, scope) else None
+    return Hit("@[]", (text,)) if inner and is_ours(inner, scope) else None
 
 
-def _is_ours(address: str, scope: Scope) -> bool:
-    number = read_address(address)
-    return number is not None and any(read_address(ours) == number for ours in scope.local_addresses)
+def _mail_exchanger_item(text: str, match: re.Match[str], inner: InnerList) -> ItemTest:
+    """`@mx_any`, `@mx_primary`, `@mx_secondary`, each perhaps with `/ignore=` and a list of addresses."""
+    rank = Rank(lower(match[1]))
+    ignored = inner(ListKind.HOST, split_list(match[2]).items) if match[2] else None
+
+    async def is_ignored(name: str, address: str, scope: Scope) -> bool:
+        if ignored is None:
+            return False
+        subject = Subject(address, address, HostSubject(address, name), read_address(address))
+        return await ignored(subject, scope) is not None
+
+    async def matches(subject: Subject, scope: Scope) -> Hit | None:
+        we_are = await rank_of_ours(subject.folded, scope, is_ignored)
+        return Hit(text, (subject.folded,)) if rank in we_are else None
+
+    return matches
 
 
-def _lookup_item(text: str, partial: bool = True) -> ItemTest:
-    """`type;file`, with the subject as the key, or `type;query`."""
-    kind_text, _, source = text.partition(";")
-    kind = _read_kind(kind_text.strip(SPACE))
-    source = source.strip(SPACE)
-    if kind.is_partial and not partial:
+def lookup_item(text: str, caseless: bool = True, is_whole_address: bool = False) -> ItemTest:
+    """`type;file`, with the subject as the key, or `type;query`. Raises BadItem, NoLookup."""
+    kind, source = _read_lookup(text)
+    if kind.is_partial and is_whole_address:
         raise BadItem(f'"partial-" has no meaning for whole addresses in "{text}"')
 
     async def look_up(subject: Subject, scope: Scope) -> Hit | None:
-        return await _looked_up(scope, kind, subject.folded, source)
+        return await _looked_up(scope, kind, subject.folded if caseless else subject.text, source)
 
     return look_up
 
 
-def _read_kind(text: str) -> lookups.LookupKind:
+def _read_lookup(text: str) -> tuple[lookups.LookupKind, str]:
+    """Type, and file or query. What was surely meant as a lookup and is none is refused now. Raises BadItem, NoLookup.
+
+    Exim looks at the type only when it comes to the item; a list of anything with semicolons may be defined.
+    """
+    kind_text, _, source = text.partition(";")
+    source = taint_like(source.strip(SPACE), text)
     try:
-        return lookups.read_kind(text)
+        return lookups.read_kind(kind_text), source
     except lookups.UnknownLookup as error:
-        raise BadItem(str(error)) from None
+        if error.is_plain or source.startswith("/"):
+            raise BadItem(str(error)) from None
+        raise NoLookup(str(error)) from None
 
 
 async def _looked_up(scope: Scope, kind: lookups.LookupKind, key: str, source: str) -> Hit | None:
@@ -196,13 +215,14 @@ async def _looked_up(scope: Scope, kind: lookups.LookupKind, key: str, source: s
             found = await lookups.find(scope, kind, key, source)
     except ExpansionFailed as error:
         raise TemporaryFailure(str(error)) from None
-    return None if found is None else Hit(found, (key,))
+    return None if found is None else Hit(found.data, (key, *found.captures))
 
 
 # Hosts. Exim: check_host
 
 
-def _host_item(text: str) -> ItemTest:
+def host_item(text: str, inner: InnerList) -> ItemTest:
+    """The test for one item. Raises BadItem, NoLookup."""
     if text == "*":
         return _any_host
     if not text:
@@ -215,7 +235,7 @@ def _host_item(text: str) -> ItemTest:
             holds = network.holds
 
             async def in_network(subject: Subject, _scope: Scope) -> Hit | None:
-                return _HOST_HIT if subject.ip is not None and holds(subject.ip) else None
+                return _HOST_HIT if subject.ip is not None and holds(subject.ip.as_v4()) else None
 
             return in_network
         if looks_like_address(text):
@@ -224,7 +244,7 @@ def _host_item(text: str) -> ItemTest:
         return _net_lookup(text[match.end() :], int(match.group(1)) if match.group(1) else -1)
     if text == "@" or _HOST_NAME.fullmatch(text):
         return _host_name_item(text)
-    return _host_pattern_item(text)
+    return _host_pattern_item(text, inner)
 
 
 _HOST_HIT = Hit()
@@ -239,7 +259,7 @@ async def _no_host(subject: Subject, _scope: Scope) -> Hit | None:
 
 
 async def _our_host(subject: Subject, scope: Scope) -> Hit | None:
-    return _HOST_HIT if subject.text and _is_ours(subject.text, scope) else None
+    return _HOST_HIT if subject.text and is_ours(subject.text, scope) else None
 
 
 def _unknown(message: str) -> ItemTest:
@@ -254,10 +274,11 @@ def _unknown(message: str) -> ItemTest:
 
 
 def _net_lookup(text: str, length: int) -> ItemTest:
-    """`net24-type;file`: the key is the address with its mask."""
-    kind_text, _, source = text.partition(";")
-    kind = _read_kind(kind_text.strip(SPACE))
-    source = source.strip(SPACE)
+    """`net24-type;file`: the key is the address with its mask. White space before the file is a part of its name."""
+    kind, _ = _read_lookup(text)
+    source = taint_like(text.partition(";")[2], text)
+    if kind.is_partial or kind.default:
+        raise BadItem(f'unknown lookup type "{kind.text}" behind "net-"')
 
     async def look_up(subject: Subject, scope: Scope) -> Hit | None:
         if subject.ip is None:
@@ -295,25 +316,28 @@ def _host_name_item(text: str) -> ItemTest:
     return resolves
 
 
-def _host_pattern_item(text: str) -> ItemTest:
-    """A pattern for the host's name: `*.example.org`, `^regex`, `type;file`."""
-    test = _string_item(text, caseless=True, at_is_special=True)
-    kind = _read_kind(text.partition(";")[0].strip(SPACE)) if ";" in text and text[0] not in "^*" else None
-    network = _net_lookup(text, -1) if kind is not None and not kind.is_query else None
+def _host_pattern_item(text: str, inner: InnerList) -> ItemTest:
+    """A pattern for the host's name: `*.example.org`, `^regex`, `type;file`. A list of mere addresses takes `type;file`
+    as `net-type;file`."""
+    test = string_item(text, True, inner)
+    kind = _read_lookup(text)[0] if ";" in text and text[0] not in "^*" else None
+    is_bare = kind is not None and not (kind.is_query or kind.is_partial or kind.default)
+    network = _net_lookup(text, -1) if is_bare else None
 
     async def matches(subject: Subject, scope: Scope) -> Hit | None:
         if not subject.text:
             return None
-        if subject.host is not None and subject.host.name == "":
-            if network is None and kind is None:
-                raise UnknownHost("cannot match host name in match_ip list")
-            return await (network or test)(subject, scope)
         if kind is not None and kind.is_query:
-            return await test(subject, scope)
+            hit = await test(subject, scope)
+            return None if hit is None else Hit(hit.data)
+        if subject.host is not None and subject.host.name == "":
+            if network is None:
+                raise UnknownHost("cannot match host name in match_ip list")
+            return await network(subject, scope)
         for name in await _names_of(subject, scope):
             hit = await test(Subject(name, lower(name)), scope)
             if hit is not None:
-                return Hit(hit.data if kind is not None else None)
+                return Hit(hit.data)
         return None
 
     return matches
@@ -357,107 +381,3 @@ async def confirmed_names(address: str, resolver: Resolver) -> tuple[str, ...]:
         if any(read_address(each) == wanted for each in found):
             confirmed.append(name)
     return tuple(confirmed)
-
-
-# Addresses. Exim: check_address
-
-
-def _address_item(text: str, caseless: bool) -> ItemTest:
-    if text.startswith("^"):
-        return _regex_item(text, caseless)
-    if _WHOLE_LOOKUP.match(text):
-        return _lookup_item(text, partial=False)
-    if text.startswith("@@"):
-        return _local_parts_by_domain(text[2:], caseless)
-    local, domain = _split_pattern(text)
-    local_test = None if local is None else _string_item_of_local(local, caseless)
-    named = domain[1:] if domain.startswith("+") else None
-    domain_test = None if named is not None else _string_item(domain, True, at_is_special=True)
-
-    async def matches(subject: Subject, scope: Scope) -> Hit | None:
-        if not subject.text:
-            return None if text else Hit("")
-        given = subject.folded if caseless else subject.text
-        subject_local, at, subject_domain = given.rpartition("@")
-        if not at:
-            return None
-        found: tuple[str, ...] = ()
-        if local_test is not None:
-            rest = local_test(subject_local)
-            if rest is None:
-                return None
-            found = (rest,) if rest else ()
-        folded = lower(subject_domain)
-        if domain_test is None:
-            hit = await _in_named_domains(named or "", folded, scope)
-        else:
-            hit = await domain_test(Subject(subject_domain, folded), scope)
-        if hit is None:
-            return None
-        data = text if hit.data is None else f"{(local or '').lstrip('*')}@{hit.data}"
-        return Hit(data, (subject.text, *found, *hit.captures[1:]))
-
-    return matches
-
-
-async def _in_named_domains(name: str, domain: str, scope: Scope) -> Hit | None:
-    """`local@+list`."""
-    found = scope.named_lists.find(ListKind.DOMAIN, name) if scope.named_lists else None
-    if found is None:
-        raise TemporaryFailure(f'unknown named domain list "+{name}"')
-    match = await found.match(domain, scope.deeper())
-    return None if match is None else Hit(match.data, match.captures)
-
-
-def _split_pattern(text: str) -> tuple[str | None, str]:
-    """Local part (None: any) and domain of `local@domain`, `domain`, `local@@`, `local@@[]`."""
-    at = text.rfind("@")
-    if at < 0:
-        return None, text
-    if at > 0 and text[at - 1] == "@" and text[at + 1 :] in ("", "[]", "mx_any", "mx_primary", "mx_secondary"):
-        at -= 1
-        return text[:at], text[at + 1 :]
-    return text[:at], text[at + 1 :]
-
-
-def _string_item_of_local(pattern: str, caseless: bool) -> Callable[[str], str | None]:
-    """The local part of an address item: gives what the star stands for, "" where there is none, None for no."""
-    wanted = lower(pattern) if caseless else pattern
-    if not wanted.startswith("*"):
-        return lambda local: "" if local == wanted else None
-    tail = wanted[1:]
-    return lambda local: taint_like(local[: len(local) - len(tail)], local) if local.endswith(tail) else None
-
-
-def _local_parts_by_domain(text: str, caseless: bool) -> ItemTest:
-    """`@@type;file`: the domain gives a list of local parts, whose last item may lead on with `>`."""
-    domain_test = _string_item(text, True, at_is_special=False)
-
-    async def matches(subject: Subject, scope: Scope) -> Hit | None:
-        local, _, domain = (subject.folded if caseless else subject.text).rpartition("@")
-        key: str | None = lower(domain)
-        for _ in range(_CHAIN_LIMIT):
-            hit = await domain_test(Subject(key or "", key or ""), scope)
-            if hit is None or hit.data is None:
-                return None
-            parts, key = _chained(hit.data)
-            for part in split_list(parts).items:
-                negated = part.startswith("!")
-                test = _string_item(part[1:].lstrip(SPACE) if negated else part, caseless, at_is_special=False)
-                found = await test(Subject(local, lower(local)), scope)
-                if found is not None:
-                    return None if negated else Hit(found.data)
-            if key is None:
-                return None
-        raise TemporaryFailure(f"Loop detected in lookup of local part of {subject.text} in @@{text}")
-
-    return matches
-
-
-def _chained(data: str) -> tuple[str, str | None]:
-    """A list of local parts, and the key that its last item leads on to."""
-    head, colon, last = data.rpartition(":")
-    last = last.strip(SPACE)
-    if not last.startswith(">"):
-        return data, None
-    return (head + colon if colon else ""), last[1:].strip(SPACE)

@@ -11,21 +11,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from relay.expand.addresses import read_address
+from relay.expand.list_addresses import address_item
 from relay.expand.list_items import (
     BadItem,
     Hit,
     HostSubject,
     ItemTest,
     ListKind,
+    NoLookup,
     Subject,
     UnknownHost,
-    compile_item,
+    host_item,
+    string_item,
 )
 from relay.expand.scope import Scope
 from relay.expand.splitting import SPACE
 from relay.expand.values import is_tainted, lower, taint_like
 from relay.mail.address import Address
 from relay.mail.ports import TemporaryFailure
+from relay.mail.text import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,42 @@ _OPTIONS: Mapping[str, Callable[[Settings], Settings]] = {
 }
 
 
+def compile_item(kind: ListKind, text: str, caseless: bool = True) -> ItemTest:
+    """The test for one item, without its `!`, that is neither a file nor a named list. Raises BadItem."""
+    try:
+        match kind:
+            case ListKind.HOST:
+                return host_item(text, _inner_list)
+            case ListKind.ADDRESS:
+                return address_item(text, caseless, _inner_list)
+            case ListKind.DOMAIN:
+                return string_item(text, caseless, _inner_list)
+            case ListKind.LOCAL_PART | ListKind.STRING:
+                return string_item(text, caseless)
+    except NoLookup as error:
+        return _failing(str(error))
+
+
+def _inner_list(kind: ListKind, items: tuple[str, ...]) -> ItemTest:
+    """Items as a list inside of an item."""
+    entries = read_entries(kind, items)
+
+    async def matches(subject: Subject, scope: Scope) -> Hit | None:
+        answer = await scan(kind, entries, subject, scope.deeper())
+        return Hit(answer.data, answer.captures) if isinstance(answer, ListMatch) else None
+
+    return matches
+
+
+def _failing(why: str) -> ItemTest:
+    """An item that can't be answered."""
+
+    async def fail(_subject: Subject, _scope: Scope) -> Hit | None:
+        raise TemporaryFailure(why)
+
+    return fail
+
+
 def read_entries(kind: ListKind, items: tuple[str, ...]) -> tuple[Entry, ...]:
     """The entries for the items of a list. Raises BadItem."""
     settings = Settings()
@@ -128,15 +168,9 @@ def _read_tainted(kind: ListKind, text: str, settings: Settings) -> Entry:
     negated = text.startswith("!")
     bare = taint_like(text[1:].lstrip(SPACE) if negated else str(text), text)
     if bare[:1] in ("/", "+") or ";" in bare:
-        return Single(text, negated, _refusal(text), settings)
+        why = f"attempt to use tainted string '{printable(text)}' as a list item"
+        return Single(text, negated, _failing(why), settings)
     return Single(text, negated, compile_item(kind, bare, settings.caseless), settings)
-
-
-def _refusal(text: str) -> ItemTest:
-    async def refuse(_subject: Subject, _scope: Scope) -> Hit | None:
-        raise TemporaryFailure(f"attempt to use tainted string '{text}' as a list item")
-
-    return refuse
 
 
 def _read_entry(kind: ListKind, text: str, settings: Settings) -> Entry:
@@ -234,7 +268,8 @@ async def _try_file(kind: ListKind, entry: FileItem, subject: Subject, scope: Sc
             said = f"{answer.decided_by} in {entry.path}"
             match answer:
                 case ListMatch():
-                    return ListMatch(said, answer.data, answer.captures), negated
+                    # What a lookup found is not told: Exim gives the line.
+                    return ListMatch(said, line.text.lstrip("!").lstrip(SPACE), answer.captures), negated
                 case ListMiss():
                     return ListMiss(said), negated
     return None, negated

@@ -11,18 +11,19 @@ import base64
 import binascii
 import hashlib
 import re
+import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from relay.expand import addresses, arithmetic, strings
+from relay.expand import addresses, arithmetic, file_reading, international, strings
 from relay.expand.compiling import Code, Compiler, checked
 from relay.expand.errors import ExpansionError, ExpansionFailed
-from relay.expand.headers import decode_words
+from relay.expand.headers import decode_words, encode_words, wrap
 from relay.expand.list_items import ListKind
 from relay.expand.scope import Evaluator, Frame
 from relay.expand.splitting import split_list
 from relay.expand.tree import Operator
-from relay.expand.values import ABSENT, Tainted, Value, from_octets, lower, octets, taint_like, text_of, upper
+from relay.expand.values import ABSENT, Value, from_octets, lower, octets, taint_like, text_of, upper
 from relay.mail.facts import Certificate
 from relay.mail.text import printable
 
@@ -212,6 +213,25 @@ def _first(text: str, count: int, _unused: int) -> str:
     return strings.substring(text, 0, count)
 
 
+def _wrap(text: str, argument: str) -> str:
+    """`${headerwrap_80_998:…}`: columns, then octets in all."""
+    numbers = [_leading_number(each) for each in split_list(argument, "_").items]
+    return wrap(text, *(*numbers, *(80, 998)[len(numbers) :])[:2])
+
+
+def _leading_number(text: str) -> int:
+    """As C reads one: 0 where there is none."""
+    match = re.match(r"[+-]?[0-9]{1,9}", text)
+    return int(match.group()) if match else 0
+
+
+def _random(text: str) -> str:
+    if not text:
+        raise ExpansionFailed(f'integer expected but "{text}" found')
+    limit = arithmetic.integer(text, not_negative=True)
+    return str(secrets.randbelow(limit)) if limit > 1 else "0"
+
+
 _CUT_ARGUMENTS = re.compile(r"(-?[0-9]{1,9}(_[0-9]{1,9})?)?")
 
 
@@ -227,6 +247,15 @@ async def _expand(compiler: Compiler, frame: Frame, text: str, _argument: str) -
         return await code.text(inner)
     except ExpansionFailed as error:
         raise type(error)(f'internal expansion of "{text}" failed: {error}') from None
+
+
+async def _encode_words(_compiler: Compiler, frame: Frame, text: str, _argument: str) -> str:
+    charset = frame.scope.main.get("headers_charset") or "UTF-8"
+    return taint_like(encode_words(text, charset), text)
+
+
+async def _status(_compiler: Compiler, frame: Frame, text: str, _argument: str) -> str:
+    return await file_reading.status_text(frame, text)
 
 
 _LIST_SUFFIXES = {
@@ -274,7 +303,10 @@ def _eval(decimal: bool) -> Rule:
 
 
 # Names with an underscore that is part of them. All others end at their first underscore.
-WITH_UNDERSCORE = frozenset({"from_utf8", "local_part", "quote_local_part", "reverse_ip", "time_eval", "time_interval"})
+WITH_UNDERSCORE = frozenset(
+    {"from_utf8", "local_part", "quote_local_part", "reverse_ip", "time_eval", "time_interval"}
+    | {f"utf8_{part}_{way}_alabel" for part in ("domain", "localpart") for way in ("from", "to")}
+)
 
 _LENGTH = Rule(with_argument=_cutting(_first))
 _SUBSTR = Rule(with_argument=_cutting(strings.substring))
@@ -300,6 +332,7 @@ OPERATORS: dict[str, Rule] = {
     "from_utf8": _plain(strings.from_utf8),
     "h": _HASH,
     "hash": _HASH,
+    "headerwrap": Rule(with_argument=_wrap),
     "hex2b64": _plain(_hex_to_base64),
     "hexquote": _plain(strings.hex_quote),
     "ipv6denorm": _plain(_ipv6(normal=False), keeps_taint=False),
@@ -317,7 +350,8 @@ OPERATORS: dict[str, Rule] = {
     "quote": Rule(with_argument=strings.quote),
     "quote_local_part": _plain(strings.quote_local_part),
     "reverse_ip": _plain(_reverse_ip, keeps_taint=False),
-    "rfc2047": _plain(strings.encode_words),
+    "randint": _plain(_random, keeps_taint=False),
+    "rfc2047": Rule(asking=_encode_words),
     "rfc2047d": _plain(lambda text: decode_words(octets(text))),
     "rxquote": _plain(strings.pattern_quote),
     "s": _SUBSTR,
@@ -327,12 +361,17 @@ OPERATORS: dict[str, Rule] = {
     "sha3": Rule(with_argument=_sha("sha3", ("224", "256", "384", "512")), keeps_taint=False),
     # Ours: the SHA-256 of the public key of a certificate, what a key pin holds.
     "spki": Rule(plain=lambda _text: "", certificate=lambda certificate: certificate.key_digest, keeps_taint=False),
+    "stat": Rule(asking=_status),
     "str2b64": _plain(_base64),
     "strlen": _plain(lambda text: str(len(text) if text.isascii() else len(octets(text))), keeps_taint=False),
     "substr": _SUBSTR,
     "time_eval": _plain(_time_eval, keeps_taint=False),
     "time_interval": _plain(_time_interval, keeps_taint=False),
     "uc": _plain(upper),
+    "utf8_domain_from_alabel": _plain(international.domain_from_alabels),
+    "utf8_domain_to_alabel": _plain(international.domain_to_alabels),
+    "utf8_localpart_from_alabel": _plain(international.local_part_from_alabel),
+    "utf8_localpart_to_alabel": _plain(international.local_part_to_alabel),
     "utf8clean": _plain(strings.clean_utf8),
     "xtextd": _plain(strings.decode_xtext),
 }
@@ -365,6 +404,8 @@ def _find(node: Operator) -> tuple[Rule, str]:
     if underscore and rule.with_argument is None and base != "listnamed":
         what = f'unknown expansion operator "{name}" ("{base}" does not take an _arg)'
         raise ExpansionError(what, node.span)
+    if base == "quote" and underscore:
+        strings.check_quoting(node.span, argument)
     if base in _CUTTING:
         _check_cutting(node, base, underscore, argument)
     return rule, argument
@@ -390,8 +431,9 @@ def _on_text(work: Plain, code: Code, keeps_taint: bool) -> Evaluator:
 
     async def evaluate(frame: Frame) -> Value:
         text = text_of(await run(frame))
+        frame.budget.work(text)
         done = checked(work(text))
-        return Tainted(done) if keeps_taint and isinstance(text, Tainted) else done
+        return taint_like(done, text) if keeps_taint else done
 
     return evaluate
 
@@ -410,7 +452,9 @@ def _on_certificate(
             return of_certificate(value)
         if is_certificate:
             return ABSENT
-        return taint_like(work(value), value) if keeps_taint else work(value)
+        frame.budget.work(value)
+        done = checked(work(value))
+        return taint_like(done, value) if keeps_taint else done
 
     return evaluate
 

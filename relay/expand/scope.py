@@ -23,6 +23,10 @@ from relay.mail.ports import Lookups, Resolver
 DEPTH_LIMIT = 30
 SIZE_LIMIT = 16 * 1024 * 1024
 STEP_LIMIT = 1_000_000
+# What takes about as long as one round.
+OCTETS_WORKED_ON_IN_A_STEP = 8
+OCTETS_READ_IN_A_STEP = 64
+OCTETS_COPIED_IN_A_STEP = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,20 @@ class MessageView:
     body_size: int = 0
     header: tuple[Field, ...] = ()
     message_id: str = ""
+    body_start: bytes = b""
+    """As much of the body as the main option `message_body_visible` lets $message_body show, line ends as LF."""
+    body_end: bytes = b""
+    """The same of its end, for $message_body_end."""
+    body_lines: int = 0
+    """Line ends in the body."""
+    body_zeros: int = 0
+    """Octets of zeros in the body."""
+    lines: int = 0
+    """Line ends in header and body."""
+    longest_line: int = 0
+    """Octets of the longest line that was received, without its end."""
+    is_internationalised: bool = False
+    """MAIL came with SMTPUTF8."""
     received_at: float | None = None
     """Seconds since the epoch."""
     rejected_recipients: int = 0
@@ -57,6 +75,9 @@ class AddressView:
     parent_domain: str = ""
     prefix: str = ""
     suffix: str = ""
+    prefix_wild: str = ""
+    """What the star of `local_part_prefix` stood for."""
+    suffix_wild: str = ""
     address_data: str = ""
     router_variables: Mapping[str, str] = field(default_factory=dict)
     """`r_…` by name without `r_`."""
@@ -90,6 +111,44 @@ class Files(Protocol):
 
     async def lines(self, path: str) -> tuple[str, ...]:
         """The lines without their ends."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FileStatus:
+    """What stat(2) says of a file. Times are seconds since the epoch."""
+
+    mode: int
+    inode: int
+    device: int
+    links: int
+    owner: int
+    group: int
+    size: int
+    accessed: int
+    modified: int
+    changed: int
+
+
+class FileSystem(Protocol):
+    """Files that expansions name: the condition `exists`, `${stat:…}` and `${readfile`. Each raises OSError.
+
+    Whether the expansion may name a file at all has been decided before: no path comes from outside.
+    """
+
+    async def status(self, path: str) -> FileStatus: ...
+
+    async def contents(self, path: str, limit: int) -> bytes:
+        """Up to `limit` octets from the beginning of the file."""
+        ...
+
+
+class Passwords(Protocol):
+    """The condition `crypteq`, for hashes that take their time or a library."""
+
+    async def matches(self, password: bytes, stored: str, scheme: str) -> bool:
+        """Does the password belong to the hash? `scheme` is `crypt`, `crypt16`, or empty where the text names none;
+        the hash stands without it. Raises TemporaryFailure."""
         ...
 
 
@@ -143,6 +202,12 @@ class Scope:
     client_names: Callable[[], Awaitable[tuple[str, ...]]] | None = None
     """Confirmed names of the session's client; None: by `resolver` (the caller that wants them cached gives this)."""
     files: Files | None = None
+    file_system: FileSystem | None = None
+    may_read_files: bool = False
+    """`${readfile` and `${stat:…}` are permitted. Main option: `expand_reads_files`."""
+    passwords: Passwords | None = None
+    results: dict[str, str] = field(default_factory=dict)
+    """What an item leaves behind for later expansions: `prvscheck_result`. A child shares it with its parent."""
     acl_runner: ACLRunner | None = None
     named_lists: ListFinder | None = None
     depth: int = 0
@@ -160,7 +225,8 @@ class Scope:
 
 
 class Budget:
-    """Rounds of loops that one evaluation may still make."""
+    """Rounds of loops that one evaluation may still make. Long texts count as rounds too: loops over them inside of
+    loops would be quadratic, and their length is a peer's choice."""
 
     __slots__ = ("left",)
 
@@ -172,6 +238,21 @@ class Budget:
         self.left -= steps
         if self.left < 0:
             raise ExpansionFailed("the expansion takes too many steps")
+
+    def work(self, text: str) -> None:
+        """Every character of a text is about to be looked at. Raises as `spend`."""
+        if len(text) >= OCTETS_WORKED_ON_IN_A_STEP:
+            self.spend(len(text) // OCTETS_WORKED_ON_IN_A_STEP)
+
+    def read(self, text: str) -> None:
+        """A text is about to be cut or searched. Raises as `spend`."""
+        if len(text) >= OCTETS_READ_IN_A_STEP:
+            self.spend(len(text) // OCTETS_READ_IN_A_STEP)
+
+    def copy(self, text: str) -> None:
+        """A text was put together. Raises as `spend`."""
+        if len(text) >= OCTETS_COPIED_IN_A_STEP:
+            self.spend(len(text) // OCTETS_COPIED_IN_A_STEP)
 
 
 class Frame:
@@ -207,5 +288,6 @@ class Frame:
         return scope
 
 
+Getter = Callable[[Frame], Value]
 Evaluator = Callable[[Frame], Awaitable[Value]]
 Test = Callable[[Frame], Awaitable[bool]]

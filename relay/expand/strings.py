@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 
-from relay.expand.errors import ExpansionFailed
+from relay.expand.errors import ExpansionError, ExpansionFailed, Span
 from relay.expand.splitting import SPACE, join_list
-from relay.expand.values import from_octets, octets
+from relay.expand.values import Quoted, from_octets, is_tainted, octets
 
 _HASH_CODES = b"abcdefghijklmnopqrtsuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 HASH_LETTERS = len(_HASH_CODES)
@@ -86,6 +86,9 @@ def translate(text: str, characters: str, replacements: str) -> str:
 
 # Quoting
 
+_LOOKUPS = frozenset(
+    {"cdb", "dnsdb", "dsearch", "iplsearch", "json", "lsearch", "nwildlsearch", "passwd", "sqlite", "wildlsearch"}
+)
 _NEEDS_QUOTE = re.compile(r"[^A-Za-z0-9_.-]")
 _LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+(\.+[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+)*")
 
@@ -98,12 +101,19 @@ def quote(text: str, lookup: str) -> str:
 
 
 def _quote_for_lookup(text: str, lookup: str) -> str:
-    match lookup:
-        case "sqlite":
-            return text.replace("'", "''")
-        case "lsearch" | "wildlsearch" | "nwildlsearch" | "iplsearch" | "dsearch" | "cdb" | "json" | "dnsdb":
-            return text
-    raise ExpansionFailed(f'unknown lookup type "{lookup}"')
+    if lookup != "sqlite":
+        return text
+    quoted = text.replace("'", "''")
+    return Quoted(quoted) if is_tainted(text) else quoted
+
+
+def check_quoting(span: Span, lookup: str) -> None:
+    """Is there a way to quote for this type of lookup? Raises ExpansionError."""
+    name, underscore, option = lookup.partition("_")
+    if name not in _LOOKUPS:
+        raise ExpansionError(f'unknown lookup type "{name}"', span)
+    if underscore:
+        raise ExpansionError(f'"{option}" unrecognized after "${{quote_{name}"', span)
 
 
 def quote_local_part(text: str) -> str:
@@ -154,31 +164,6 @@ _UTF8 = re.compile(
 def clean_utf8(text: str) -> str:
     """Each sequence that is no UTF-8 as a question mark. Exim: EOP_UTF8CLEAN."""
     return from_octets(_UTF8.sub(lambda found: found.group(1) or b"?", octets(text)))
-
-
-# Octets of a word after which another one begins, counted without the start of the first. Exim: parse_quote_2047.
-_WORD_LIMIT = 67
-_WORD_START = "=?UTF-8?Q?"
-_ENCODE = re.compile(rb"[^!-~]|[?=()<>@,;:\\\".\[\]_]")
-
-
-def encode_words(text: str) -> str:
-    """RFC 2047 words where the text has more than plain words in printable ASCII; else the text."""
-    if not _ENCODE.search(octets(text).replace(b" ", b"")):
-        return text
-    words: list[bytes] = []
-    current = b""
-    for character in from_octets(octets(text)):
-        if len(current) > (_WORD_LIMIT if not words else _WORD_LIMIT - len(_WORD_START)):
-            words.append(current)
-            current = b""
-        current += _ENCODE.sub(_encoded_octet, octets(character))
-    words.append(current)
-    return " ".join(f"{_WORD_START}{word.decode('ascii')}?=" for word in words)
-
-
-def _encoded_octet(found: re.Match[bytes]) -> bytes:
-    return b"_" if found.group() == b" " else b"=%02X" % found.group()[0]
 
 
 def decode_xtext(text: str) -> str:

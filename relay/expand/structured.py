@@ -6,8 +6,8 @@ import json
 import re
 
 from relay.expand.errors import ExpansionFailed
+from relay.expand.escapes import unescape
 from relay.expand.splitting import SPACE
-from relay.expand.syntax import unescape
 
 
 def field_by_number(text: str, number: int, separators: str) -> str | None:

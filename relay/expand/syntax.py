@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 
 from relay.expand.errors import ExpansionError
+from relay.expand.escapes import unescape
 from relay.expand.forms import (
     BARE_CONDITIONS,
     CALLS,
@@ -20,6 +21,8 @@ from relay.expand.forms import (
     LITERAL_LISTS,
     ONE_TEXT,
     QUANTIFIERS,
+    REFUSED_CONDITIONS,
+    REFUSED_ITEMS,
     SORT_COMPARISONS,
     TWO_TEXTS,
     Arity,
@@ -62,6 +65,7 @@ _SPACE = re.compile(r"[ \t\n\v\f\r]*")
 _NAME = re.compile(r"[A-Za-z0-9_]*")
 _ITEM_NAME = re.compile(r"[A-Za-z0-9_-]*")
 _NUMBER = re.compile(r"[0-9]+")
+_FAIL = re.compile(r"(?:fail(?=[} \t]|$))?")
 _HEADER_NAME = re.compile(r"[!-9;-~]*")
 _HEADER_START = re.compile(r"(h|rh|bh|lh)(?:_|eader_)")
 _LOOKUP_TYPE = re.compile(r"[^{ \t\n\v\f\r]*")
@@ -69,36 +73,18 @@ _PLAIN = re.compile(r"[^$}\\]*")
 _SEPARATOR = re.compile(r"[!-/:-@\[-`{-~\x00-\x1f\x7f]")
 _COMPARISON = re.compile(r"==|=|<=|<|>=|>")
 
-_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
-_ESCAPE = re.compile(r"\\(?:([0-7]{1,3})|x([0-9A-Fa-f]{0,2})|(.))", re.DOTALL)
-
+TOO_DEEP = "expansion is nested too deeply"
 MISPLACED = "missing or misplaced { or }"
 _COLON_HINT = " - could be header name not terminated by colon"
 
 
-def unescape(text: str, position: int) -> tuple[str, int]:
-    """Reads the escape whose backslash is at `position`: the character, and where it ends.
-
-    Exim: string_interpret_escape.
-    """
-    match = _ESCAPE.match(text, position)
-    if match is None:
-        return "\\", position + 1
-    octal, hexadecimal, other = match.groups()
-    if octal is not None:
-        return _octet(int(octal, 8) & 0xFF), match.end()
-    if hexadecimal is not None:
-        return _octet(int(hexadecimal or "0", 16)), match.end()
-    return _ESCAPES.get(other, other), match.end()
-
-
-def _octet(number: int) -> str:
-    return chr(number) if number < 0x80 else chr(0xDC00 + number)
-
-
 def parse(text: str) -> Template:
     """Reads a whole string. Raises ExpansionError."""
-    return _Parser(text).whole()
+    parser = _Parser(text)
+    try:
+        return parser.whole()
+    except RecursionError:  # whoever asks is deep inside of something else already
+        raise parser.error(TOO_DEEP) from None
 
 
 def parse_condition(text: str) -> Condition:
@@ -151,7 +137,7 @@ class _Parser:
     def enter(self) -> None:
         self.depth += 1
         if self.depth > NESTING_LIMIT:
-            raise self.error("expansion is nested too deeply")
+            raise self.error(TOO_DEEP)
 
     # text ::= (literal | escape | "$" …)*
 
@@ -278,6 +264,8 @@ class _Parser:
         if name == "if":
             condition = self.condition()
             return If(condition, self.branches("if"), (start, self.position))
+        if name in REFUSED_ITEMS:
+            raise self.error(REFUSED_ITEMS[name], start)
         if arity := CALLS.get(name):
             arguments = self.arguments(name, arity)
             if self.skip_space() != "}":
@@ -321,6 +309,8 @@ class _Parser:
         here = self.position
         if self.skip_space() == "<":
             character, end = self.peek_behind()
+            if character in ("}", "$") and self.text[self.position + 1] == character:
+                character = ""  # the end of the argument, the beginning of an expansion
             if _SEPARATOR.fullmatch(character):
                 separator, self.position = character, end
         if not separator:
@@ -378,8 +368,10 @@ class _Parser:
             self.position += 1
             arguments.append(self.argument())
         forced = None
-        if self.skip_space() != "}":
-            forced = self.fail("extract")
+        self.skip_space()
+        here = self.position
+        if self.take(_FAIL):
+            forced = Forced((here, self.position))
             self.skip_space()
         self.expect("}", "missing '}' closing extract")
         if len(arguments) < 2:
@@ -509,6 +501,8 @@ class _Parser:
             arguments = (self.first_text(name), self.second_text(name))
         elif name == "acl":
             arguments = self.acl_arguments()
+        elif name in REFUSED_CONDITIONS:
+            raise self.error(f'support for "{name}" not compiled', start)
         else:
             raise self.error(f'unknown condition "{name}"', start)
         return Check(name, arguments, negated, (start, self.position))

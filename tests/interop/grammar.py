@@ -42,8 +42,17 @@ PLAIN_OPERATORS = (
     "ipv6norm", "lc", "length_2", "listcount", "local_part", "mask", "md5", "nhash_7", "nhash_7_9", "quote",
     "quote_local_part", "reverse_ip", "rfc2047", "rxquote", "sha1", "sha256", "sha3", "str2b64", "strlen", "substr_1",
     "substr_-2_1", "substr_1_2", "time_eval", "time_interval", "uc", "utf8clean", "l_1", "s_1", "expand",
+    "rfc2047d", "stat", "utf8_domain_from_alabel", "utf8_domain_to_alabel", "utf8_localpart_from_alabel",
+    "utf8_localpart_to_alabel", "quote_lsearch", "quote_sqlite",
 )
 # fmt: on
+PATHS = ("/etc/passwd", "$spool_directory/known", "/nonexistent", "/")
+HASHES = ("\\{md5\\}CY9rzUYh03PK3k6DJie09g==", "\\{sha1\\}qZk+NkcGgWq6PiVxeFDCbJzQ2J0=", "FPxSb.KTPSd5E")
+HASHES += ("\\{x\\}y", "a")
+LINE_ENDS = ("", "{}", "{,}", "{\\n }")
+VARIABLES = ("primary_hostname", "{primary_hostname}", "h_subject:", "h_x-twice:", "item", "value", "1", "message_body")
+VARIABLES += ("body_linecount", "prvscheck_result", "smtp_active_hostname")
+SIGNED = ("${prvs{ann@relay.test}{a}{1}}", "prvs=1234abcdef=ann@relay.test", "${prvs{x@y.test}{b}}")
 PATTERNS = ("a", "^a", "[a-c]", "(a)(b)?", "b|c", ".", "^x*", "a+", "(?i)ABC", "[[:alpha:]]+", "\\N\\d\\N", "^\\$", "z")
 ITEM_LISTS = ("a:b:c", "c:a:b", "", "a", "3:1:2", "<, a,b,c", "<; 1;2;3", " a : b ", "a::b:c", "10:9:b", "a: :b")
 SHORT_LISTS = (
@@ -123,9 +132,7 @@ class Grammar:
         return f"${{{self.one(PLAIN_OPERATORS)}:{self.argument(depth)}}}"
 
     def variable(self, _depth: int) -> str:
-        return "$" + self.one(
-            ("primary_hostname", "{primary_hostname}", "h_subject:", "h_x-twice:", "item", "value", "1")
-        )
+        return "$" + self.one(VARIABLES)
 
     def branches(self, depth: int, shown: str) -> str:
         yes = f"{{[{self.one((shown, self.argument(depth)))}]}}"
@@ -140,7 +147,7 @@ class Grammar:
 
     def bare_condition(self, depth: int) -> str:
         one, other = self.argument(depth), self.argument(depth)
-        match self.random.randrange(13):
+        match self.random.randrange(15):
             case 0:
                 return f"{self.one(COMPARISONS)}{{{one}}}{{{other}}}"
             case 1 | 2:
@@ -165,7 +172,13 @@ class Grammar:
                 return f"match_ip{{{self.one(('10.1.2.3', '::1', '11.0.0.1', one))}}}{{{self.one(HOST_LISTS)}}}"
             case 11:
                 return f"match_address{{{self.one(('x@y.test', one))}}}{{{self.one(ADDRESS_LISTS)}}}"
-        return "def:" + self.one(("primary_hostname", "h_subject:", "h_nosuch:", "sender_host_address", "item"))
+            case 12:
+                return f"exists{{{self.one(PATHS)}}}"
+            case 13:
+                return f"crypteq{{{self.one(('test', 'abc', 'fingerpost', one))}}}{{{self.one(HASHES)}}}"
+        return "def:" + self.one(
+            ("primary_hostname", "h_subject:", "h_nosuch:", "sender_host_address", "item", "message_body", "runrc")
+        )
 
     def extract(self, depth: int) -> str:
         branches = self.branches(depth, "$value")
@@ -194,7 +207,18 @@ class Grammar:
 
     def call(self, depth: int) -> str:
         text = self.argument(depth)
-        match self.random.randrange(7):
+        match self.random.randrange(11):
+            case 7:
+                address, number = self.one(("ann@relay.test", text)), self.one(("", "{1}", "{x}"))
+                return f"${{prvs{{{address}}}{{{self.argument(depth)}}}{number}}}"
+            case 8:
+                shown = self.one(("", "{}", "{<$prvscheck_result|$prvscheck_keynum|$prvscheck_address>}"))
+                return f"${{prvscheck{{{self.one((*SIGNED, text))}}}{{{self.one(('a', 'b', text))}}}{shown}}}"
+            case 9:
+                return f"${{readfile{{{self.one(PATHS[1:3])}}}{self.one(LINE_ENDS)}}}"
+            case 10:
+                specials = self.one(("", "{/}", "{.}", "{/}{+}", "{.}{/}", "{}"))
+                return f"${{imapfolder{{{self.one(('a/b', 'ä/ö', 'a.b', '/a//', 'a&b', text))}}}{specials}}}"
             case 0:
                 return f"${{sg{{{text}}}{{{self.one(PATTERNS)}}}{{{self.one(REPLACEMENTS)}}}}}"
             case 1:

@@ -11,6 +11,7 @@ can be told apart. Expressions are single lines without white space around them 
 
 import contextlib
 import subprocess
+import time
 from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ from relay.expand.scope import MessageView, Scope
 from relay.expand.values import from_octets, octets
 from relay.mail.header import split_header
 from relay.mail.ports import TemporaryFailure
+from relay.net.file_system import LocalFileSystem
+from relay.net.lookups import at_once
+from relay.trust import passwords
 
 from interop import exim, peers
 
@@ -43,6 +47,8 @@ HEADER = (
     b"X-Twice: second\r\n"
     b"X-Empty:\r\n"
 )
+BODY = b"Text.\nSecond\0line\n"
+KNOWN_FILE = b"first\nsecond\nand no end"
 FAILED = b"Failed: "
 DIED = b"Exim has died of it"
 
@@ -66,8 +72,8 @@ class Difference:
 
 def differences(expressions: Sequence[str]) -> list[Difference]:
     """Asks both; gives what differs, failures with other words included."""
-    ours = [our_answer(expression) for expression in expressions]
     with files() as directory:
+        ours = [our_answer(directory, expression) for expression in expressions]
         theirs = exim_answers(directory, expressions)
         pairs = enumerate(zip(theirs, ours, strict=True))
         for place in [place for place, (one, other) in pairs if one != other]:
@@ -91,7 +97,8 @@ def files() -> Iterator[Path]:
             f"primary_hostname = {HOST_NAME}\nspool_directory = {directory}/spool\n"
             f"log_file_path = {directory}/log/%slog\nkeep_environment =\nheaders_charset = UTF-8\n{lists}\n"
         )
-        (directory / "message").write_bytes(HEADER.replace(b"\r\n", b"\n") + b"\nText.\n")
+        (directory / "message").write_bytes(HEADER.replace(b"\r\n", b"\n") + b"\n" + BODY)
+        (directory / "spool/known").write_bytes(KNOWN_FILE)
         yield directory
 
 
@@ -134,20 +141,44 @@ def _mark(number: int) -> bytes:
 # Ours
 
 
-def _scope() -> Scope:
+class _Passwords:
+    """The port of `crypteq` without a thread."""
+
+    async def matches(self, password: bytes, stored: str, scheme: str) -> bool:
+        try:
+            return passwords.matches(password, stored, scheme)
+        except passwords.UnknownHash:
+            return False
+
+
+def _scope(directory: Path) -> Scope:
     fields, _ = split_header(HEADER)
+    main = {"primary_hostname": HOST_NAME, "qualify_domain": HOST_NAME, "qualify_recipient": HOST_NAME}
+    main |= {"spool_directory": f"{directory}/spool", "config_file": f"{directory}/exim.conf"}
     return Scope(
-        main={"primary_hostname": HOST_NAME, "qualify_domain": HOST_NAME, "qualify_recipient": HOST_NAME},
-        message=MessageView(header=fields),
+        main=main,
+        now=time.time(),
+        message=MessageView(
+            header=fields,
+            body_start=BODY,
+            body_end=BODY,
+            body_size=len(BODY),
+            body_lines=BODY.count(b"\n"),
+            body_zeros=BODY.count(b"\0"),
+            longest_line=max(map(len, HEADER.split(b"\r\n"))),
+        ),
         named_lists=NamedLists.of(*NAMED_LISTS),
         first_delivery=False,
+        file_system=LocalFileSystem(at_once),
+        may_read_files=True,
+        passwords=_Passwords(),
     )
 
 
-def our_answer(expression: str) -> bytes:
+def our_answer(directory: Path, expression: str) -> bytes:
     """The value, or "Failed: " and why, as Exim prints it: up to an octet of zeros."""
     try:
-        value = octets(_run(compile_expansion(from_octets(octets(expression))).text(_scope())))
+        value = octets(_run(compile_expansion(from_octets(octets(expression))).text(_scope(directory))))
         return value.partition(b"\0")[0]
     except (ExpansionError, ExpansionFailed, TemporaryFailure) as error:
         return FAILED + octets(str(error))

@@ -20,14 +20,15 @@ Record = Callable[[str, object], None]
 SEED = os.environ.get("FINGERPOST_SEED", "fingerpost")
 COUNT = 2000
 
-# `spki` is ours; ACLs are compared by the tests of a relay.
-NOT_IN_EXIM = frozenset({"spki"})
+# `spki` is ours, `headerwrap` is newer than the Exim that is asked; ACLs are compared by the tests of a relay.
+NOT_IN_EXIM = frozenset({"headerwrap", "spki"})
 NOT_COMPARED = frozenset({"acl"})
 
 EXIM_DIES = "Exim's process ends there (division by zero, a panic); ours says what is wrong, or does without it"
 GARBLED = "4.96 gives a garbled $value for address lists, which later versions of Exim do not"
 NEWER = "this is Exim 4.96; ours follows later versions"
 NOT_EVALUATED = "Exim evaluates some conditions in a part that it then leaves out; ours leaves that part alone"
+NO_PROGRAMS = "no program is run for an expansion"
 STRICT_JSON = "ours refuses JSON that is none"
 
 # Expression by expression: what differs in the corpus.
@@ -44,9 +45,19 @@ EXPECTED_DIFFERENCES = {
     "${if match_domain{relay.test}{^[}{$0|$1|$2}}": EXIM_DIES,
     "${if match_domain{relay.test}{/nonexistent/file}{yes [$value]}{no}}": EXIM_DIES,
     "${if match_domain{relay.test}{/nonexistent/file}{$0|$1|$2}}": EXIM_DIES,
+    "${readfile{/}}": "a directory has no contents, and ours says so",
+    "${stat_x:/}": NEWER,
+    "${utf8_domain_from_alabel:}": EXIM_DIES,
+    "${imapfolder{/}}": EXIM_DIES,
+    "${run{/bin/true}}": NO_PROGRAMS,
+    "${srs_encode{a}{b}{c}}": "SRS is not served",
+    "${if pam{a:b}{yes}{no}}": "PAM is not asked, and ours says so",
+    "$compile_number$runrc": "it counts compilations",
+    "${authresults{me}}": "RFC 8601 2.2 wants `none` where there is no result",
     "${ipv6norm:0:0:0:0:0:0:0:0}": "Exim shows the address of zeros as one colon, which is no address",
     "${lc_x:ABC}": NEWER,
     "${md5:$tls_in_peercert}": "without a certificate Exim takes the hash of the variable's name, ours is empty",
+    "${rfc2047:äöüäöüäöüäöüäöüäöüäöüäöüäöüäöüäöü}": NEWER,
     "${rfc2047d:=?nosuch?Q?a?=}": "a word in an unknown character set stays as it is",
     "${xtextd:a+2Bb}": NEWER,
     "${xtextd:a+3D}": NEWER,
@@ -56,18 +67,18 @@ EXPECTED_DIFFERENCES = {
     "${xtextd:}": NEWER,
     "${if match_address{ann@relay.test}{*@relay.test}{yes [$value]}{no}}": GARBLED,
     "${if match_address{ann@relay.test}{*nn@relay.test}{yes [$value]}{no}}": GARBLED,
-    "${if match_address{ann@relay.test}{^ann@}{yes [$value]}{no}}": GARBLED,
-    "${if match_address{ann@relay.test}{^ANN@}{yes [$value]}{no}}": GARBLED,
     "${if match_address{bob@other.test}{+people}{yes [$value]}{no}}": GARBLED,
     "${if match_address{ann@relay.test}{*@+ours}{yes [$value]}{no}}": GARBLED,
     "${if match_address{ann@relay.test}{*@@}{yes [$value]}{no}}": GARBLED,
     "${if match_ip{11.0.0.1}{10.0.0.1/}{yes [$value]}{no}}": "a mask without a number lets nobody in",
 }
+# Items that leave a part of theirs out.
+LEAVES_OUT = r"\$\{\s*(if|(list)?extract|lookup|map|filter|reduce|prvscheck)\b"
 # What the seed may bring up: a pattern for the expression, one for Exim's answer, one for ours, and the reason.
 EXPECTED_OF_SEED = (
-    (r"", r"Exim has died of it", r"", EXIM_DIES),
+    (r"hash|json|utf8_domain_from|imapfolder|match_|prvscheck", r"Exim has died of it", r"", EXIM_DIES),
     (r"\$\{extract jsons?\{", r"", r"Failed: (bad|missing).* JSON", STRICT_JSON),
-    (r"for(any|all)|filter|bool(_lax)?\{", r"Failed: .*(inside|boolean)", r"(?!Failed)", NOT_EVALUATED),
+    (r"for(any|all)|filter|bool(_lax)?\{", r"Failed: .*(inside|boolean|curly)", r"(?!Failed)", NOT_EVALUATED),
     (r"for(any|all)\S*\{.*\$[0-9]", r"(?!Failed)", r"(?!Failed)", NOT_EVALUATED),
     (
         r"(reduce|map|filter)\{\}",
@@ -75,13 +86,21 @@ EXPECTED_OF_SEED = (
         r"(?!Failed)",
         "Exim evaluates what a loop over nothing holds, and keeps what it set",
     ),
-    (r"![ ]*match_\w+\{.*!.*\$[0-9]", r"", r"(?!Failed)", "in Exim a negated item sets $0 where it matches"),
+    (r"imapfolder", r"Failed: IMAP folder separator", r"(?!Failed)", NOT_EVALUATED),
     (r"match_address\{.*\$value", r"(?!Failed)", r"(?!Failed)", GARBLED),
-    (r"\$\{addresses:.*", r"", r"(?!Failed)", "words before a colon that begins no group are skipped"),
+    (r"\$\{addresses:", r"(?!Failed)", r"(?!Failed)", "words before a colon that begins no group are skipped"),
     (r"\$\{sort\{", r"(?!Failed)", r"Failed: comparator", "mistakes in parts that are left out are mistakes"),
-    (r"", r"(?!Failed)", r"Failed: unknown ", "mistakes in parts that are left out are mistakes"),
+    (LEAVES_OUT, r"(?!Failed)", r"Failed: unknown ", "mistakes in parts that are left out are mistakes"),
     (r"\^\*", r"Failed: regular expression", r"(?!Failed)", "the engine for patterns takes a repeated anchor"),
+    (
+        r"(match|sg)\{.*\[\\?:alpha:",
+        r"Failed: regular expression",
+        r"(?!Failed)",
+        "the engine for patterns takes a class outside of a set",
+    ),
+    (r"ipv6norm:[0-9.]+\}", r"(?!Failed)", r"(?!Failed)", "Exim puts an octet of zeros behind an address that it maps"),
     (r"base64d:", r"(?!Failed)", r"(?!Failed)", "an octet of zeros ends a text in C"),
+    (r"\$\{sort\{::", r"(?!Failed)", r"(?!Failed)", "Exim joins sorted items otherwise than those of other lists"),
     (r"\$\{sort\{a: :b\}", r"(?!Failed)", r"(?!Failed)", "Exim loses an empty item when it sorts"),
     (r"_[a-z0-9A-Z!]*:", r"(?!Failed)", r"Failed: .*does not take an _arg", NEWER),
 )
