@@ -3,19 +3,19 @@
 A file is read in a thread, by the `call` that was given, and kept. Once a second at most somebody looks whether it has
 changed; in between a linear search is answered at once. A pattern is compared in a thread too, since it may take long.
 With `at_once` for `call` the same ports answer without a thread, for commands. How a type is written, and which keys
-`partial-`, `*` and `*@` try one after the other, is decided here; reading is `tables.py`.
+`partial-`, `*` and `*@` try one after the other, is decided in `expand/lookups.py`; reading is `tables.py`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, ParamSpec, Protocol, TypeVar
 
-from relay.expand.values import is_tainted
-from relay.mail.ports import Clock, TemporaryFailure
-from relay.net import tables
+from relay.expand.values import from_octets, is_tainted, octets
+from relay.mail.ports import Clock, NotOpened, TemporaryFailure
+from relay.net import dnsdb, tables
+from relay.net.cdb import ConstantDatabase, CorruptFile
 
 # Seconds until a file is looked at again, and how many files are kept.
 LOOK_AGAIN = 1.0
@@ -24,12 +24,6 @@ FILES_LIMIT = 256
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-
-_SPACE = " \t\n\v\f\r"
-_KIND = re.compile(
-    r"(?P<partial>partial(?P<least>[0-9]*)(?:\((?P<affix>[^)]*)\)-?|-))?"
-    r"(?P<name>[a-z0-9]+)(?P<default>\*@?)?(?:,(?P<options>.*))?"
-)
 
 
 class Call(Protocol):
@@ -41,61 +35,6 @@ class Call(Protocol):
 async def at_once(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """A `Call` for programs that have nothing else to do."""
     return function(*args, **kwargs)
-
-
-# How lookups are written
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A lookup type with everything that was written around it."""
-
-    name: str
-    options: tuple[str, ...] = ()
-    least: int | None = None
-    """`partial`: how many components of the key must stay; None: only the whole key is tried."""
-    affix: str = "*."
-    default: str = ""
-    """`*` or `*@`: the key to try in the end."""
-
-
-def read_request(text: str) -> Request:
-    """Reads a lookup type. Raises TemporaryFailure for what is none."""
-    match = _KIND.fullmatch(text)
-    if match is None:
-        raise TemporaryFailure(f'format error in lookup type "{text}"')
-    return Request(
-        name=match["name"],
-        options=tuple(option.strip(_SPACE) for option in (match["options"] or "").split(",")),
-        least=int(match["least"] or 2) if match["partial"] else None,
-        affix="*." if match["affix"] is None else match["affix"],
-        default=match["default"] or "",
-    )
-
-
-def keys_to_try(request: Request, key: str) -> Iterator[str]:
-    """The key itself, then what `partial` makes of it, then the defaults. Exim: search_find."""
-    yield key
-    if request.least is not None:
-        yield from _partial_keys(key, request.least, request.affix)
-    if request.default == "*@":
-        at = key.rfind("@")
-        if at > 0:
-            yield f"*{key[at:]}"
-    if request.default:
-        yield "*"
-
-
-def _partial_keys(key: str, least: int, affix: str) -> Iterator[str]:
-    if affix:
-        yield affix + key
-    rest = key
-    for _ in range(least, key.count(".") + 1):
-        _, dot, rest = rest.partition(".")
-        if dot:
-            yield affix + rest
-        elif affix:
-            yield affix[:-1] if len(affix) > 1 and affix.endswith(".") else affix
 
 
 # Files that are kept
@@ -118,13 +57,16 @@ class KeptFiles(Generic[T]):
         self._make = make
         self._kept: dict[str, _Kept[T]] = {}
 
-    async def get(self, path: str) -> T:
-        """The content as of a second ago, and the time that looking takes, at most. Raises TemporaryFailure."""
+    async def get(self, path: str, again: bool = False) -> T:
+        """The content as of a second ago, and the time that looking takes, at most; as of now with `again`.
+
+        Raises NotOpened.
+        """
         now = self._clock.now()
         kept = self._kept.pop(path, None)
         if kept is not None:
             self._kept[path] = kept
-            if 0 <= now - kept.looked_at < LOOK_AGAIN:
+            if not again and 0 <= now - kept.looked_at < LOOK_AGAIN:
                 return kept.content
             # Who asks while one looks is answered from what there is, else all would read the file at once.
             kept.looked_at = now
@@ -162,59 +104,79 @@ class ListFiles:
 
 
 class FileLookups:
-    """The `Lookups` port for the types that read files."""
+    """The `Lookups` port: tables in files, users, databases, the DNS."""
 
-    def __init__(self, call: Call, clock: Clock) -> None:
+    def __init__(self, call: Call, clock: Clock, ask: dnsdb.Ask = dnsdb.resolve) -> None:
         self._call = call
+        self._ask = ask
         self._linear = KeptFiles(call, clock, "for linear search", tables.LinearTable)
+        self._json = KeptFiles(call, clock, "for json search", tables.JSONTable)
+        self._constant = KeptFiles(call, clock, "for cdb lookup", _read_constant)
 
     async def find(self, kind: str, key: str, source: str) -> str | None:
-        """What belongs to a key in the file `source`, as plain text; for `sqlite` the key is the query.
+        """What belongs to a key in the file `source`, as plain text; for query-style types the key is the query.
 
-        None: there is no such key. Raises TemporaryFailure.
+        None: there is no such key. Raises NotOpened, TemporaryFailure.
         """
-        request = read_request(kind)
-        if request.name == "sqlite":
-            return await self._query(request, key)
-        path = source.strip(_SPACE)
+        name, *options = kind.split(",")
+        match name:
+            case "dnsdb":
+                return await self._call(dnsdb.find, key, self._ask)
+            case "passwd":
+                return await self._call(tables.find_user, key)
+            case "testdb":
+                return _test_answer(key)
         if is_tainted(source):
-            raise TemporaryFailure(f"tainted filename for search '{path}'")
-        if not path.startswith("/"):
-            raise TemporaryFailure(f'absolute file name expected for "{request.name}" lookup')
-        for each in keys_to_try(request, key):
-            found = await self._find(request, each, path) if each else None
-            if found is not None:
-                return str(key) if "ret=key" in request.options else found
-        return None
-
-    async def _find(self, request: Request, key: str, path: str) -> str | None:
-        record: tables.Record | None
-        match request.name:
-            case "lsearch":
-                record = (await self._linear.get(path)).exact(key)
-            case "iplsearch":
-                record = (await self._linear.get(path)).holding(key)
-            case "wildlsearch" | "nwildlsearch":
-                table = await self._linear.get(path)
-                record = await self._call(table.matching, key, expanded=request.name == "wildlsearch")
+            raise NotOpened(f"tainted filename for search '{source}'")
+        if not source.startswith("/"):
+            what = f"dirname '{source}' for dsearch is not absolute" if name == "dsearch" else ""
+            raise NotOpened(what or f'absolute file name expected for "{name}" lookup')
+        match name:
+            case "sqlite":
+                return await self._call(tables.query, source, key)
             case "dsearch":
-                return await self._call(tables.find_in_directory, path, key, request.options)
-            case _:
-                raise TemporaryFailure(f'lookup type "{request.name}" is not served yet')
+                return await self._call(tables.find_in_directory, source, key, options)
+            case "json":
+                return (await self._json.get(source, "cache=no_rd" in options)).find(key)
+            case "cdb":
+                return _constant_data(await self._constant.get(source, "cache=no_rd" in options), key, source)
+        record = await self._in_linear_file(name, key, source, "cache=no_rd" in options)
         if record is None:
             return None
-        return record.full if "ret=full" in request.options else record.data
+        return record.full if "ret=full" in options else record.data
 
-    async def _query(self, request: Request, text: str) -> str | None:
-        """`sqlite,file=/path {SELECT …}`, or the old way, the file before the query."""
-        statements = text.lstrip(_SPACE)
-        path = next((option[5:] for option in request.options if option.startswith("file=")), "")
-        if not path and statements.startswith("/"):
-            end = next((place for place, each in enumerate(statements) if each in _SPACE), len(statements))
-            path, statements = statements[:end], statements[end:].lstrip(_SPACE)
-            if is_tainted(text):
-                raise TemporaryFailure(f"tainted filename for search '{path}'")
-        if not path.startswith("/"):
-            raise TemporaryFailure('absolute file name expected for "sqlite" lookup')
-        found = await self._call(tables.query, path, statements)
-        return str(text) if found is not None and "ret=key" in request.options else found
+    async def _in_linear_file(self, name: str, key: str, path: str, again: bool) -> tables.Record | None:
+        match name:
+            case "lsearch":
+                return (await self._linear.get(path, again)).exact(key)
+            case "iplsearch":
+                return (await self._linear.get(path, again)).holding(key)
+            case "wildlsearch" | "nwildlsearch":
+                table = await self._linear.get(path, again)
+                return await self._call(table.matching, key, expanded=name == "wildlsearch")
+        raise TemporaryFailure(f'lookup type "{name}" is not served')
+
+
+def _test_answer(query: str) -> str | None:
+    """The lookup type `testdb`: the query itself, but for two words."""
+    if query == "defer":
+        raise TemporaryFailure("testdb lookup forced DEFER")
+    return None if query == "fail" else str(query)
+
+
+def _read_constant(data: bytes) -> ConstantDatabase | None:
+    """None: not a whole database; only `_constant_data` knows whose fault it is."""
+    try:
+        return ConstantDatabase(data)
+    except CorruptFile:
+        return None
+
+
+def _constant_data(database: ConstantDatabase | None, key: str, path: str) -> str | None:
+    if database is None:
+        raise NotOpened(f"{path} too short for cdb lookup")
+    try:
+        found = database.find(octets(key))
+    except CorruptFile as error:
+        raise TemporaryFailure(f"cdb: corrupt cdb file {path} ({error})") from None
+    return None if found is None else from_octets(found)

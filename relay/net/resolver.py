@@ -11,11 +11,13 @@ import socket
 from typing import Any
 
 import dns.exception
+import dns.name
 import dns.resolver
 import dns.reversename
 from twisted.internet.threads import deferToThreadPool
 
 from relay.mail.ports import HostNotFound, TemporaryFailure
+from relay.mail.text import from_wire
 from relay.policy.routing import NoNetwork
 
 # Seconds for one question to the DNS, all servers and tries together.
@@ -40,6 +42,11 @@ class SystemResolver:
     async def names(self, address: str) -> tuple[str, ...]:
         """Names of the reverse zone. Raises HostNotFound, TemporaryFailure."""
         answer: tuple[str, ...] = await self._in_thread(lookup_names, address)
+        return answer
+
+    async def records(self, name: str, kind: str) -> tuple[str, ...]:
+        """The `Records` port. Raises HostNotFound, TemporaryFailure."""
+        answer: tuple[str, ...] = await self._in_thread(lookup_records, name, kind)
         return answer
 
     def _in_thread(self, function: Any, *arguments: Any) -> Any:
@@ -91,3 +98,22 @@ def lookup_names(address: str) -> tuple[str, ...]:
     except (dns.exception.DNSException, OSError) as error:
         raise TemporaryFailure(f"the name of {address} can't be looked up now: {error}") from None
     return tuple(str(record.target).rstrip(".") for record in answer)
+
+
+def lookup_records(name: str, kind: str) -> tuple[str, ...]:
+    """The data of the records of a type: an address, the strings of a text put together. Blocking.
+
+    Raises HostNotFound, TemporaryFailure.
+    """
+    try:
+        answer = dns.resolver.resolve(dns.name.from_text(name), kind, lifetime=DNS_LIFETIME, search=False)
+    except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer, dns.exception.SyntaxError, dns.name.LabelTooLong, ValueError):
+        raise HostNotFound(f"{name} has no {kind} record") from None
+    except (dns.exception.DNSException, OSError) as error:
+        raise TemporaryFailure(f"{name} can't be looked up now: {error}") from None
+    return tuple(_data(record) for record in answer)
+
+
+def _data(record: Any) -> str:
+    strings = getattr(record, "strings", None)
+    return record.to_text() if strings is None else from_wire(b"".join(strings))

@@ -7,21 +7,26 @@ where it has them: a table that can't be read is never a table without the key.
 
 from __future__ import annotations
 
+import json
 import os
+import pwd
 import re
 import stat
 from collections.abc import Callable, Container
 from dataclasses import dataclass
+from typing import Any
 
 import apsw
 
 from relay.expand.addresses import Network, read_address, read_network
 from relay.expand.errors import ExpansionError
 from relay.expand.evaluate import compile_expansion
-from relay.expand.list_items import BadItem, ItemTest, ListKind, Subject, compile_item
+from relay.expand.list_items import BadItem, ItemTest, ListKind, Subject
+from relay.expand.list_scan import compile_item
 from relay.expand.scope import Scope
+from relay.expand.splitting import split_list
 from relay.expand.values import from_octets, lower, octets
-from relay.mail.ports import TemporaryFailure
+from relay.mail.ports import NotOpened, TemporaryFailure
 
 # Octets of a file that is read whole, and of what a query yields.
 FILE_LIMIT = 64 * 1024 * 1024
@@ -70,15 +75,15 @@ def read_file(path: str, purpose: str) -> tuple[Stamp, bytes]:
     try:
         about = os.fstat(descriptor)
         if not stat.S_ISREG(about.st_mode):
-            raise TemporaryFailure(f"{path} is not a regular file")
+            raise NotOpened(f"{path} is not a regular file")
         with open(descriptor, "rb", closefd=False) as file:
             data = file.read(FILE_LIMIT + 1)
     except OSError as error:
-        raise TemporaryFailure(f"failed to read {path}: {error.strerror}") from None
+        raise NotOpened(f"failed to read {path}: {error.strerror}") from None
     finally:
         os.close(descriptor)
     if len(data) > FILE_LIMIT:
-        raise TemporaryFailure(f"{path} is larger than {FILE_LIMIT >> 20} MB")
+        raise NotOpened(f"{path} is larger than {FILE_LIMIT >> 20} MB")
     return _stamp(about), data
 
 
@@ -92,11 +97,11 @@ def _stamp(about: os.stat_result) -> Stamp:
     return Stamp(about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
 
 
-def _not_opened(path: str, purpose: str, error: OSError | ValueError) -> TemporaryFailure:
+def _not_opened(path: str, purpose: str, error: OSError | ValueError) -> NotOpened:
     why = error.strerror if isinstance(error, OSError) else "not a file name"
     if isinstance(error, PermissionError):
         why = f"{why} (euid={os.geteuid()} egid={os.getegid()})"
-    return TemporaryFailure(f"failed to open {path} {purpose}: {why}")
+    return NotOpened(f"failed to open {path} {purpose}: {why}")
 
 
 # Linear files. Exim: lsearch and its like
@@ -257,7 +262,7 @@ def find_in_directory(directory: str, key: str, options: Container[str]) -> str 
     except (OSError, ValueError) as error:
         raise _not_opened(directory, "for directory search", error) from None
     if not stat.S_ISDIR(about.st_mode):
-        raise TemporaryFailure(f"{directory} is not a directory (dsearch lookup)")
+        raise NotOpened(f"{directory} is not a directory (dsearch lookup)")
     if "key=path" in options:
         if "/../" in f"/{key}/" or "/./" in f"/{key}/":
             raise TemporaryFailure(f"key for dsearch lookup contains bad component: {key}")
@@ -284,6 +289,66 @@ def _passes(mode: int, key: str, options: Container[str]) -> bool:
     if "filter=subdir" in options:
         return stat.S_ISDIR(mode) and key not in (".", "..")
     return "filter=dir" not in options or stat.S_ISDIR(mode)
+
+
+# Structured text. Exim: json
+
+
+class JSONTable:
+    """A file of JSON. Raises NotOpened for one that is none."""
+
+    __slots__ = ("_content",)
+
+    def __init__(self, data: bytes) -> None:
+        try:
+            self._content = json.loads(data.decode("utf-8"), parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            raise NotOpened(f"json error on open: {error}") from None
+
+    def find(self, key: str) -> str | None:
+        """What a list of keys leads to, an index into an array among them; None: nothing, or null."""
+        found = self._content
+        for part in split_list(key).items:
+            if not part.strip("0123456789"):
+                number = int(part or 0) if len(part) < 10 else -1
+                if not isinstance(found, list) or not 0 <= number < len(found):
+                    return None
+                found = found[number]
+            elif isinstance(found, dict) and part in found:
+                found = found[part]
+            else:
+                return None
+        return _json_text(found)
+
+
+def _no_constant(word: str) -> None:
+    raise ValueError(f"{word} is no number")
+
+
+def _json_text(value: Any) -> str | None:
+    match value:
+        case None:
+            return None
+        case str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case float():
+            return f"{value:f}"
+        case _:
+            return json.dumps(value, ensure_ascii=False)
+
+
+# Users. Exim: passwd
+
+
+def find_user(name: str) -> str | None:
+    """The entry of a user without its first field, as it stands in the file."""
+    try:
+        entry = pwd.getpwnam(from_octets(octets(name)))
+    except (KeyError, ValueError):
+        return None
+    return f"*:{entry.pw_uid}:{entry.pw_gid}:{entry.pw_gecos}:{entry.pw_dir}:{entry.pw_shell}"
 
 
 # Databases. Exim: sqlite

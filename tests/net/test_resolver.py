@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import dns.message
 import dns.name
+import dns.rdataset
 import dns.resolver
 import pytest
 from twisted.internet.defer import Deferred
@@ -16,7 +17,7 @@ from twisted.python.failure import Failure
 
 from relay.mail.ports import HostNotFound, TemporaryFailure
 from relay.net import resolver
-from relay.net.resolver import SystemResolver, has_network, lookup_addresses, lookup_names
+from relay.net.resolver import SystemResolver, has_network, lookup_addresses, lookup_names, lookup_records
 from relay.policy.routing import NoNetwork
 
 T = TypeVar("T")
@@ -256,3 +257,56 @@ def test_whether_there_is_a_network(
 
     monkeypatch.setattr(resolver, "open", opened, raising=False)
     assert has_network() is expected
+
+
+# Records
+
+
+@pytest.fixture
+def records(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[str, str]]]:
+    """Lays down the answer to any question; gives what is asked."""
+
+    def lay_down(kind: str, *data: str, error: Exception | None = None) -> list[tuple[str, str]]:
+        asked: list[tuple[str, str]] = []
+
+        def resolve(name: dns.name.Name, wanted: str, *, lifetime: float, search: bool) -> Any:
+            assert not search
+            assert 0 < lifetime <= 60
+            asked.append((str(name), wanted))
+            if error is not None:
+                raise error
+            return dns.rdataset.from_text("IN", kind, 60, *data)
+
+        monkeypatch.setattr(dns.resolver, "resolve", resolve)
+        return asked
+
+    return lay_down
+
+
+def test_addresses_and_texts(records: Callable[..., list[tuple[str, str]]]) -> None:
+    asked = records("A", "127.0.0.2", "127.0.0.3")
+    assert sorted(lookup_records("7.2.0.192.bl.test", "A")) == ["127.0.0.2", "127.0.0.3"]
+    assert asked == [("7.2.0.192.bl.test.", "A")]
+    records("TXT", '"in two " "pieces"')
+    assert answer(SystemResolver(Threads()).records("bl.test", "TXT")) == ("in two pieces",)
+
+
+@pytest.mark.parametrize("error", [dns.resolver.NXDOMAIN(), NO_ANSWER], ids=["no such name", "no record"])
+def test_no_such_record(records: Callable[..., list[tuple[str, str]]], error: Exception) -> None:
+    records("A", error=error)
+    with pytest.raises(HostNotFound):
+        lookup_records("bl.test", "A")
+
+
+@pytest.mark.parametrize("name", ["a..test", f"{'a' * 64}.test"])
+def test_what_is_no_name_has_no_records(records: Callable[..., list[tuple[str, str]]], name: str) -> None:
+    asked = records("A")
+    with pytest.raises(HostNotFound):
+        lookup_records(name, "A")
+    assert asked == []
+
+
+def test_records_can_not_be_found_now(records: Callable[..., list[tuple[str, str]]]) -> None:
+    records("A", error=dns.resolver.LifetimeTimeout(timeout=1, errors=[]))
+    with pytest.raises(TemporaryFailure, match=r"bl\.test"):
+        lookup_records("bl.test", "A")

@@ -16,6 +16,7 @@ from twisted.internet.threads import deferToThread
 from relay.esmtp import questions
 from relay.esmtp.answers import Answer
 from relay.esmtp.extensions import Offers
+from relay.esmtp.server import ServerSettings
 from relay.mail import reply
 from relay.mail.address import Address
 from relay.mail.envelope import Envelope, Recipient
@@ -115,6 +116,9 @@ class Sink:
     def handshake_failed(self, reason: str, by_peer: bool) -> None:
         self.collected.events.append(f"handshake failed: {reason}")
 
+    async def left(self, how: str) -> None:
+        pass
+
     def closed(self, how: str) -> None:
         self.collected.events.append(f"closed {how}")
 
@@ -150,7 +154,8 @@ def stand(tmp_path: Path) -> Iterator[Stand]:
     def make(peer: Endpoint, local: Endpoint, on_connect: bool) -> Sink:
         return Sink(context, collected, peer, local, on_connect)
 
-    plain = reactor.listenTCP(0, ESMTPServerFactory(reactor, make), interface="127.0.0.1")  # type: ignore[attr-defined]  # the reactor is chosen at run time
+    settings = ServerSettings(enforce_sync=False)
+    plain = reactor.listenTCP(0, ESMTPServerFactory(reactor, make, settings), interface="127.0.0.1")  # type: ignore[attr-defined]  # the reactor is chosen at run time
     secure = reactor.listenTCP(  # type: ignore[attr-defined]  # as above
         0, ESMTPServerFactory(reactor, make, tls_on_connect=True), interface="127.0.0.1"
     )
