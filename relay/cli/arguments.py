@@ -22,7 +22,7 @@ _QUEUE_RUN = re.compile(r"(q?)(i?)(f{0,2})(l?)(.*)")
 _MESSAGE_ID = re.compile(r"[0-9A-Za-z]{6}-(?:[0-9A-Za-z]{6}-[0-9A-Za-z]{2}|[0-9A-Za-z]{11}-[0-9A-Za-z]{4})")
 # Options of Exim's that a later version serves, as against slips.
 _LATER = re.compile(
-    r"b(?:P|t|v|vs|rt|rw|em|f|F|fd|fl|fp|fs|malware|w.*|I:.*)|oPX?|M.*|[RS].*")
+    r"b(?:t|v|vs|rt|rw|em|f|F|fd|fl|fp|fs|malware|w.*|I:.*)|oPX?|M.*|[RS].*")
 _MACRO = re.compile(r"([A-Z][A-Za-z0-9_]*)\s*(?:=\s*(.*))?", re.DOTALL)
 
 
@@ -40,6 +40,7 @@ class Mode(enum.Enum):
     COUNT_QUEUE = "count queue"
     EXPAND = "expand"
     VERSION = "version"
+    OPTIONS = "options"
     ALIASES = "aliases"
     SESSION = "SMTP on standard input"
     BATCH = "batched SMTP"
@@ -108,6 +109,8 @@ class Arguments:
     queue_runs: tuple[QueueRun, ...] = ()
     given: GivenFacts = GivenFacts()
     tls_on_connect: bool = False
+    labels: bool = True
+    """False with -n: values without the names of their options."""
     option: str = ""
     """The word that chose the mode, for messages."""
 
@@ -220,11 +223,15 @@ class _Reader:
     def ignore(self, rest: str) -> None:
         """Letters that mean nothing here, whatever follows them in the word."""
 
+    def values_only(self, rest: str) -> None:
+        """-n, and what an old mail program may have written behind it."""
+        self._set(labels=False)
+
     def configuration(self, rest: str) -> None:
         self._set(configuration=self._value(rest))
 
     def macro(self, rest: str) -> None:
-        match = _MACRO.fullmatch(rest)
+        match = _MACRO.fullmatch(rest.lstrip())
         if match is None:
             raise UsageError("macro name set by -D must start with an upper case letter")
         name, value = match.group(1), match.group(2) or ""
@@ -338,6 +345,7 @@ _WHOLE_WORDS: dict[str, dict[str, object]] = {
     "N": {"deliver_really": False, "verbose": True},
     "bS": {"mode": Mode.BATCH},
     "bs": {"mode": Mode.SESSION},
+    "bP": {"mode": Mode.OPTIONS},
     "bV": {"mode": Mode.VERSION},
     "bd": {"mode": Mode.DAEMON},
     "bdf": {"mode": Mode.DAEMON, "foreground": True},
@@ -400,7 +408,7 @@ _BEGINNINGS: tuple[tuple[str, Callable[[_Reader, str], None]], ...] = (
     ("X", _Reader.swallow),
     ("f", _Reader.sender),
     ("h", _Reader.hop_count),
-    ("n", _Reader.ignore),
+    ("n", _Reader.values_only),
     ("p", _Reader.swallow),
     ("q", _Reader.queue_run),
     ("r", _Reader.sender),

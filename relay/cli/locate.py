@@ -85,6 +85,6 @@ def _read_spool_directory(path: str, macros: Mapping[str, str]) -> str:
     """The same by the real reader, which takes its time."""
     from pathlib import Path
 
-    from relay.cli.reading import expanded_options, read_configuration
+    from relay.cli.reading import expanded_options, understand_configuration
 
-    return expanded_options(read_configuration(Path(path), macros))["spool_directory"]
+    return expanded_options(understand_configuration(Path(path), macros).configuration)["spool_directory"]

@@ -13,7 +13,7 @@ import click
 
 from relay.cli.faults import Fault
 from relay.cli.output import json_option, print_json, print_table
-from relay.cli.reading import configuration_option, read_configuration
+from relay.cli.reading import configuration_option, understand_configuration
 from relay.mail.queue import QueueEntry, RecipientState
 from relay.spool.sqlite import SQLiteStore
 
@@ -54,7 +54,7 @@ def list_queue(configuration: Path, as_json: bool) -> None:
 
 def open_store(configuration: Path, macros: Mapping[str, str] | None = None) -> SQLiteStore:
     """The queue that the daemon with this configuration has. Raises Fault, ConfigurationError."""
-    queue = read_configuration(configuration, macros).main.queue
+    queue = understand_configuration(configuration, macros).configuration.main.queue
     engine, _, place = queue.partition(":")
     if engine != "sqlite":
         raise Fault(f"queue = {queue}: this command reads sqlite: only", where=configuration)

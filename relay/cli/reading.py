@@ -16,7 +16,7 @@ from relay.cli.faults import Fault
 from relay.cli.places import default_configuration
 
 if TYPE_CHECKING:
-    from relay.config.read import Configuration
+    from relay.config.read import Configuration, Understood
 
 F = TypeVar("F", bound=Callable[..., object])
 T = TypeVar("T")
@@ -91,6 +91,14 @@ def read_configuration(path: Path, macros: Mapping[str, str] | None = None) -> C
     from relay.config.read import read_configuration as read
 
     return read(str(path), read_file, macros or {})
+
+
+def understand_configuration(path: Path, macros: Mapping[str, str] | None = None) -> Understood:
+    """The configuration for those who look at it and deliver nothing. Raises ConfigurationError for mistakes,
+    not for what is not served."""
+    from relay.config.read import understand_configuration as understand
+
+    return understand(str(path), read_file, macros or {})
 
 
 def expanded_options(configuration: Configuration) -> Mapping[str, str]:

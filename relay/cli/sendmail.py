@@ -35,7 +35,8 @@ Usage: relay-sendmail [options] recipient...     hands over the message on stand
   -t             recipients are those of To:, Cc: and Bcc:; -i: a line with a dot does not end the message
   -f ADDRESS     the envelope's sender (trusted callers; "<>" is open to all); -F NAME: full name
   -odb -odi -odq deliver in the background, now, or when the queue is run next
-  -bp -bpc       list or count the queue; -be: expand strings; -bV: version
+  -bp -bpc       list or count the queue; -be: expand strings; -bV: version, and check the configuration
+  -bP NAME...    print options of the configuration (all where none is named; -n: their values only)
   -bd -bdf       be the daemon; -C FILE: another configuration; -D MACRO=VALUE
 Example:
   echo Hello | relay-sendmail -odi you@example.org"""
@@ -246,9 +247,46 @@ def _expanded(text: str, scope: Scope) -> str:
 
 
 def _print_version(arguments: Arguments) -> int:
-    print(f"Fingerpost version {__version__}, a mail relay that reads Exim's configuration and options")
-    print(f"Configuration file is {_configuration(arguments)}")
+    """-bV: the version, then everything that is wrong with the configuration."""
+    print(f"Fingerpost version {__version__}, a mail relay that reads Exim's configuration and options", flush=True)
+    path = _configuration(arguments)
+    if arguments.configuration or os.path.exists(path):
+        _check(path, dict(arguments.macros))
+    print(f"Configuration file is {path}")
     return 0
+
+
+def _check(path: str, macros: dict[str, str]) -> None:
+    """Raises CommandFailed with every error of the configuration, and the warnings among them."""
+    from pathlib import Path
+
+    from relay.cli.reading import read_configuration
+    from relay.mail.source import ConfigurationError, Severity
+
+    try:
+        read_configuration(Path(path), macros)
+    except ConfigurationError as error:
+        wrong = (str(each) for each in error.problems if each.severity is not Severity.NOTE)
+        raise CommandFailed("\n".join(wrong)) from None
+
+
+def _print_options(arguments: Arguments) -> int:
+    from pathlib import Path
+
+    from relay.cli.print_options import Denied, print_options
+    from relay.cli.reading import understand_configuration
+    from relay.mail.source import ConfigurationError
+
+    try:
+        read = understand_configuration(Path(_configuration(arguments)), dict(arguments.macros))
+        listing = print_options(read.configuration, arguments.words, labels=arguments.labels)
+    except ConfigurationError as error:
+        raise CommandFailed(str(error)) from None
+    except Denied:
+        raise CommandFailed("permission denied; not admin") from None
+    for line in listing.lines:
+        print(line)
+    return 0 if listing.complete else 1
 
 
 def _print_help(_arguments: Arguments) -> int:
@@ -373,6 +411,7 @@ _MODES: dict[Mode, Callable[[Arguments], int]] = {
     Mode.LIST_QUEUE: _list_queue,
     Mode.COUNT_QUEUE: _count_queue,
     Mode.EXPAND: _expand,
+    Mode.OPTIONS: _print_options,
     Mode.VERSION: _print_version,
     Mode.SESSION: _serve_standard_input,
     Mode.BATCH: _take_batch,

@@ -7,7 +7,7 @@ of ours, not of the configuration, whose text was converted by the option's kind
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from relay.expand.evaluate import Expansion
@@ -18,10 +18,18 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """The text of an option as it was set, without quotes, and whether it is hidden (`hide`)."""
+
+    text: str
+    hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class DriverBlock:
     """One instance. `options` holds every option of its driver and class: as set, or its default.
 
-    `set_at` names the lines of those that were set.
+    `set_at` names the lines of those that were set, `written` holds their texts.
     """
 
     section: str
@@ -30,6 +38,7 @@ class DriverBlock:
     location: Location
     options: Mapping[str, object]
     set_at: Mapping[str, Location]
+    written: Mapping[str, Written] = field(default_factory=dict)
 
     def place(self, option: str) -> Location:
         """The line that sets an option, or the block's first one."""

@@ -1,48 +1,117 @@
 """The macros that are there before a configuration begins: what this program has, as `.ifdef` asks for it
 (values).
 
-Names as Exim gives them: `_HAVE_TLS`, `_HAVE_OPENSSL`, `_DRIVER_ROUTER_ACCEPT`, `_OPT_MAIN_TLS_CERTIFICATE`,
-`_OPT_TRANSPORT_SMTP_HOSTS_REQUIRE_TLS`, `_ACL_COND_HOSTS`. Only what is served is named, so that a
-configuration with `.ifdef` leaves out what it can do without. Ours is `_HAVE_FINGERPOST`.
+Names as Exim gives them: `_HAVE_TLS`, `_DRIVER_ROUTER_ACCEPT`, `_OPT_MAIN_TLS_CERTIFICATE`, `_ACL_COND_HOSTS`,
+`_EXP_OP_SHA256`, `_LOG_TLS_CIPHER`. They come out of the tables that also do the work, so that a name is there
+when what it names is: an option that is refused has none, and a configuration with `.ifdef` leaves it out. An
+option that has no effect here has one, because it is accepted. Ours is `_HAVE_FINGERPOST`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from relay.config.driver_options import DRIVERS, GENERIC
 from relay.config.main_options import MAIN_OPTIONS
-from relay.config.options import Standing
+from relay.config.options import Option, Standing
+from relay.expand import forms, lookups, variables
+from relay.expand.operators import OPERATORS
+from relay.observe.selectors import SELECTORS
 from relay.policy.acl_conditions import CONDITIONS
 from relay.policy.acl_modifiers import MODIFIERS
 
-_FEATURES = ("TLS", "OPENSSL", "IPV6", "TLS_RESUME", "FINGERPOST")
+_ALWAYS = ("TLS", "OPENSSL", "TLS1_3", "IPV6", "ICONV", "FINGERPOST", "TRANSPORT_APPEND_MAILDIR")
+
+# Features that are there when an option is served.
+_BY_MAIN_OPTION: Mapping[str, str] = {
+    "TLS_RESUME": "tls_resumption_hosts",
+    "TLS_ALPN": "tls_alpn",
+    "OCSP": "tls_ocsp_file",
+    "TLS_OCSP": "tls_ocsp_file",
+    "TLS_OCSP_LIST": "tls_ocsp_file",
+    "ESMTP_LIMITS": "limits_advertise_hosts",
+    "I18N": "smtputf8_advertise_hosts",
+    "PROXY": "hosts_proxy",
+    "XCLIENT": "hosts_xclient",
+    "PRDR": "prdr_enable",
+    "PIPE_CONNECT": "pipelining_connect_advertise_hosts",
+    "DKIM": "acl_smtp_dkim",
+    "CONTENT_SCANNING": "acl_smtp_mime",
+    "EVENT": "event_action",
+    "MOVE_FROZEN_MESSAGES": "move_frozen_messages",
+    "WELLKNOWN": "acl_smtp_wellknown",
+}
+_BY_SMTP_OPTION: Mapping[str, str] = {
+    "DANE": "hosts_try_dane",
+    "SOCKS": "socks_proxy",
+    "DSCP": "dscp",
+    "TCP_FASTOPEN": "hosts_try_fastopen",
+    "ARC": "arc_sign",
+}
+# Items that have a form of their own, so that they are in no table of `forms`.
+_OTHER_ITEMS = ("extract", "filter", "if", "listextract", "lookup", "map", "reduce", "sort")
 
 
 def built_in_macros() -> dict[str, str]:
-    """All of them; each stands for "y"."""
-    return dict.fromkeys(_names(), "y")
+    """All of them in the order of their names; each stands for "y"."""
+    return dict.fromkeys(sorted(_names()), "y")
 
 
 def _names() -> Iterator[str]:
-    for feature in _FEATURES:
-        yield f"_HAVE_{feature}"
-    for option in MAIN_OPTIONS.values():
-        if option.standing is Standing.USED:
-            yield f"_OPT_MAIN_{option.name.upper()}"
+    yield from (f"_HAVE_{feature}" for feature in _features())
+    yield from _options("MAIN", MAIN_OPTIONS.values())
     for section, options in GENERIC.items():
-        for option in options.values():
-            if option.standing is Standing.USED:
-                yield f"_OPT_{section.upper()}_{option.name.upper()}"
-    for (section, _), driver in DRIVERS.items():
-        if not driver.served:
-            continue
-        word = section.removesuffix("s").upper()
-        yield f"_DRIVER_{word}_{driver.name.upper()}"
-        for option in driver.options.values():
-            if option.standing is Standing.USED:
-                yield f"_OPT_{word}_{driver.name.upper()}_{option.name.upper()}"
-    for name in CONDITIONS:
-        yield f"_ACL_COND_{name.upper()}"
-    for name in (*MODIFIERS, "message", "log_message", "endpass"):
-        yield f"_ACL_MOD_{name.upper()}"
+        yield from _options(section.upper(), options.values())
+    for driver in DRIVERS.values():
+        if driver.served:
+            kind = f"{driver.section.removesuffix('s').upper()}_{driver.name.upper()}"
+            yield f"_DRIVER_{kind}"
+            yield from _options(kind, driver.options.values())
+    yield from _upper("_ACL_COND_", CONDITIONS)
+    yield from _upper("_ACL_MOD_", (*MODIFIERS, "message", "log_message", "endpass"))
+    yield from _upper("_LOG_", (name for name, row in SELECTORS.items() if not row.ours))
+    yield from _upper("_EXP_ITEM_", (*forms.CALLS, *forms.CHOICES, *_OTHER_ITEMS))
+    yield from _upper("_EXP_OP_", OPERATORS)
+    yield from _upper("_EXP_COND_", _conditions())
+    yield from _upper("_EXP_VAR_", variables.names())
+
+
+def _features() -> Iterator[str]:
+    yield from _ALWAYS
+    for feature, option in _BY_MAIN_OPTION.items():
+        if MAIN_OPTIONS[option].standing is Standing.USED:
+            yield feature
+    smtp = DRIVERS["transports", "smtp"].options
+    for feature, option in _BY_SMTP_OPTION.items():
+        if smtp[option].standing is Standing.USED:
+            yield feature
+    if "crypteq" in forms.TWO_TEXTS:
+        yield "CRYPTEQ"
+    for lookup in (*lookups.SINGLE_KEY, *lookups.QUERY_STYLE):
+        yield f"LOOKUP_{lookup.upper()}"
+
+
+def _conditions() -> Iterator[str]:
+    """Those whose names are words."""
+    everything = (
+        *forms.BARE_CONDITIONS,
+        *forms.ONE_TEXT,
+        *forms.TWO_TEXTS,
+        *forms.LITERAL_LISTS,
+        *forms.LIST_MEMBERSHIP,
+        *forms.GROUPS,
+        *forms.QUANTIFIERS,
+        "acl",
+        "def",
+    )
+    yield from (name for name in everything if name[0].isalpha())
+
+
+def _options(of: str, options: Iterable[Option]) -> Iterator[str]:
+    for option in options:
+        if option.standing is not Standing.UNSUPPORTED:
+            yield f"_OPT_{of}_{option.name.upper()}"
+
+
+def _upper(beginning: str, names: Iterable[str]) -> Iterator[str]:
+    yield from (f"{beginning}{name.upper()}" for name in names)

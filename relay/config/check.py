@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from relay.config.host_items import host_item_problems
 from relay.config.read import Configuration
 from relay.config.references import acl_options
 from relay.delivery.local import MaildirTransport
@@ -18,7 +19,7 @@ from relay.delivery.remote import SMTPRules
 from relay.expand.evaluate import Expansion
 from relay.expand.splitting import split_list
 from relay.mail.source import Location, Problem, Severity
-from relay.policy.acl_parse import ACL
+from relay.policy.acl_program import ACL
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ def check_configuration(configuration: Configuration, inspect_tls: InspectTLS = 
     found += _mailboxes(configuration)
     found += _server(configuration)
     found += _distinguished_names(configuration)
+    found += host_item_problems(configuration)
     return sorted(found, key=lambda problem: problem.location)
 
 

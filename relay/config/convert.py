@@ -13,15 +13,17 @@ from typing import Any, TypeVar, assert_never
 
 from relay.config.options import (
     LISTS,
+    BadExpansion,
     BadValue,
     Kind,
     Option,
     Repeat,
     read_boolean,
     read_fixed,
-    read_integer,
+    read_kibibytes,
     read_octal,
     read_ports,
+    read_small_integer,
     read_string,
     read_time,
     read_times,
@@ -77,7 +79,7 @@ class Converter:
         """The value of a text without quotes. Raises BadValue."""
         name = option.name
         match option.kind:
-            case Kind.STRING:
+            case Kind.STRING | Kind.USER | Kind.GROUP:
                 return text
             case Kind.STATIC:
                 return self.expanded_now(name, text)
@@ -88,13 +90,17 @@ class Converter:
             case Kind.HOSTS | Kind.DOMAINS | Kind.LOCAL_PARTS | Kind.ADDRESSES | Kind.STRINGS:
                 return self.matching(name, option.kind, text)
             case Kind.ITEMS:
-                return tuple(item for item in split_list(text).items if item)
+                return _items(text)
+            case Kind.ACCOUNTS:
+                return self.accounts(name, text)
             case Kind.PORTS:
                 return read_ports(text, name)
             case Kind.BOOLEAN:
                 return read_boolean(text, name, negated=False)
             case Kind.INTEGER | Kind.SIZE:
-                return read_integer(text, name)
+                return read_small_integer(text, name)
+            case Kind.KIBIBYTES:
+                return read_kibibytes(text, name)
             case Kind.OCTAL:
                 return read_octal(text, name)
             case Kind.TIME:
@@ -113,7 +119,7 @@ class Converter:
         try:
             return compile_expansion(text)
         except ExpansionError as error:
-            raise BadValue(f"{name}: {error.message}", "correct the expansion") from None
+            raise BadExpansion(f"{name}: {error.message}", "correct the expansion") from None
 
     def matching(self, name: str, kind: Kind, text: str) -> MatchList:
         """Compiles a list. Raises BadValue."""
@@ -121,9 +127,17 @@ class Converter:
         try:
             return compile_list(_LIST_KINDS[kind], text, self.named_lists)
         except ExpansionError as error:
-            raise BadValue(f"{name}: {error.message}", "correct the list") from None
+            raise BadExpansion(f"{name}: {error.message}", "correct the list") from None
         except TemporaryFailure as error:
-            raise BadValue(f"{name}: {error}", "correct the named list") from None
+            raise BadExpansion(f"{name}: {error}", "correct the named list") from None
+
+    def accounts(self, name: str, text: str) -> tuple[str, ...]:
+        """Names of users or groups, out of a string that is expanded now. Raises BadValue."""
+        try:
+            return _items(self.expanded_now(name, text))
+        except BadValue as error:
+            # Nobody is in a list that can't be told: that is safe for those who only look.
+            raise BadExpansion(error.what, error.remedy) from None
 
     def expanded_now(self, name: str, text: str) -> str:
         """A string that is expanded once, while the configuration is read. Raises BadValue."""
@@ -136,11 +150,16 @@ class Converter:
             raise BadValue(f"failed to expand {name}: {error}", "use only what is known at the start") from None
 
 
+def _items(text: str) -> tuple[str, ...]:
+    return tuple(item for item in split_list(text).items if item)
+
+
 # What an unset option is where it is not None.
 _UNSET: Mapping[Kind, object] = {
     Kind.BOOLEAN: False,
     Kind.EXPANDED_BOOLEAN: False,
     Kind.ITEMS: (),
+    Kind.ACCOUNTS: (),
     Kind.PORTS: (),
     Kind.TIMES: (),
     Kind.STATIC: "",

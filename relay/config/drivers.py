@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from relay.config.blocks import DriverBlock
-from relay.config.options import BadValue, read_port
+from relay.config.options import BadValue, read_port, read_small_integer
 from relay.delivery.local import MaildirTransport
 from relay.delivery.remote import SMTPRules, Timeouts
 from relay.expand.evaluate import Expansion, compile_expansion
@@ -62,8 +62,7 @@ def _preconditions(block: DriverBlock) -> Preconditions:
 
 def _transport_of(block: DriverBlock) -> Expansion:
     transport = block.expansion("transport")
-    if transport is None:
-        raise _wrong(block, "transport", "no transport is set", "name one with transport = …")
+    assert transport is not None, "sanity.router_problems has looked"
     return transport
 
 
@@ -93,7 +92,7 @@ def _manualroute(block: DriverBlock, named: NamedLists) -> Router:
         routes=_routes(block, named),
         host_find_failed=_fallback(block, "host_find_failed", HOST_FIND_FAILED),
         host_all_ignored=_fallback(block, "host_all_ignored", HOST_ALL_IGNORED),
-        hosts_randomize=block.flag("hosts_randomize"),
+        hosts_randomize=_constant_flag(block, "hosts_randomize"),
         self_action=_fallback(block, "self", SELF),
     )
 
@@ -113,6 +112,13 @@ def _routes(block: DriverBlock, named: NamedLists) -> tuple[RouteItem, ...] | Ex
     return items
 
 
+def _constant_flag(block: DriverBlock, option: str) -> bool:
+    value = block.flag_or_expansion(option)
+    if not isinstance(value, bool):
+        raise _wrong(block, option, f"{option} is not expanded here", "use true or false")
+    return value
+
+
 def _fallback(block: DriverBlock, option: str, allowed: tuple[Fallback, ...]) -> Fallback:
     word = block.text(option)
     for each in allowed:
@@ -129,15 +135,15 @@ _PIN = re.compile(r"[0-9A-F]{64}")
 
 
 def _smtp(block: DriverBlock) -> Transport:
-    protocol = block.text("protocol")
-    if protocol not in ("smtp", "smtps", "lmtp"):
-        raise _wrong(block, "protocol", f'"{protocol}" is not a protocol', "use smtp, smtps or lmtp")
+    protocol = block.text("protocol").lower() or "smtp"
+    if protocol not in ("smtp", "smtps", "submissions", "lmtp"):
+        raise _wrong(block, "protocol", f'"{protocol[:40]}" is not a protocol', "use smtp, smtps or lmtp")
     return SMTPRules(
         name=block.name,
-        tls=_client_tls(block, on_connect=protocol == "smtps"),
+        tls=_client_tls(block, on_connect=protocol in ("smtps", "submissions")),
         helo_data=block.expansion("helo_data"),
         port=_port(block),
-        max_rcpt=block.number("max_rcpt"),
+        max_rcpt=_constant_number(block, "max_rcpt"),
         timeouts=Timeouts(
             connect=block.number("connect_timeout"),
             command=block.number("command_timeout"),
@@ -146,6 +152,16 @@ def _smtp(block: DriverBlock) -> Transport:
         ),
         lmtp=protocol == "lmtp",
     )
+
+
+def _constant_number(block: DriverBlock, option: str) -> int:
+    expansion = block.expansion(option)
+    if expansion is None or expansion.constant is None:
+        raise _wrong(block, option, f"{option} is not expanded here", "write a number")
+    try:
+        return read_small_integer(expansion.constant, option)
+    except BadValue as error:
+        raise _wrong(block, option, error.what, error.remedy) from None
 
 
 def _port(block: DriverBlock) -> int:

@@ -1,8 +1,8 @@
 """The options of the main section: one row each, and the typed value of the whole section (values).
 
 A row is a field of `MainOptions`: its Python type for those who use it, and in `row(…)` the kind, the default
-as an operator would write it, the operator's sentence and the group. Options of Exim's that we only know by
-name follow in `OTHER_OPTIONS`. `MAIN_OPTIONS` is the table made of both. Defaults and meanings: Exim, chapter
+as an operator would write it, the operator's sentence and the group. Options of Exim's that nothing reads are in
+`other_options.py`. `MAIN_OPTIONS` is the table made of both. Defaults and meanings: Exim, chapter
 "Main configuration"; what is ours says so.
 """
 
@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from relay.config.options import Kind, Option, Standing, others, table
+from relay.config.options import Kind, Option, Standing, table
+from relay.config.other_options import OTHER_OPTIONS
 from relay.expand.evaluate import Expansion
 from relay.expand.lists import MatchList
 from relay.policy.acl import ACLReference
@@ -63,11 +64,11 @@ class MainOptions:
     exim_user: str = field(metadata=row(Kind.STATIC, "", "The user that the daemon runs as.", "users"))
     exim_group: str = field(metadata=row(Kind.STATIC, "", "The group that the daemon runs as.", "users"))
     trusted_users: tuple[str, ...] = field(metadata=row(
-        Kind.ITEMS, "", "Users who may give any sender and reception facts.", "users"))
+        Kind.ACCOUNTS, "", "Users who may give any sender and reception facts.", "users"))
     trusted_groups: tuple[str, ...] = field(metadata=row(
-        Kind.ITEMS, "", "Groups whose members are trusted users.", "users"))
+        Kind.ACCOUNTS, "", "Groups whose members are trusted users.", "users"))
     admin_groups: tuple[str, ...] = field(metadata=row(
-        Kind.ITEMS, "", "Groups whose members may look at the queue and change it.", "users"))
+        Kind.ACCOUNTS, "", "Groups whose members may look at the queue and change it.", "users"))
     untrusted_set_sender: MatchList | None = field(metadata=row(
         Kind.ADDRESSES, None, "Senders that users who are not trusted may give.", "users"))
     local_from_check: bool = field(metadata=row(
@@ -120,7 +121,7 @@ class MainOptions:
     smtp_accept_max_nonmail_hosts: MatchList | None = field(metadata=row(
         Kind.HOSTS, "*", "Hosts that the limit of such commands is for.", "sessions", _IGNORED))
     smtp_return_error_details: bool = field(metadata=row(
-        Kind.BOOLEAN, "false", "Tell clients why an address could not be verified.", "sessions", _IGNORED))
+        Kind.BOOLEAN, "false", "Tell clients why an address could not be verified.", "sessions"))
     pipelining_advertise_hosts: MatchList | None = field(metadata=row(
         Kind.HOSTS, "*", "Hosts that PIPELINING is offered to.", "sessions"))
     chunking_advertise_hosts: MatchList | None = field(metadata=row(
@@ -150,9 +151,10 @@ class MainOptions:
     tls_on_connect_ports: tuple[int, ...] = field(metadata=row(
         Kind.PORTS, "", "Ports on which TLS begins at once.", "tls"))
     tls_certificate: Expansion | None = field(metadata=row(
-        Kind.EXPANDED, None, "PEM file with our certificate and its chain.", "tls"))
+        Kind.EXPANDED, None, "PEM files with our certificates and their chains; a self-signed one where unset.",
+        "tls"))
     tls_privatekey: Expansion | None = field(metadata=row(
-        Kind.EXPANDED, None, "PEM file with its key; the certificate's file where unset.", "tls"))
+        Kind.EXPANDED, None, "PEM files with their keys; the certificates' files where unset.", "tls"))
     tls_verify_hosts: MatchList | None = field(metadata=row(
         Kind.HOSTS, None, "Hosts that must show a certificate that verifies, or lose the connection.", "tls"))
     tls_try_verify_hosts: MatchList | None = field(metadata=row(
@@ -160,30 +162,55 @@ class MainOptions:
     tls_verify_certificates: Expansion | None = field(metadata=row(
         Kind.EXPANDED, "system", "File or directory of the certificates that are trusted, and no others.", "tls"))
     tls_crl: Expansion | None = field(metadata=row(
-        Kind.EXPANDED, None, "File of certificates that were revoked.", "tls"))
+        Kind.EXPANDED, None, "File or directory of lists of certificates that were revoked.", "tls"))
     tls_require_ciphers: Expansion | None = field(metadata=row(
-        Kind.EXPANDED, None, "OpenSSL cipher list for TLS 1.2.", "tls"))
+        Kind.EXPANDED, None, "Cipher suites: OpenSSL's list, names of TLS 1.3, or a GnuTLS priority string.", "tls"))
     tls_resumption_hosts: MatchList | None = field(metadata=row(
         Kind.HOSTS, None, "Hosts that may resume a TLS session.", "tls"))
     tls_dn_style: str = field(metadata=row(
         Kind.STRING, "openssl", "How names in certificates are written: openssl (/CN=a) or rfc2253 (CN=a).", "tls",
         ours=True))
     tls_dhparam: Expansion | None = field(metadata=row(
-        Kind.EXPANDED, None, "Parameters of finite-field Diffie-Hellman.", "tls", _IGNORED))
+        Kind.EXPANDED, None, "Diffie-Hellman parameters: a file, a group, none, historic, or a size in bits.", "tls"))
     tls_dh_max_bits: int = field(metadata=row(
-        Kind.INTEGER, "2236", "Largest size of such parameters.", "tls", _IGNORED))
+        Kind.INTEGER, "2236", "Largest size of such parameters.", "tls"))
     tls_eccurve: Expansion | None = field(metadata=row(
-        Kind.EXPANDED, "auto", "Groups of the key exchange.", "tls", _IGNORED))
+        Kind.EXPANDED, "auto", "Groups of the key exchange.", "tls"))
     openssl_options: str = field(metadata=row(
-        Kind.STRING, "", "Switches of OpenSSL.", "tls", _IGNORED))
+        Kind.STATIC, "", "Switches of OpenSSL, +name and -name.", "tls"))
     tls_ocsp_file: Expansion | None = field(metadata=row(
-        Kind.EXPANDED, None, "Files with OCSP responses to staple.", "tls", _IGNORED))
+        Kind.EXPANDED, None, "Files with OCSP responses to staple, one for each certificate.", "tls"))
     tls_remember_esmtp: bool = field(metadata=row(
         Kind.BOOLEAN, "false", "Keep the greeting over STARTTLS.", "tls", _UNSUPPORTED))
-    tls_alpn: MatchList | None = field(metadata=row(
-        Kind.STRINGS, "smtp : esmtp", "Protocol names that clients may offer.", "tls", _IGNORED))
+    tls_alpn: Expansion | None = field(metadata=row(
+        Kind.EXPANDED, "smtp : esmtp", "Protocol names of which clients may offer one.", "tls"))
     hosts_require_alpn: MatchList | None = field(metadata=row(
-        Kind.HOSTS, None, "Hosts that must offer such a name.", "tls", _UNSUPPORTED))
+        Kind.HOSTS, None, "Hosts that must offer such a name.", "tls"))
+    tls_hosts: MatchList | None = field(metadata=row(
+        Kind.HOSTS, None, "Hosts that must use TLS before MAIL and are always offered it (Exim 3).", "old"))
+    tls_host_accept_relay: MatchList | None = field(metadata=row(
+        Kind.HOSTS, None, "Hosts that may relay inside TLS (Exim 3); not beside acl_smtp_rcpt.", "old"))
+    host_accept_relay: MatchList | None = field(metadata=row(
+        Kind.HOSTS, None, "Hosts that may relay (Exim 3); not beside acl_smtp_rcpt.", "old"))
+    host_auth_accept_relay: MatchList | None = field(metadata=row(
+        Kind.HOSTS, None, "Hosts that may relay when they have authenticated (Exim 3); not beside acl_smtp_rcpt.",
+        "old"))
+    auth_over_tls_hosts: MatchList | None = field(metadata=row(
+        Kind.HOSTS, "*", "Hosts that AUTH is offered to inside TLS alone.", "old"))
+    tls_verify_ciphers: Expansion | None = field(metadata=row(
+        Kind.EXPANDED, None, "Cipher suites for the clients in tls_verify_hosts (Exim 3).", "old"))
+    tls_log_cipher: bool = field(metadata=row(
+        Kind.BOOLEAN, "true", "Write X= into the log (Exim 3).", "old"))
+    tls_log_peerdn: bool = field(metadata=row(
+        Kind.BOOLEAN, "false", "Write DN= into the log (Exim 3).", "old"))
+    gnutls_require_kx: Expansion | None = field(metadata=row(
+        Kind.EXPANDED, None, "Key exchanges that are permitted (Exim before 4.80 with GnuTLS).", "old"))
+    gnutls_require_mac: Expansion | None = field(metadata=row(
+        Kind.EXPANDED, None, "MAC algorithms that are permitted (Exim before 4.80 with GnuTLS).", "old"))
+    gnutls_require_protocols: Expansion | None = field(metadata=row(
+        Kind.EXPANDED, None, "Protocols that are permitted (Exim before 4.80 with GnuTLS).", "old"))
+    tls_handshakes_per_host: int = field(metadata=row(
+        Kind.INTEGER, "600", "TLS handshakes that an address may begin in a minute, 0 for no limit.", "tls", ours=True))
     tls_early_banner_hosts: MatchList | None = field(metadata=row(
         Kind.HOSTS, "", "Hosts that get the greeting early on a TLS-on-connect port.", "tls", _IGNORED))
 
@@ -192,27 +219,27 @@ class MainOptions:
         Kind.ACL, None, "ACL for new connections.", "acl"))
     acl_smtp_helo: ACLReference | None = field(metadata=row(Kind.ACL, None, "ACL for EHLO and HELO.", "acl"))
     acl_smtp_starttls: ACLReference | None = field(metadata=row(Kind.ACL, None, "ACL for STARTTLS.", "acl"))
-    acl_smtp_auth: ACLReference | None = field(metadata=row(Kind.ACL, None, "ACL for AUTH.", "acl", _IGNORED))
+    acl_smtp_auth: ACLReference | None = field(metadata=row(Kind.ACL, None, "ACL for AUTH.", "acl"))
     acl_smtp_mail: ACLReference | None = field(metadata=row(Kind.ACL, None, "ACL for MAIL.", "acl"))
     acl_smtp_rcpt: ACLReference | None = field(metadata=row(
         Kind.ACL, None, "ACL for RCPT; without one every recipient is refused.", "acl"))
     acl_smtp_predata: ACLReference | None = field(metadata=row(Kind.ACL, None, "ACL for DATA.", "acl"))
     acl_smtp_data: ACLReference | None = field(metadata=row(Kind.ACL, None, "ACL for the message.", "acl"))
-    acl_smtp_etrn: ACLReference | None = field(metadata=row(Kind.ACL, None, "ACL for ETRN.", "acl", _IGNORED))
+    acl_smtp_etrn: ACLReference | None = field(metadata=row(Kind.ACL, None, "ACL for ETRN.", "acl"))
     acl_smtp_atrn: ACLReference | None = field(metadata=row(Kind.ACL, None, "ACL for ATRN.", "acl", _IGNORED))
-    acl_smtp_vrfy: ACLReference | None = field(metadata=row(Kind.ACL, None, "ACL for VRFY.", "acl", _IGNORED))
-    acl_smtp_expn: ACLReference | None = field(metadata=row(Kind.ACL, None, "ACL for EXPN.", "acl", _IGNORED))
-    acl_smtp_quit: ACLReference | None = field(metadata=row(Kind.ACL, None, "ACL for QUIT.", "acl", _IGNORED))
+    acl_smtp_vrfy: ACLReference | None = field(metadata=row(Kind.ACL, None, "ACL for VRFY.", "acl"))
+    acl_smtp_expn: ACLReference | None = field(metadata=row(Kind.ACL, None, "ACL for EXPN.", "acl"))
+    acl_smtp_quit: ACLReference | None = field(metadata=row(Kind.ACL, None, "ACL for QUIT.", "acl"))
     acl_smtp_notquit: ACLReference | None = field(metadata=row(
-        Kind.ACL, None, "ACL for sessions that end without QUIT.", "acl", _IGNORED))
+        Kind.ACL, None, "ACL for sessions that end without QUIT.", "acl"))
     acl_smtp_mime: ACLReference | None = field(metadata=row(
         Kind.ACL, None, "ACL for each MIME part.", "acl", _UNSUPPORTED))
     acl_smtp_dkim: ACLReference | None = field(metadata=row(
         Kind.ACL, None, "ACL for each DKIM signature.", "acl", _UNSUPPORTED))
     acl_not_smtp: ACLReference | None = field(metadata=row(
-        Kind.ACL, None, "ACL for messages of local callers.", "acl", _UNSUPPORTED))
+        Kind.ACL, None, "ACL for messages of local callers.", "acl"))
     acl_not_smtp_start: ACLReference | None = field(metadata=row(
-        Kind.ACL, None, "ACL before messages of local callers.", "acl", _UNSUPPORTED))
+        Kind.ACL, None, "ACL before messages of local callers.", "acl"))
 
     # Messages
     message_size_limit: Expansion | None = field(metadata=row(
@@ -230,7 +257,7 @@ class MainOptions:
     received_headers_max: int = field(metadata=row(
         Kind.INTEGER, "30", "Received: fields of a message that has gone in a circle.", "messages"))
     header_maxsize: int = field(metadata=row(
-        Kind.SIZE, "1M", "Largest header section that is accepted.", "messages", _IGNORED))
+        Kind.INTEGER, "1M", "Largest header section that is accepted.", "messages", _IGNORED))
     headers_charset: str = field(metadata=row(
         Kind.STRING, "UTF-8", "Character set that header fields are decoded to.", "messages", _IGNORED))
 
@@ -267,59 +294,6 @@ class MainOptions:
         Kind.STRING, "", "Where metrics are served, ADDRESS:PORT.", "ours", _IGNORED, ours=True))
     # fmt: on
 
-
-_BUILT = "how Exim is built, started and kept; nothing here needs it"
-_LOOKED_UP = "a lookup that is not made here"
-_KEPT = "how Exim keeps and shows its files"
-
-OTHER_OPTIONS: tuple[Option, ...] = (
-    *others("exim", _IGNORED, _BUILT, """
-        add_environment daemon_modules_load daemon_startup_retries daemon_startup_sleep debug_store? disable_fsync?
-        exim_path exim_version finduser_retries keep_environment localhost_number lookup_open_max max_username_length
-        never_users notifier_socket panic_coredump? perl_at_start? perl_startup perl_taintmode? deliver_drop_privilege?
-        local_scan_timeout smtp_backlog_monitor slow_lookup_log timezone bi_command unknown_login unknown_username
-        gecos_name gecos_pattern gnutls_allow_auto_pkcs11? gnutls_compat_mode? tcp_nodelay? prod_requires_admin?
-        queue_list_requires_admin? commandline_checks_require_admin? strict_acl_vars? disable_ipv6?
-    """),
-    *others("exim", _IGNORED, _KEPT, """
-        check_log_inodes check_log_space check_spool_inodes check_spool_space keep_malformed message_body_newlines?
-        message_body_visible message_logs? move_frozen_messages? preserve_message_logs? print_topbitchars?
-        process_log_path split_spool_directory? spool_wireformat? syslog_duplication? syslog_facility syslog_pid?
-        syslog_processname syslog_timestamp? smtp_check_spool_space? queue_run_in_order? queue_fast_ramp?
-        smtp_accept_keepalive? log_ports hosts_connection_nolog event_action check_rfc2047_length?
-    """),
-    *others("exim", _IGNORED, _LOOKED_UP, """
-        rfc1413_hosts rfc1413_port rfc1413_query_timeout host_lookup host_lookup_order dns_again_means_nonexist
-        dns_check_names_pattern dns_cname_loops dns_csa_search_limit dns_csa_use_reverse? dns_dnssec_ok
-        dns_ipv4_lookup dns_retrans dns_retry dns_trust_aa dns_use_edns0 helo_lookup_domains
-        callout_domain_negative_expire callout_domain_positive_expire callout_negative_expire
-        callout_positive_expire callout_random_local_part ldap_ca_cert_dir ldap_ca_cert_file ldap_cert_file
-        ldap_cert_key ldap_cipher_suite ldap_default_servers ldap_require_cert ldap_start_tls? ldap_version
-        mysql_servers oracle_servers pgsql_servers redis_servers sqlite_dbfile sqlite_lock_timeout
-    """),
-    *others("exim", _IGNORED, "what it is about does not happen here, or not yet", """
-        acl_smtp_wellknown wellknown_advertise_hosts av_scanner spamd_address dccifd_address dccifd_options
-        dcc_direct_add_header? dkim_verify_hashes dkim_verify_keytypes dkim_verify_min_keysizes dkim_verify_minimal?
-        dkim_verify_signers dmarc_forensic_sender dmarc_history_file dmarc_tld_file spf_guess
-        spf_smtp_comment_template pipelining_connect_advertise_hosts prdr_enable? proxy_protocol_timeout
-        bounce_message_file bounce_message_text bounce_return_linesize_limit bounce_sender_authentication
-        delay_warning_condition dsn_from errors_copy errors_reply_to freeze_tell warn_message_file return_size_limit
-        smtp_accept_queue smtp_accept_queue_per_connection smtp_accept_reserve smtp_load_reserve smtp_reserve_hosts
-        queue_only_file queue_only_load queue_only_load_latch? queue_only_override? deliver_queue_load_max
-        uucp_from_pattern uucp_from_sender ignore_fromline_hosts ignore_fromline_local? receive_timeout
-        header_line_maxsize helo_accept_junk_hosts helo_allow_chars allow_utf8_domains? strip_trailing_dot?
-        strip_excess_angle_brackets? envelope_to_remove? return_path_remove? delivery_date_remove?
-        message_id_header_domain message_id_header_text allow_mx_to_ip? hosts_require_helo smtp_active_hostname
-        local_from_prefix local_from_suffix remote_sort_domains
-    """),
-    *others("exim", _UNSUPPORTED, "without it other mail would be accepted, refused or delivered", """
-        acl_not_smtp_mime acl_smtp_data_prdr acl_smtp_mailauth allow_domain_literals? hold_domains queue_domains
-        queue_smtp_domains hosts_proxy hosts_xclient hosts_treat_as_local mua_wrapper? percent_hack_domains
-        recipient_unqualified_hosts sender_unqualified_hosts smtp_ratelimit_hosts smtp_ratelimit_mail
-        smtp_ratelimit_rcpt system_filter system_filter_directory_transport system_filter_file_transport
-        system_filter_group system_filter_pipe_transport system_filter_reply_transport system_filter_user
-    """),
-)  # fmt: skip
 
 SYNONYMS = {"daemon_smtp_port": "daemon_smtp_ports"}
 """Old names of options."""

@@ -13,6 +13,7 @@ import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import assert_never
 
 from relay.policy import words
 from relay.policy.words import nearest
@@ -35,6 +36,8 @@ class Kind(enum.Enum):
     STRINGS = "string list"
     ITEMS = "list of words"
     """tuple[str, ...], split and not expanded."""
+    ACCOUNTS = "list of users or groups"
+    """tuple[str, ...], names or numbers; expanded when the configuration is read."""
     PORTS = "list of ports"
     """tuple[int, ...]."""
     BOOLEAN = "boolean"
@@ -47,6 +50,8 @@ class Kind(enum.Enum):
     """int."""
     SIZE = "size"
     """int, octets."""
+    KIBIBYTES = "size in kibibytes"
+    """int, KiB; a number without a letter counts octets and is rounded (Exim: opt_Kint)."""
     TIME = "time"
     """int, seconds."""
     TIMES = "list of times"
@@ -55,6 +60,10 @@ class Kind(enum.Enum):
     """float."""
     ACL = "ACL"
     """ACLReference, or None where unset."""
+    USER = "user"
+    """str, a name, a number, or an expansion that gives one."""
+    GROUP = "group"
+    """The same."""
 
 
 LISTS = frozenset({Kind.HOSTS, Kind.DOMAINS, Kind.LOCAL_PARTS, Kind.ADDRESSES, Kind.STRINGS})
@@ -77,8 +86,28 @@ class Repeat(enum.Enum):
     ERROR = "error"
     ALL_OF = "all of"
     """Conditions that must all hold (a router's `condition`)."""
-    APPEND = "append"
-    """Further items (headers_add)."""
+    LINES = "lines"
+    """Further lines (headers_add)."""
+    NAMES = "names"
+    """Further names (headers_remove)."""
+    VARIABLES = "variables"
+    """Further variables (a router's `set`)."""
+
+    def joined(self, earlier: str, later: str) -> str:
+        """Two settings in the one text that Exim keeps, and prints with -bP."""
+        match self:
+            case Repeat.ALL_OF:
+                return f"${{if and{{{{bool_lax{{{earlier}}}}}{{bool_lax{{{later}}}}}}}}}"
+            case Repeat.LINES:
+                return f"{earlier}\n{later}"
+            case Repeat.NAMES:
+                return f"{earlier}:{later}"
+            case Repeat.VARIABLES:
+                return f"{earlier};{later}"
+            case Repeat.ERROR:
+                return later
+            case _ as never:
+                assert_never(never)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,22 +138,38 @@ def table(*options: Option) -> dict[str, Option]:
     return found
 
 
-def others(group: str, standing: Standing, text: str, names: str) -> tuple[Option, ...]:
-    """Rows for options of Exim's of which we know no more than the name and what becomes of them.
+_SHORT: Mapping[str, Kind] = {
+    "acl": Kind.ACL,
+    "accounts": Kind.ACCOUNTS,
+    "addresses": Kind.ADDRESSES,
+    "boolean": Kind.BOOLEAN,
+    "domains": Kind.DOMAINS,
+    "expanded": Kind.EXPANDED,
+    "fixed": Kind.FIXED,
+    "group": Kind.GROUP,
+    "hosts": Kind.HOSTS,
+    "integer": Kind.INTEGER,
+    "kibibytes": Kind.KIBIBYTES,
+    "octal": Kind.OCTAL,
+    "size": Kind.SIZE,
+    "string": Kind.STRING,
+    "switch": Kind.EXPANDED_BOOLEAN,
+    "time": Kind.TIME,
+    "user": Kind.USER,
+}
 
-    `names` are separated by spaces; a boolean's name ends in `?` (it may stand without a value).
+
+def listed(group: str, standing: Standing, text: str, rows: str) -> tuple[Option, ...]:
+    """Rows that share what is said of them, for options of Exim's that nothing here reads.
+
+    Each stands on a line of its own: name, kind by its short word, and the default, nothing where it is unset.
     """
-    return tuple(
-        Option(
-            name.removesuffix("?"),
-            Kind.BOOLEAN if name.endswith("?") else Kind.STRING,
-            None,
-            text,
-            group,
-            standing,
-        )
-        for name in names.split()
-    )
+    found: list[Option] = []
+    for row in rows.splitlines():
+        name, kind, default = (*row.split(None, 2), "", "", "")[:3]
+        if name:
+            found.append(Option(name, _SHORT[kind], default or None, text, group, standing))
+    return tuple(found)
 
 
 class BadValue(ValueError):
@@ -134,6 +179,10 @@ class BadValue(ValueError):
         super().__init__(what)
         self.what = what
         self.remedy = remedy
+
+
+class BadExpansion(BadValue):
+    """The text is a value, and can't be expanded or matched; Exim would find that where it is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +227,12 @@ def unknown(setting: Setting, options: OptionTable, where: str) -> BadValue:
 
 # Text to values
 
-_INTEGER = re.compile(r"([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)[ \t]*([KkMmGgTt]?)")
+_INTEGER = re.compile(r"([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)([KkMmGgTtPpEeZz]?)")
 _OCTAL = re.compile(r"([+-]?)0*([0-7]+)")
-_FIXED = re.compile(r"[0-9]{1,9}(?:\.[0-9]*)?")
+_FIXED = re.compile(r"([0-9]{1,12})(?:\.([0-9]*))?")
 _ESCAPE = re.compile(r"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{1,2})|(.)|$)", re.DOTALL)
-_POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_POWERS = "kmgtpez"
+_LARGEST_FIXED = 2**31 // 1000
 _LETTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _TRUE = frozenset({"true", "yes"})
 _FALSE = frozenset({"false", "no"})
@@ -211,6 +261,14 @@ def _unescape(match: re.Match[str]) -> str:
     return _LETTERS.get(other, other or "")
 
 
+def written_text(setting: Setting) -> str:
+    """The text of a setting without the quotes around it; "" where there is none, or where it is wrong."""
+    try:
+        return read_string(setting.text or "", setting.name)
+    except BadValue:
+        return ""
+
+
 def read_boolean(text: str | None, name: str, *, negated: bool) -> bool:
     """`name`, `no_name`, `name = yes`; a negated name takes no value."""
     if text is None or (not text and not negated):
@@ -226,18 +284,42 @@ def read_boolean(text: str | None, name: str, *, negated: bool) -> bool:
 
 
 def read_integer(text: str, name: str) -> int:
-    """Decimal, octal (leading 0) or hexadecimal (0x), with K, M, G or T behind it."""
-    match = _INTEGER.fullmatch(text.strip())
-    if match is None:
+    """Decimal, octal (leading 0) or hexadecimal (0x), with K, M, G or T behind it; at most 2^62."""
+    value, unit = _number(text, name)
+    if unit and unit not in "kmgt":
+        raise BadValue(f'extra characters follow the integer value for {name}: "{unit.upper()}"')
+    return _bounded(value * 1024 ** (_POWERS.index(unit) + 1 if unit else 0), text, name)
+
+
+def read_small_integer(text: str, name: str) -> int:
+    """As `read_integer`, within what Exim keeps in an int."""
+    value = read_integer(text, name)
+    if not -(2**31) <= value < 2**31:
+        raise BadValue(f'absolute value of integer "{text[:40]}" is too large (overflow) for {name}')
+    return value
+
+
+def read_kibibytes(text: str, name: str) -> int:
+    """An amount in KiB: `10M` is 10240, and a number without a letter counts octets."""
+    value, unit = _number(text, name)
+    return _bounded(value * 1024 ** _POWERS.index(unit) if unit else (value + 512) // 1024, text, name)
+
+
+def _number(text: str, name: str) -> tuple[int, str]:
+    match = _INTEGER.match(text.strip())
+    if match is None or len(match.group(2)) > 20:
         raise BadValue(f'integer expected for {name}, not "{text[:40]}"', "write a number such as 20, 50M or 0x1f")
+    if rest := text.strip()[match.end() :].strip():
+        raise BadValue(f'extra characters follow the integer value for {name}: "{rest[:40]}"')
     sign, digits, unit = match.groups()
-    if len(digits) > 20:
-        raise BadValue(f"the integer for {name} is too large")
-    base = 16 if digits[:2] in ("0x", "0X") else 8 if digits[0] == "0" and len(digits) > 1 else 10
-    value: int = int(digits, base) * 1024 ** _POWER[unit.lower()]
-    if value > 2**62:
-        raise BadValue(f"the integer for {name} is too large")
-    return -value if sign == "-" else value
+    base = 16 if digits[:2] in ("0x", "0X") else 8 if digits[0] == "0" else 10
+    return int(digits, base) * (-1 if sign == "-" else 1), unit.lower()
+
+
+def _bounded(value: int, text: str, name: str) -> int:
+    if abs(value) > 2**62:
+        raise BadValue(f'absolute value of integer "{text[:40]}" is too large (overflow) for {name}')
+    return value
 
 
 def read_octal(text: str, name: str) -> int:
@@ -268,10 +350,12 @@ def read_times(text: str, name: str) -> tuple[int, ...]:
 
 def read_fixed(text: str, name: str) -> float:
     """A number that is not negative, held to three decimal places."""
-    if not _FIXED.fullmatch(text.strip()):
+    match = _FIXED.fullmatch(text.strip())
+    if match is None:
         raise BadValue(f'fixed-point number expected for {name}, not "{text[:40]}"', "write a number such as 2.5")
-    whole, _, fraction = text.strip().partition(".")
-    return int(whole) + int((fraction + "000")[:3]) / 1000
+    if int(match.group(1)) >= _LARGEST_FIXED:
+        raise BadValue(f'integer "{text[:40]}" is too large (overflow) for {name}')
+    return int(match.group(1)) + int(((match.group(2) or "") + "000")[:3]) / 1000
 
 
 def split_items(text: str) -> tuple[str, ...]:

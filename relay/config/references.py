@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterator, Mapping
 from relay.config.main_options import MainOptions
 from relay.mail.source import Location, Problem, Severity
 from relay.policy.acl import ACLReference
-from relay.policy.acl_parse import ACL, VERB_NAMES
+from relay.policy.acl_parse import VERB_NAMES
+from relay.policy.acl_program import ACL
 from relay.policy.acl_values import Where
 from relay.policy.routing import Accept, Manualroute, Router
 from relay.policy.words import nearest
@@ -59,9 +60,16 @@ def _all_acls(main: MainOptions, acls: Mapping[str, ACL]) -> Iterator[ACL]:
 def _unknown_acls(main: MainOptions, acls: Mapping[str, ACL]) -> Iterator[Problem]:
     for acl in _all_acls(main, acls):
         for location, name in acl.acl_names:
-            if name not in acls and name not in VERB_NAMES:
+            if name not in acls and name not in VERB_NAMES and not name.startswith("/"):
                 remedy = nearest(name, acls) or "define it behind begin acl"
-                yield Problem(location, f'there is no ACL "{name[:60]}"', remedy)
+                what = f'there is no ACL "{name[:60]}": a statement that comes to it refuses with 451'
+                yield Problem(location, what, remedy, Severity.WARNING)
+    for _, reference in acl_options(main):
+        name = (reference.expansion.constant or "").strip()
+        if reference.acl is None and name:
+            what = f'there is no ACL "{name[:60]}": whatever comes to it is refused with 451'
+            remedy = nearest(name, acls) or "define it behind begin acl"
+            yield Problem(reference.location, what, remedy, Severity.WARNING)
 
 
 def _unserved(main: MainOptions, acls: Mapping[str, ACL]) -> Iterator[Problem]:
@@ -73,6 +81,8 @@ def _unserved(main: MainOptions, acls: Mapping[str, ACL]) -> Iterator[Problem]:
                 "decide by other means",
                 Severity.WARNING,
             )
+        for location, what in acl.notices:
+            yield Problem(location, what, "", Severity.NOTE)
 
 
 def _misplaced(main: MainOptions, acls: Mapping[str, ACL]) -> Iterator[Problem]:

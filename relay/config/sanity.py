@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from relay.config.blocks import DriverBlock
 from relay.config.main_options import MainOptions
 from relay.config.options import BadValue, read_integer
+from relay.expand.evaluate import Expansion
 from relay.mail.source import Location, Problem
 from relay.observe.selectors import parse_selector
+from relay.tls.cipher_lists import read_ciphers
+from relay.tls.dh_groups import BadParameters, check_name
+from relay.tls.priorities import BadCipherList
+from relay.tls.switches import NAMES, BadSwitch, read_switches
 
 DN_STYLES = ("openssl", "rfc2253")
 _ENGINES = ("sqlite:", "postgresql:")
@@ -18,15 +25,28 @@ def problems(main: MainOptions, place: Callable[[str], Location]) -> list[Proble
     return [Problem(place(option), what, remedy) for option, what, remedy in _found(main)]
 
 
+def unserved(main: MainOptions, place: Callable[[str], Location]) -> list[Problem]:
+    """Values that Exim takes, or another version of ours will, and that can't be served."""
+    return [Problem(place(option), what, remedy) for option, what, remedy in _unserved(main)]
+
+
+def _unserved(main: MainOptions) -> Iterator[tuple[str, str, str]]:
+    if main.queue.startswith("postgresql:"):
+        yield "queue", "a queue in PostgreSQL is not served yet", "write queue = sqlite:/path/to/directory"
+    size = main.message_size_limit
+    if size is not None and size.constant is None:
+        what = "message_size_limit: it is not expanded for each message here"
+        yield "message_size_limit", what, "write a number such as 50M"
+
+
 def _found(main: MainOptions) -> Iterator[tuple[str, str, str]]:
     if main.tls_dn_style not in DN_STYLES:
         yield "tls_dn_style", f'"{main.tls_dn_style}" is not a style of names', f"use {' or '.join(DN_STYLES)}"
+    yield from _tls(main)
     if not main.spool_directory.startswith("/"):
         yield "spool_directory", f'spool_directory "{main.spool_directory}" is not an absolute path', "name it whole"
     if not main.queue.startswith(_ENGINES):
         yield "queue", f'"{main.queue}" names no database', "write queue = sqlite:/path/to/directory"
-    elif main.queue.startswith("postgresql:"):
-        yield "queue", "a queue in PostgreSQL is not served yet", "write queue = sqlite:/path/to/directory"
     try:
         parse_selector(main.log_selector)
     except ValueError as error:
@@ -35,10 +55,8 @@ def _found(main: MainOptions) -> Iterator[tuple[str, str, str]]:
         if path.strip() not in ("", "syslog") and "%s" not in path:
             yield "log_file_path", f'log_file_path "{path.strip()}" does not contain "%s"', "write …/%slog"
     size = main.message_size_limit
-    if size is not None:
+    if size is not None and size.constant is not None:
         try:
-            if size.constant is None:
-                raise BadValue("it is not expanded for each message here")
             read_integer(size.constant or "0", "message_size_limit")
         except BadValue as error:
             yield "message_size_limit", f"message_size_limit: {error.what}", "write a number such as 50M"
@@ -53,3 +71,71 @@ def _found(main: MainOptions) -> Iterator[tuple[str, str, str]]:
     ):
         if value < 0:
             yield option, f"{option} is negative", "write a number that is not"
+
+
+def _tls(main: MainOptions) -> Iterator[tuple[str, str, str]]:
+    """Constant TLS options that would fail each handshake."""
+    try:
+        read_switches(main.openssl_options)
+    except BadSwitch as error:
+        yield "openssl_options", f"openssl_options: {error}", f"known are {', '.join(NAMES)}"
+    for option in ("tls_require_ciphers", "tls_verify_ciphers", "tls_dhparam"):
+        expansion: Expansion | None = getattr(main, option)
+        if expansion is None or expansion.constant is None:
+            continue
+        try:
+            check_name(expansion.constant.strip()) if option == "tls_dhparam" else read_ciphers(expansion.constant)
+        except (BadCipherList, BadParameters) as error:
+            yield option, f"{option}: {error}", "correct the name"
+    if main.tls_handshakes_per_host < 0:
+        yield "tls_handshakes_per_host", "tls_handshakes_per_host is negative", "write a number that is not"
+
+
+# What makes an authenticator one for servers, or for clients, where it is not any option of that half.
+_SERVER: Mapping[str, str] = {
+    "cram_md5": "server_secret",
+    "external": "server_condition",
+    "plaintext": "server_condition",
+    "spa": "server_password",
+    "tls": "server_param1",
+}
+_CLIENT: Mapping[str, str] = {
+    "cram_md5": "client_secret",
+    "external": "client_send",
+    "plaintext": "client_send",
+    "spa": "client_username",
+}
+
+
+def authenticator_problems(blocks: Iterable[DriverBlock]) -> Iterator[Problem]:
+    """Mechanisms that are there twice for the same half (Exim: auths_init)."""
+    for one, other in itertools.combinations(blocks, 2):
+        name = one.text("public_name") or one.name
+        if name.lower() != (other.text("public_name") or other.name).lower():
+            continue
+        for half, settings in (("server", _SERVER), ("client", _CLIENT)):
+            if _has_half(one, half, settings) and _has_half(other, half, settings):
+                what = f"two {half} authenticators ({one.name} and {other.name}) have the same public name ({name})"
+                yield Problem(other.location, what, "remove one of them")
+
+
+def _has_half(block: DriverBlock, half: str, settings: Mapping[str, str]) -> bool:
+    if block.driver in settings:
+        return settings[block.driver] in block.set_at
+    return any(name.startswith(f"{half}_") for name in block.set_at)
+
+
+# Drivers of routers that can do nothing without a transport, and those that must not have one (Exim: route_init).
+_WITH_TRANSPORT = frozenset({"accept", "dnslookup", "ipliteral"})
+_WITHOUT_TRANSPORT = frozenset({"iplookup", "redirect"})
+
+
+def router_problems(block: DriverBlock) -> Iterator[Problem]:
+    """A router whose driver wants a transport, or wants none."""
+    has_one = "transport" in block.set_at
+    if block.driver in _WITH_TRANSPORT and not has_one and not block.flag("verify_only"):
+        what = f"{block.name} router: a transport is required for this router"
+        yield Problem(block.location, what, "name one with transport = …")
+    if block.driver in _WITHOUT_TRANSPORT and has_one:
+        what = f"{block.name} router: a transport must not be defined for this router"
+        yield Problem(block.place("transport"), what, "remove it")

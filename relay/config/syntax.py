@@ -35,6 +35,7 @@ _WITHOUT_MACRO_DEFINITIONS = frozenset({"retry", "rewrite"})
 _SPACE = " \t\r\v\f"
 _DEFINITION = re.compile(r"([A-Z][A-Za-z0-9_]*)[ \t]*(==?)[ \t]*")
 _DEFINITION_HEAD = re.compile(r"[A-Z][A-Za-z0-9_]*[ \t]*(?==)")
+_MACRO_START = re.compile(r"_?[A-Z]")
 _DIRECTIVE = re.compile(r"\.(ifdef|ifndef|elifdef|elifndef|else|endif)(?:[ \t]|$)")
 _INCLUDE = re.compile(r"\.include(_if_exists)?[ \t]+(.*)")
 _BEGIN = re.compile(r"begin[ \t]+(.*)", re.IGNORECASE)
@@ -65,6 +66,9 @@ class ConfigurationText:
     macros: Mapping[str, str]
     files: tuple[str, ...]
     problems: tuple[Problem, ...]
+    listing: tuple[str, ...] = ()
+    """All logical lines, macro definitions and `begin` too, with `# NUMBER "FILE"` where a file begins or goes
+    on."""
 
     def section(self, name: str) -> tuple[LogicalLine, ...]:
         """The lines of a section; none where it does not occur."""
@@ -141,6 +145,7 @@ class _TextReader:
         self._section_start = Location("")
         self._section_lines: list[LogicalLine] = []
         self._sections: list[Section] = []
+        self._listing: list[str] = []
 
     def read(self, path: str) -> ConfigurationText:
         self._section_start = Location(path)
@@ -149,8 +154,12 @@ class _TextReader:
             source = self._stack[-1]
             if source.next >= len(source.lines):
                 self._stack.pop()
+                if self._stack:
+                    self._list_position(self._stack[-1].name, self._stack[-1].next)
                 continue
             source.next += 1
+            if source.next == 1:
+                self._list_position(source.name, 1)
             self._physical_line(source.lines[source.next - 1], Location(source.name, source.next))
         self._finish_line()
         for condition in self._conditions:
@@ -161,24 +170,30 @@ class _TextReader:
             {name: macro.replacement for name, macro in self._macros.items()},
             tuple(self._files),
             tuple(self._problems),
+            tuple(self._listing),
         )
+
+    def _list_position(self, name: str, line: int) -> None:
+        self._listing.append(f'# {line} "{name}"')
 
     def _complain(self, location: Location, what: str, remedy: str = "") -> None:
         self._problems.append(Problem(location, what, remedy))
 
-    def _open(self, path: str, location: Location, *, optional: bool = False) -> None:
+    def _open(self, path: str, location: Location, *, optional: bool = False) -> bool:
+        """Whether the file is there to be read."""
         try:
             text = self._reader(path)
         except FileNotFoundError:
             if not optional:
                 self._complain(location, f"file {path} does not exist", "correct the name or create the file")
-            return
+            return False
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             self._complain(location, f"file {path} cannot be read: {reason}", "correct it or its permissions")
-            return
+            return False
         self._files.append(path)
-        self._stack.append(_Source(path, text.split("\n")))
+        self._stack.append(_Source(path, text.removesuffix("\n").split("\n")))
+        return True
 
     # Physical lines
 
@@ -207,7 +222,9 @@ class _TextReader:
             head = _DEFINITION_HEAD.match(text)
             start = head.end() if head else 0
         head_text, rest, replaced = text[:start], text[start:], False
-        if self._built_in_pattern is not None and "_" in rest:
+        first = _MACRO_START.search(rest)
+        # Exim looks for these only where what may begin a macro first is an underscore.
+        if self._built_in_pattern is not None and first is not None and first.group()[0] == "_":
             rest, count = self._built_in_pattern.subn(lambda match: self._built_in[match.group()], rest)
             replaced = count > 0
         for name, macro in self._macros.items():
@@ -251,7 +268,9 @@ class _TextReader:
         if len(self._stack) >= INCLUDE_DEPTH or len(self._files) >= INCLUDED_FILES:
             self._complain(location, f"{name} is included too deeply or too often", "include it once")
             return
-        self._open(name, location, optional=optional)
+        self._list_position(location.file, location.line)
+        if not self._open(name, location, optional=optional):
+            self._listing.pop()
 
     # Logical lines
 
@@ -279,6 +298,7 @@ class _TextReader:
         text = "".join(joining.parts).rstrip(_SPACE)
         if not text:
             return
+        self._listing.append(text)
         begin = _BEGIN.match(text)
         if begin:
             self._begin(begin.group(1).strip(_SPACE), joining.location)

@@ -41,7 +41,10 @@ from relay.reception.request import DeliveryMode
         ("-G -bnq -- -x", Arguments(fix_header=False, qualify=False, words=("-x",))),
         ("-C /c -DA=b -DB x", Arguments(configuration="/c", macros=(("A", "b"), ("B", "")), words=("x",))),
         ("-C/c x", Arguments(configuration="/c", words=("x",))),
-        ("-B8BITMIME -B 7BIT -h 3 -U -n -N x", Arguments(words=("x",), deliver_really=False, verbose=True)),
+        (
+            "-B8BITMIME -B 7BIT -h 3 -U -n -N x",
+            Arguments(words=("x",), deliver_really=False, verbose=True, labels=False),
+        ),
         ("-O a=b -Oa=b -X log -L tag -p esmtp -oA f -or 5s -os1m -oB 3 x", Arguments(words=("x",))),
         ("-bm x", Arguments(words=("x",), option="-bm")),
         ("-bp", Arguments(mode=Mode.LIST_QUEUE, option="-bp")),

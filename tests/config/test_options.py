@@ -13,7 +13,7 @@ from relay.config.built_in import built_in_macros
 from relay.config.convert import Converter
 from relay.config.driver_options import DRIVERS, GENERIC
 from relay.config.main_options import MAIN_OPTIONS
-from relay.config.options import BadValue, Kind, Option, Setting, Standing, find, read_setting
+from relay.config.options import BadValue, Kind, Option, Setting, Standing, find, listed, read_setting
 from relay.expand.lists import NamedLists
 from relay.mail.source import Location
 
@@ -54,7 +54,15 @@ def value(kind: Kind, text: str | None, *, negated: bool = False) -> object:
         (Kind.INTEGER, "0x1F", 31),
         (Kind.INTEGER, "2K", 2048),
         (Kind.SIZE, "50M", 50 * 1024 * 1024),
-        (Kind.SIZE, "1 g", 1024**3),
+        (Kind.SIZE, "-1K", -1024),
+        (Kind.INTEGER, "2147483647", 2**31 - 1),
+        (Kind.KIBIBYTES, "10M", 10240),
+        (Kind.KIBIBYTES, "3K", 3),
+        (Kind.KIBIBYTES, "1500", 1),
+        (Kind.KIBIBYTES, "1P", 2**40),
+        (Kind.ACCOUNTS, "root : 5678", ("root", "5678")),
+        (Kind.ACCOUNTS, "${if eq{1}{1}{a : b}}", ("a", "b")),
+        (Kind.USER, "$local_part", "$local_part"),
         (Kind.OCTAL, "0700", 0o700),
         (Kind.OCTAL, "600", 0o600),
         (Kind.TIME, "5m30s", 330),
@@ -239,3 +247,33 @@ def test_macros_say_what_is_served() -> None:
     for name in ("_HAVE_GNUTLS", "_DRIVER_ROUTER_REDIRECT", "_OPT_MAIN_SYSTEM_FILTER"):
         assert name not in macros
     assert MAIN_OPTIONS["system_filter"].standing is Standing.UNSUPPORTED
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "complaint"),
+    [
+        (Kind.INTEGER, "2147483648", "too large"),
+        (Kind.INTEGER, "999999M", "too large"),
+        (Kind.INTEGER, "99Q", "extra characters"),
+        (Kind.INTEGER, "99 K", "extra characters"),
+        (Kind.INTEGER, "1P", "extra characters"),
+        (Kind.SIZE, "4G", "too large"),
+        (Kind.KIBIBYTES, "4000Z", "too large"),
+        (Kind.KIBIBYTES, "40MK", "extra characters"),
+        (Kind.FIXED, "4000000000000.1", "expected"),
+        (Kind.FIXED, "4000000000.1", "too large"),
+    ],
+)
+def test_numbers_that_exim_refuses_too(kind: Kind, text: str, complaint: str) -> None:
+    with pytest.raises(BadValue, match=complaint):
+        value(kind, text)
+
+
+def test_rows_in_short() -> None:
+    rows = listed("g", Standing.IGNORED, "why", "\n  a_time  time  5m\n  a_text  string  two words\n  unset  hosts\n")
+    assert [(row.name, row.kind, row.default) for row in rows] == [
+        ("a_time", Kind.TIME, "5m"),
+        ("a_text", Kind.STRING, "two words"),
+        ("unset", Kind.HOSTS, None),
+    ]
+    assert {(row.group, row.standing, row.text) for row in rows} == {("g", Standing.IGNORED, "why")}

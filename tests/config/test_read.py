@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.config.read import Configuration, read_configuration
+from relay.config.read import Configuration, read_configuration, understand_configuration
 from relay.delivery.local import MaildirTransport
 from relay.delivery.remote import SMTPRules
 from relay.mail.source import ConfigurationError, Location, Problem, Severity
@@ -115,15 +115,10 @@ def test_macros_of_the_command_line() -> None:
         ("domainlist a = +b", '/etc/conf:1: domain list a: unknown named domain list "+b"'),
         ("domainlist a = b\ndomainlist a = c", '/etc/conf:2: domainlist "a" is defined a second time'),
         ("domainlist a", '/etc/conf:1: "=" is missing after "a"'),
-        ("acl_smtp_rcpt = nosuch", '/etc/conf:1: there is no ACL "nosuch"'),
-        ("acl_smtp_rcpt = chek\nbegin acl\ncheck:", '/etc/conf:1: there is no ACL "chek" (did you mean "check"?)'),
         ("acl_smtp_rcpt = accept hots = *", "/etc/conf:1: ACL accept hots = *: unknown ACL condition"),
-        ("acl_smtp_rcpt = /etc/acl", "/etc/conf:1: ACL file /etc/acl cannot be read"),
         ("begin acl\naccept", "/etc/conf:2: ACL name missing"),
         ("begin acl\na: accept", '/etc/conf:2: extra characters follow ACL name "a"'),
         ("begin acl\na:\nb:\na:", '/etc/conf:4: there are two ACLs called "a"'),
-        ("begin acl\na:\naccept acl = b", '/etc/conf:3: there is no ACL "b"'),
-        ("acl_smtp_mail = a\nbegin acl\na:\naccept domains = *", "/etc/conf:4: cannot test domains in MAIL ACL"),
         ("begin rewrite\n*@*", "/etc/conf:2: rewrite rule: missing rewrite replacement string"),
         ("begin rewrite\n*@* a@b X", '/etc/conf:2: rewrite rule: unknown rewrite flag character "X"'),
         ("begin local_scan\nx", "/etc/conf:2: local_scan section: there is no local_scan function here"),
@@ -135,7 +130,7 @@ def test_macros_of_the_command_line() -> None:
             '/etc/conf:3: there is no router driver "acept" (did you mean "accept"?)',
         ),
         ("begin routers\na:\ndriver = redirect", '/etc/conf:3: router driver "redirect" is not served yet'),
-        ("begin routers\na:\ndriver = accept", "/etc/conf:2: a: no transport is set"),
+        ("begin routers\na:\ndriver = accept", "/etc/conf:2: a router: a transport is required for this router"),
         ("begin routers\na:\ndriver = accept\ntransport = t", '/etc/conf:2: router a: there is no transport "t"'),
         ("begin routers\na:\ndriver = manualroute\ntransport = t", "/etc/conf:2: a: neither route_list nor"),
         (
@@ -197,8 +192,42 @@ def test_an_option_that_is_not_supported_may_be_switched_off() -> None:
 
 
 def test_conditions_that_are_not_served_yet_are_remarked_on() -> None:
-    (remark,) = remarks("begin acl\na:\nrequire verify = recipient\naccept")
-    assert remark.startswith('/etc/conf:3: warning: "verify = recipient" is not served yet')
+    (remark,) = remarks("begin acl\na:\nrequire verify = peer\naccept")
+    assert remark.startswith('/etc/conf:3: warning: "verify = peer" is not served yet')
+
+
+def test_steps_without_effect_are_remarked_on() -> None:
+    assert remarks("begin acl\na:\naccept control = debug/tag=x\n queue = slow\n control = dscp/ef") == [
+        '/etc/conf:3: note: "control = debug" has no effect here',
+        "/etc/conf:4: note: named queues are not served yet: the message waits with all others",
+        '/etc/conf:5: note: "control = dscp" has no effect here',
+    ]
+
+
+def test_an_acl_that_is_not_there_is_found_out_when_it_is_used() -> None:
+    text = "acl_smtp_rcpt = chekc\nacl_smtp_mail = /etc/none\nbegin acl\ncheck:\naccept acl = other"
+    found = remarks(text)
+    assert found[0].startswith('/etc/conf:1: warning: there is no ACL "chekc"')
+    assert 'did you mean "check"?' in found[0]
+    assert found[1].startswith('/etc/conf:2: warning: there is no ACL "/etc/none"')
+    assert found[2].startswith('/etc/conf:5: warning: there is no ACL "other"')
+    reference = read(text).main.acl_smtp_rcpt
+    assert reference is not None
+    assert reference.acl is None
+
+
+def test_what_can_not_be_decided_where_it_stands_is_remarked_on() -> None:
+    text = "acl_smtp_etrn = a\nacl_not_smtp = b\nbegin acl\na:\naccept senders = x@y.test\nb:\ndeny hosts = *"
+    assert [each.partition(": ")[2].partition(": what")[0] for each in remarks(text)] == [
+        "warning: cannot test senders in ETRN ACL",
+        "warning: cannot test hosts in non-SMTP ACL",
+    ]
+
+
+def test_every_acl_of_the_dialog_is_served() -> None:
+    options = ["auth", "etrn", "vrfy", "expn", "quit", "notquit"]
+    text = "".join(f"acl_smtp_{name} = accept\n" for name in options)
+    assert remarks(f"{text}acl_not_smtp = accept\nacl_not_smtp_start = accept") == []
 
 
 def test_authenticators_are_read_and_not_served() -> None:
@@ -353,3 +382,65 @@ def test_any_text_gives_a_configuration_or_problems(text: str) -> None:
     except ConfigurationError as error:
         found = error.problems
     assert all(str(problem) and problem.location.file for problem in found)
+
+
+# What is looked at and not served
+
+
+def test_obstacles_are_errors_for_those_who_serve() -> None:
+    text = "smtp_banner = ${if\nbegin routers\nr:\ndriver = redirect\ndata = x"
+    found = understand_configuration("/etc/conf", lambda path: text, host_name="here.test")
+    assert [problem.location.line for problem in found.obstacles] == [1, 4]
+    assert found.configuration.main.primary_hostname == "here.test"
+    assert [line.partition(": ")[0] for line in complaints(text)] == ["/etc/conf:1", "/etc/conf:4"]
+
+
+def test_of_a_mistake_nothing_else_is_told_to_those_who_look() -> None:
+    text = "smtp_banner = ${if\nexim_path = /x\nnosuch = 1"
+    with pytest.raises(ConfigurationError) as caught:
+        understand_configuration("/etc/conf", lambda path: text, host_name="here.test")
+    assert [problem.location.line for problem in caught.value.problems] == [3]
+    assert len(complaints(text)) == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "lmtp", "at_once"),
+    [
+        ("", False, False),
+        ("protocol = SMTP", False, False),
+        ("protocol = LMTP", True, False),
+        ("protocol = smtps", False, True),
+        ("protocol = Submissions", False, True),
+    ],
+)
+def test_protocols(setting: str, lmtp: bool, at_once: bool) -> None:
+    transport = read(f"begin transports\nt:\ndriver = smtp\n{setting}").transports["t"]
+    assert isinstance(transport, SMTPRules)
+    assert (transport.lmtp, transport.tls.on_connect, transport.port) == (lmtp, at_once, 0)
+
+
+@pytest.mark.parametrize(
+    ("setting", "complaint"),
+    [
+        ("max_rcpt = ${if eq{a}{b}{1}{2}}", "max_rcpt is not expanded here"),
+        ("max_rcpt = many", "integer expected for max_rcpt"),
+        ("protocol = uucp", '"uucp" is not a protocol'),
+    ],
+)
+def test_values_of_a_transport_that_can_not_be_served(setting: str, complaint: str) -> None:
+    text = f"begin transports\nt:\ndriver = smtp\n{setting}"
+    (told,) = complaints(text)
+    assert complaint in told
+    assert understand_configuration("/etc/conf", lambda path: text, host_name="h").obstacles
+
+
+def test_randomizing_is_no_expansion_here() -> None:
+    text = "begin routers\nr:\ndriver = manualroute\nroute_list = * a\ntransport = t\nhosts_randomize = $domain\n"
+    (told,) = complaints(text + "begin transports\nt:\ndriver = smtp")
+    assert "hosts_randomize is not expanded here" in told
+
+
+def test_an_option_under_two_names() -> None:
+    assert read("daemon_smtp_port = 26\ndaemon_smtp_ports = 27").main.daemon_smtp_ports == (27,)
+    (told,) = complaints("daemon_smtp_port = 26\ndaemon_smtp_port = 27")
+    assert '"daemon_smtp_port" option set for the second time' in told

@@ -216,3 +216,16 @@ WORDS = st.sampled_from([
 def test_any_text_gives_lines_and_problems(text: str) -> None:
     found = read(text, {"/etc/more": text})
     assert all(line.text.strip(" \t\r\v\f") for section in found.sections for line in section.lines)
+
+
+def test_all_that_was_read_is_listed() -> None:
+    files = {"/etc/a": "x = 1\n.include /etc/b\ny = 2\n", "/etc/b": "b = 1\n"}
+    text = "# comment\nM = 1\n.include /etc/a\n.include_if_exists /etc/none\nz = \\\n  M\nbegin acl\na:\n  accept"
+    assert read(text, files).listing == (
+        '# 1 "/etc/conf"', "M = 1", '# 3 "/etc/conf"', '# 1 "/etc/a"', "x = 1", '# 2 "/etc/a"', '# 1 "/etc/b"',
+        "b = 1", '# 2 "/etc/a"', "y = 2", '# 3 "/etc/conf"', "z = 1", "begin acl", "a:", "accept",
+    )  # fmt: skip
+
+
+def test_built_in_names_are_looked_for_where_an_underscore_comes_first() -> None:
+    assert lines(".ifdef _HAVE_TLS\na\n.endif\n.ifdef X_HAVE_TLS\nb\n.endif\nc = d_HAVE_TLS") == ["a", "c = dy"]
