@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, Entry] = {
     "run": Entry("relay.cli.run", "Serve until stopped, in the foreground."),
     "check": Entry("relay.cli.check", "Compile a configuration and say everything that is wrong with it."),
     "cert": Entry("relay.cli.cert", "Show certificates, or make a new one."),
+    "password": Entry("relay.cli.password", "Make, change or remove an entry of a password file."),
     "queue": Entry("relay.cli.queue", "Look at the messages that wait."),
     "expand": Entry("relay.cli.expand", "Expand strings as the configuration would."),
     "demo": Entry("relay.cli.demo", "Run a relay and a laptop here and send a first message through both."),
