@@ -235,8 +235,17 @@ def _about(given_up: GivenUp) -> list[str]:
         lines.append(_wrapped(plain, indent="    "))
     elif given_up.failed.reply is not None:
         lines.append(_wrapped(f"{named[:1].upper()}{named[1:]} refused it.", indent="    "))
-    lines.append(_wrapped(f"Details: {printable(given_up.failed.reason, _LONGEST_TEXT)}", indent="    "))
+    lines.append(_wrapped(f"Details: {_reason(given_up)}", indent="    "))
+    if given_up.failed.output:
+        lines.append("")
+        lines.append(_wrapped("What was written during the delivery attempt:", indent="    "))
+        lines += ["    " + printable(line, _LONGEST_LINE - 4) for line in given_up.failed.output.splitlines()]
     return lines
+
+
+def _reason(given_up: GivenUp) -> str:
+    """Why, as far as the sender is to know."""
+    return printable(given_up.failed.told or given_up.failed.reason, _LONGEST_TEXT)
 
 
 def _wrapped(text: str, indent: str = "") -> str:
@@ -276,7 +285,7 @@ def _status_fields(given_up: GivenUp, now: float) -> list[str]:
         status = f"{failed.reply.enhanced} " if failed.reply.enhanced else ""
         fields.append(_folded("Diagnostic-Code", f"smtp; {failed.reply.code} {status}{said}"[:_LONGEST_TEXT]))
     else:
-        fields.append(_folded("Diagnostic-Code", f"X-Fingerpost; {printable(failed.reason, _LONGEST_TEXT)}"))
+        fields.append(_folded("Diagnostic-Code", f"X-Fingerpost; {_reason(given_up)}"))
     fields.append(f"Last-Attempt-Date: {formatdate(now, localtime=True)}")
     return fields
 
@@ -304,6 +313,8 @@ def status_code(given_up: GivenUp) -> str:
         if _STATUS.fullmatch(reply.enhanced):
             return reply.enhanced
         return f"{reply.code // 100 if reply.code // 100 in (4, 5) else 5}.0.0"
+    if given_up.failed.status:
+        return given_up.failed.status
     if given_up.last is not None:
         return _STATUS_OF_ERROR.get(given_up.last.error, "4.4.7")
     return "5.4.4" if not given_up.result.transport else "5.0.0"

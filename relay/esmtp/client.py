@@ -1,10 +1,10 @@
 """The client's side of a session: orders, replies and times in; events, octets and deadlines out (machine).
 
 The driver dials, gives it what arrives (`receive`), takes events until there is none, sends what
-`data_to_send` gives, and orders the next step: `hello`, `starttls`, `transact`, `reset`, `quit`. Each command
-that was sent has a row in the queue of awaited replies, so that a reply always finds what it answers, grouped
-or not (RFC 2920); a reply that nobody waits for ends the session. Which server may be trusted with what, and
-whether TLS is a must, is the driver's affair.
+`data_to_send` gives, and orders the next step: `hello`, `starttls`, `authenticate`, `transact`, `reset`,
+`quit`. Each command that was sent has a row in the queue of awaited replies, so that a reply always finds what
+it answers, grouped or not (RFC 2920); a reply that nobody waits for ends the session. Which server may be
+trusted with what, and whether TLS is a must, is the driver's affair.
 
 Input never raises. An order at the wrong time does, except on a session that is closed, where it is passed
 over: the event that says so may not have been read yet.
@@ -18,7 +18,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
+from relay.esmtp.chunks import ChunkWriter
 from relay.esmtp.client_events import (
+    AuthAccepted,
+    AuthChallenge,
+    AuthRefused,
     BodyWanted,
     ClientEvent,
     Closed,
@@ -34,42 +38,19 @@ from relay.esmtp.client_events import (
     TLSGoAhead,
     TLSRefused,
 )
+from relay.esmtp.client_settings import ClientSettings, Protocol
 from relay.esmtp.data import DataWriter
 from relay.esmtp.extensions import read_offers
+from relay.esmtp.parameters import Limits, read_limits
 from relay.esmtp.reply_reader import BadReply, ReplyReader
 from relay.esmtp.transaction import Hop, Transaction, shown
 from relay.mail.envelope import Envelope
 from relay.mail.facts import TLSFacts
-from relay.mail.outcome import ErrorClass, RemoteHost
+from relay.mail.outcome import ErrorClass
 from relay.mail.reply import Reply
 from relay.mail.text import to_wire
 
-
-class Protocol(enum.Enum):
-    """What is spoken (Exim: protocol, an option of the smtp transport)."""
-
-    SMTP = "smtp"
-    LMTP = "lmtp"
-
-
-@dataclass(frozen=True, slots=True)
-class ClientSettings:
-    """How to talk. Times in seconds, each for one reply as a whole. RFC 5321 4.5.3.2."""
-
-    name: str
-    """What EHLO says (Exim: helo_data)."""
-    protocol: Protocol = Protocol.SMTP
-    host: RemoteHost | None = None
-    """Goes into the outcomes."""
-    pipelining: bool = True
-    """False: one command at a time, whatever is offered (Exim: hosts_avoid_pipelining)."""
-    line_limit: int = 4096
-    reply_lines: int = 200
-    command_timeout: float = 300.0
-    data_timeout: float = 300.0
-    """Between two pieces of the body."""
-    final_timeout: float = 600.0
-    """For the reply to the final dot."""
+__all__ = ["Client", "ClientSettings", "Protocol"]
 
 
 class _What(enum.Enum):
@@ -78,6 +59,7 @@ class _What(enum.Enum):
     COMMAND = "a command"
     EXTENDED_HELLO = "EHLO"
     LONE_DOT = "the dot after a 354 that was of no use"
+    USELESS = "the end of a message that was refused before"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +85,8 @@ class Client:
         self._offers: Mapping[str, str] = {}
         self._transaction: Transaction | None = None
         self._recipients: deque[int] = deque()
-        self._writer = DataWriter()
+        self._writer: DataWriter | ChunkWriter = DataWriter()
+        self._is_body_refused = False
         self._needs_reset = False
         self._count = 0
         self._since = now
@@ -113,19 +96,31 @@ class Client:
     @property
     def stage(self) -> Stage:
         """What is waited for."""
-        return self._awaited[0].stage if self._awaited else self._resting
+        if self._resting is Stage.BODY or not self._awaited:
+            return self._resting
+        return self._awaited[0].stage
 
     @property
     def offers(self) -> Mapping[str, str]:
         """What the EHLO in force offered, empty without one."""
         return self._offers
 
+    @property
+    def limits(self) -> Limits:
+        """What the server said of itself by LIMITS: more recipients at once, or more messages, get no answer."""
+        return read_limits(self._offers.get("LIMITS", ""))
+
+    @property
+    def is_body_refused(self) -> bool:
+        """The server does not want the rest of this message: `end_body` may come at once."""
+        return self._is_body_refused
+
     def deadline(self) -> float | None:
         """When `expire` is due; None where nothing is waited for."""
         match self.stage:
-            case Stage.IDLE | Stage.CLOSED | Stage.SWITCHING:
+            case Stage.IDLE | Stage.CLOSED | Stage.SWITCHING | Stage.CHALLENGED:
                 return None
-            case Stage.BODY:
+            case Stage.BODY | Stage.CHUNK:
                 return self._since + self._settings.data_timeout
             case Stage.END_OF_DATA:
                 return self._since + self._settings.final_timeout
@@ -212,6 +207,28 @@ class Client:
         if self._may_order(now):
             self._send("STARTTLS", _Awaited(Stage.STARTTLS))
 
+    def authenticate(self, mechanism: str, initial: str | None = None, now: float | None = None) -> None:
+        """AUTH; an `initial` response in base64, "=" for an empty one. `AuthChallenge`, `AuthAccepted` or
+        `AuthRefused` follows. Whether the link is fit for credentials is the driver's affair."""
+        if self._may_order(now):
+            self._replies.allow_lines(self._settings.auth_line_limit)
+            command = f"AUTH {mechanism}" if initial is None else f"AUTH {mechanism} {initial}"
+            self._send(command, _Awaited(Stage.AUTH))
+
+    def respond(self, text: str, now: float | None = None) -> None:
+        """The response to an `AuthChallenge`, in base64."""
+        if self._resting is Stage.CLOSED:
+            return
+        if self._resting is not Stage.CHALLENGED:
+            raise RuntimeError("no challenge is open")
+        self._touch(now)
+        self._resting = Stage.IDLE
+        self._send(text, _Awaited(Stage.AUTH))
+
+    def cancel_auth(self, now: float | None = None) -> None:
+        """Breaks an exchange off, RFC 4954 4; `AuthRefused` follows."""
+        self.respond("*", now)
+
     def reset(self, now: float | None = None) -> None:
         """RSET; `Idle` follows. Not needed between transactions: `transact` does it where it must be done."""
         if self._may_order(now):
@@ -230,7 +247,8 @@ class Client:
         """Sends the envelope. `BodyWanted` follows where anybody accepted; `Settled` in any case."""
         if self._transaction is not None:
             raise RuntimeError("a transaction is open")
-        hop = Hop(self._settings.host, self._tls, self._count > 0)
+        settings = self._settings
+        hop = Hop(settings.host, self._tls, self._count > 0, self._count, settings.chunking, settings.pipelining)
         transaction = Transaction(envelope, self._offers, hop)
         if self._resting is Stage.CLOSED:
             transaction.broken_off("connection is closed", ErrorClass.LOST_CONNECTION, False)
@@ -243,6 +261,7 @@ class Client:
             return
         self._count += 1
         self._transaction = transaction
+        self._is_body_refused = False
         self._recipients = deque(transaction.to_send)
         if self._needs_reset:
             self._send_reset()
@@ -255,17 +274,22 @@ class Client:
         """The next octets of the message, cut anywhere."""
         if self._is_open_for_body():
             self._touch(now)
-            if encoded := self._writer.encode(piece):
+            if not self._is_body_refused and (encoded := self._writer.encode(piece)):
                 self._out.append(encoded)
+                if isinstance(self._writer, ChunkWriter):
+                    self._awaited.append(_Awaited(Stage.CHUNK))
 
     def end_body(self, now: float | None = None) -> None:
-        """The message is complete: the final dot goes out."""
+        """The message is complete: the final dot, or the last chunk, goes out."""
         if not self._is_open_for_body():
             return
         self._touch(now)
         assert self._transaction is not None
-        self._out.append(self._writer.end())
         self._resting = Stage.IDLE
+        if self._is_body_refused:
+            self._settle_refused_body()
+            return
+        self._out.append(self._writer.end())
         if self._settings.protocol is Protocol.LMTP:
             self._awaited.extend(_Awaited(Stage.END_OF_DATA, place) for place in self._transaction.accepted)
         else:
@@ -312,11 +336,14 @@ class Client:
 
     def _send_group(self, transaction: Transaction) -> None:
         """MAIL, every RCPT and DATA at once, RFC 2920 3.1."""
-        commands = [transaction.mail, *map(transaction.rcpt, self._recipients), "DATA"]
+        commands = [transaction.mail, *map(transaction.rcpt, self._recipients)]
+        if not transaction.by_chunks:
+            commands.append("DATA")
         self._out.append(to_wire("\r\n".join(commands) + "\r\n"))
         self._awaited.append(_Awaited(Stage.MAIL))
         self._awaited.extend(_Awaited(Stage.RCPT, place) for place in self._recipients)
-        self._awaited.append(_Awaited(Stage.DATA))
+        if not transaction.by_chunks:
+            self._awaited.append(_Awaited(Stage.DATA))
         self._recipients.clear()
 
     # Replies
@@ -361,6 +388,8 @@ class Client:
             case Stage.STARTTLS:
                 self._resting = Stage.SWITCHING if reply.code == 220 else Stage.IDLE
                 self._events.append(TLSGoAhead() if reply.code == 220 else TLSRefused(reply))
+            case Stage.AUTH:
+                self._auth_answered(reply)
             case Stage.RESET:
                 self._reset_answered()
             case Stage.MAIL:
@@ -369,11 +398,13 @@ class Client:
                 self._recipient_answered(awaited.place, reply)
             case Stage.DATA:
                 self._data_answered(reply)
+            case Stage.CHUNK:
+                self._chunk_answered(reply)
             case Stage.END_OF_DATA:
                 self._message_answered(awaited, reply)
             case Stage.QUIT:
                 self._close(Closed())
-            case Stage.IDLE | Stage.SWITCHING | Stage.BODY | Stage.CLOSED:
+            case Stage.IDLE | Stage.SWITCHING | Stage.CHALLENGED | Stage.BODY | Stage.CLOSED:
                 raise AssertionError("nothing is awaited then")
             case _ as never:
                 assert_never(never)
@@ -386,6 +417,17 @@ class Client:
             self._send(f"HELO {self._settings.name}", _Awaited(Stage.HELLO))
         else:
             self._events.append(Refused(Stage.HELLO, reply))
+
+    def _auth_answered(self, reply: Reply) -> None:
+        if reply.code == 334:
+            self._resting = Stage.CHALLENGED
+            self._events.append(AuthChallenge(reply.text))
+            return
+        if 300 <= reply.code < 400:
+            self._garbled(f"unexpected reply to AUTH: {shown(reply)}")
+            return
+        self._replies.allow_lines(self._settings.line_limit)
+        self._events.append(AuthAccepted(reply) if reply.code < 300 else AuthRefused(reply))
 
     def _reset_answered(self) -> None:
         if self._transaction is None:
@@ -411,6 +453,8 @@ class Client:
         if self._recipients:
             place = self._recipients.popleft()
             self._send(transaction.rcpt(place), _Awaited(Stage.RCPT, place))
+        elif transaction.accepted and transaction.by_chunks:
+            self._want_body(ChunkWriter(self._settings.chunk_size, transaction.is_binary))
         elif transaction.accepted:
             self._send("DATA", _Awaited(Stage.DATA))
         else:
@@ -434,9 +478,7 @@ class Client:
         if reply.code < 400 and reply.code != 354:
             self._garbled(f"unexpected reply to DATA: {shown(reply)}")
         elif reply.code == 354 and transaction.accepted:
-            self._writer = DataWriter()
-            self._resting = Stage.BODY
-            self._events.append(BodyWanted())
+            self._want_body(DataWriter())
         elif reply.code == 354:
             # RFC 2920 3.1: sent in a group, and nobody was accepted. A message of no lines ends it.
             self._out.append(b".\r\n")
@@ -451,11 +493,48 @@ class Client:
             self._needs_reset = True
             self._settle()
 
+    def _want_body(self, writer: DataWriter | ChunkWriter) -> None:
+        self._writer = writer
+        self._resting = Stage.BODY
+        self._events.append(BodyWanted())
+
+    def _chunk_answered(self, reply: Reply) -> None:
+        """A chunk before the last, RFC 3030 2. If it is refused, so is the message; what is under way is still
+        answered."""
+        transaction = self._transaction
+        assert transaction is not None
+        if 300 <= reply.code < 400:
+            self._garbled(f"unexpected reply to BDAT: {shown(reply)}")
+            return
+        if reply.code >= 400 and not self._is_body_refused:
+            transaction.message_answered(reply)
+            if self._resting is not Stage.BODY and self._settings.protocol is Protocol.LMTP:
+                # How many replies the last chunk gets now, nobody knows.
+                self._settle()
+                self._close(LinkLost(Stage.CHUNK, False))
+                return
+            self._is_body_refused = True
+            self._awaited = deque(
+                _Awaited(each.stage, each.place, _What.USELESS) if each.stage is Stage.END_OF_DATA else each
+                for each in self._awaited
+            )
+        if self._is_body_refused and self._resting is not Stage.BODY:
+            self._settle_refused_body()
+
+    def _settle_refused_body(self) -> None:
+        """A message that was refused before its end: over as soon as every chunk has its answer."""
+        if not any(each.stage in (Stage.CHUNK, Stage.END_OF_DATA) for each in self._awaited):
+            self._needs_reset = True
+            self._settle()
+
     def _message_answered(self, awaited: _Awaited, reply: Reply) -> None:
         transaction = self._transaction
         assert transaction is not None
         if 300 <= reply.code < 400:
             self._garbled(f"unexpected reply to the end of data: {shown(reply)}")
+            return
+        if awaited.what is _What.USELESS:
+            self._settle_refused_body()
             return
         if awaited.what is not _What.LONE_DOT:
             transaction.message_answered(reply, awaited.place)
@@ -466,9 +545,10 @@ class Client:
 
     @property
     def _is_possible_duplicate(self) -> bool:
-        if self._transaction is None or not self._awaited:
+        if self._transaction is None:
             return False
-        return self._awaited[0].stage is Stage.END_OF_DATA and self._awaited[0].what is not _What.LONE_DOT
+        ends = (each for each in self._awaited if each.stage is Stage.END_OF_DATA)
+        return any(each.what is _What.COMMAND for each in ends)
 
     def _settle(self) -> None:
         assert self._transaction is not None

@@ -21,12 +21,16 @@ class Stage(enum.Enum):
     IDLE = "nothing"
     HELLO = "EHLO or HELO"
     STARTTLS = "STARTTLS"
+    AUTH = "AUTH"
+    CHALLENGED = "AUTH challenge"
+    """It is our turn to respond."""
     SWITCHING = "TLS handshake"
     RESET = "RSET"
     MAIL = "MAIL FROM"
     RCPT = "RCPT TO"
     DATA = "DATA"
     BODY = "message data"
+    CHUNK = "BDAT"
     END_OF_DATA = "end of data"
     QUIT = "QUIT"
     CLOSED = "closed connection"
@@ -69,8 +73,29 @@ class TLSRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class AuthChallenge:
+    """334: call `respond`, or `cancel_auth`. `text` as it came, in base64 or not."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuthAccepted:
+    """2xx: the client is authenticated."""
+
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class AuthRefused:
+    """Any other answer. The session goes on."""
+
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
 class BodyWanted:
-    """354: call `body` for each piece of the message, then `end_body`."""
+    """354, or it goes by chunks: call `body` for each piece of the message, then `end_body`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +143,9 @@ ClientEvent = (
     | HelloAccepted
     | TLSGoAhead
     | TLSRefused
+    | AuthChallenge
+    | AuthAccepted
+    | AuthRefused
     | BodyWanted
     | Settled
     | Idle

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from relay.esmtp.parameters import is_moment
 from relay.mail.envelope import BodyType, Parameters
 from relay.mail.reply import BAD_ARGUMENTS, UNKNOWN_PARAMETER, Reply
 
@@ -21,6 +22,8 @@ class ParameterRule:
 
     keyword: str
     value: re.Pattern[str] | None
+    longest: int = 0
+    """Octets of the value; 0 for the length of a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +35,8 @@ class Extension:
     rcpt: tuple[ParameterRule, ...] = ()
 
 
-def _rule(keyword: str, value: str | None) -> ParameterRule:
-    return ParameterRule(keyword, None if value is None else re.compile(value, re.IGNORECASE))
+def _rule(keyword: str, value: str | None, longest: int = 0) -> ParameterRule:
+    return ParameterRule(keyword, None if value is None else re.compile(value, re.IGNORECASE), longest)
 
 
 _XTEXT = r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*"  # RFC 3461 4
@@ -52,10 +55,10 @@ EXTENSIONS: Mapping[str, Extension] = {
         Extension("SMTPUTF8", mail=(_rule("SMTPUTF8", None),)),  # RFC 6531 3.4
         Extension(
             "DSN",  # RFC 3461 4
-            mail=(_rule("RET", "FULL|HDRS"), _rule("ENVID", _XTEXT)),
+            mail=(_rule("RET", "FULL|HDRS"), _rule("ENVID", _XTEXT, 100)),
             rcpt=(
                 _rule("NOTIFY", "NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY)){0,2}"),
-                _rule("ORCPT", rf"[A-Z0-9-]+;{_XTEXT}"),
+                _rule("ORCPT", rf"[A-Z0-9-]+;{_XTEXT}", 500),
             ),
         ),
         Extension("AUTH", mail=(_rule("AUTH", rf"<>|{_XTEXT}"),)),  # RFC 4954 5
@@ -69,6 +72,7 @@ EXTENSIONS: Mapping[str, Extension] = {
         Extension("HELP"),
         Extension("VRFY"),
         Extension("EXPN"),
+        Extension("XCLIENT"),
         Extension("XPAIR"),
         Extension("XROTATE"),
     )
@@ -99,13 +103,28 @@ class Offers:
         """The refusal of the first parameter of MAIL that was not offered or has a malformed value."""
         if not parameters.items:
             return None
-        return _first_wrong(parameters, [rule for each in self._extensions() for rule in each.mail])
+        wrong = _first_wrong(parameters, [rule for each in self._extensions() for rule in each.mail])
+        return wrong or self._wrong_release(parameters)
 
     def wrong_rcpt_parameter(self, parameters: Parameters) -> Reply | None:
         """The same for RCPT."""
         if not parameters.items:
             return None
         return _first_wrong(parameters, [rule for each in self._extensions() for rule in each.rcpt])
+
+    def _wrong_release(self, parameters: Parameters) -> Reply | None:
+        """RFC 4865 5: one of both, and within what was offered."""
+        interval, moment = parameters.get("HOLDFOR"), parameters.get("HOLDUNTIL")
+        if interval is None and moment is None:
+            return None
+        if interval is not None and moment is not None:
+            return BAD_ARGUMENTS.with_text("HOLDFOR and HOLDUNTIL exclude each other")
+        longest = self._by_keyword["FUTURERELEASE"].partition(" ")[0]
+        if interval is not None and longest.isdecimal() and not 0 < int(interval) <= int(longest):
+            return BAD_ARGUMENTS.with_text(f"HOLDFOR must be between 1 and {longest}")
+        if moment is not None and not is_moment(moment):
+            return BAD_ARGUMENTS.with_text("invalid data for HOLDUNTIL")
+        return None
 
     def _extensions(self) -> Iterable[Extension]:
         return (EXTENSIONS[keyword] for keyword in self._by_keyword if keyword in EXTENSIONS)
@@ -119,9 +138,15 @@ def _first_wrong(parameters: Parameters, rules: list[ParameterRule]) -> Reply | 
         found = [rule for rule in rules if rule.keyword == keyword]
         if not found:
             return UNKNOWN_PARAMETER.with_text(f"{UNKNOWN_PARAMETER.lines[0]} {keyword}")
-        if not any(rule.value.fullmatch(value) if rule.value else not value for rule in found):
+        if not any(_fits(rule, value) for rule in found):
             return BAD_ARGUMENTS.with_text(f"invalid data for {keyword}")
     return None
+
+
+def _fits(rule: ParameterRule, value: str) -> bool:
+    if rule.longest and len(value) > rule.longest:
+        return False
+    return bool(rule.value.fullmatch(value)) if rule.value else not value
 
 
 def declared_size(parameters: Parameters) -> int:

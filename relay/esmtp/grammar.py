@@ -243,6 +243,10 @@ def _what_is_wrong(text: str, utf8: bool) -> str:
         if not domain:
             return "malformed domain literal" if rest.startswith("@[") else "domain missing or malformed"
         rest = rest[domain.end() :]
+        if rest.startswith("."):
+            return "domain missing or malformed"
+    elif not rest.startswith(">"):
+        return f'"@" or "." expected after "{local_part.group()[: _SHOWN * 2]}"'
     if not rest:
         return "'>' missing at end of address"
     if rest.startswith(">"):

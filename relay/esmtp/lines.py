@@ -34,7 +34,7 @@ class LineReader:
 
     def __init__(self, limit: int, line_end: LineEnd = LineEnd.CRLF) -> None:
         """`limit` counts the octets of a line with its end."""
-        self._limit = limit
+        self.limit = limit
         self._end = b"\r\n" if line_end is LineEnd.CRLF else b"\n"
         self._buffer = bytearray()
         self._searched = 0
@@ -44,8 +44,22 @@ class LineReader:
         """Octets that were received and not yet looked at."""
         return len(self._buffer)
 
+    @property
+    def has_input(self) -> bool:
+        """Something was received and not yet looked at."""
+        return bool(self._buffer)
+
     def receive(self, data: bytes) -> None:
         self._buffer += data
+
+    def take_up_to(self, length: int) -> bytes:
+        """The first `length` octets, or fewer where there are fewer."""
+        if length >= len(self._buffer):
+            return self.take()
+        data = bytes(self._buffer[:length])
+        del self._buffer[:length]
+        self._searched = 0
+        return data
 
     def take(self) -> bytes:
         """All that is in the buffer, which is empty then; a half-skipped line is forgotten."""
@@ -78,7 +92,7 @@ class LineReader:
         line = bytes(buffer[:found])
         del buffer[:end]
         self._searched = 0
-        if self._skipping or end > self._limit:
+        if self._skipping or end > self.limit:
             self._skipping = False
             return LineFault.TOO_LONG
         return self._checked(line)
@@ -89,7 +103,7 @@ class LineReader:
         The last octet is kept, it may be the CR of the line's end.
         """
         length = len(self._buffer)
-        if length >= self._limit:
+        if length >= self.limit:
             self._skipping = True
         if self._skipping:
             del self._buffer[: length - 1]

@@ -6,8 +6,10 @@ both, in the order in which the client caused them.
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
+from relay.esmtp.xclient import ClientAttributes
 from relay.mail.address import Address
 from relay.mail.envelope import Parameters
 from relay.mail.reply import Reply
@@ -47,9 +49,22 @@ class RecipientGiven:
     parameters: Parameters
 
 
+class Transfer(enum.Enum):
+    """How a message comes."""
+
+    LINES = "DATA"
+    CHUNKS = "BDAT"
+
+
 @dataclass(frozen=True, slots=True)
 class DataAsked:
-    """DATA, with at least one accepted recipient. Only 354 lets the message come."""
+    """DATA or a message's first BDAT, with at least one accepted recipient.
+
+    Only 354 lets the message come. To BDAT it is not sent, as a chunk waits for nothing (RFC 3030 2); Exim asks no
+    predata ACL then.
+    """
+
+    transfer: Transfer = Transfer.LINES
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +98,35 @@ class EtrnAsked:
 
 @dataclass(frozen=True, slots=True)
 class AuthAsked:
-    """AUTH, where it was offered: the mechanism in upper case, the initial response or None."""
+    """AUTH, where it was offered: the mechanism in upper case, the initial response or None.
+
+    334 (`reply.challenge`) makes the next line an `AuthResponse`; 235 ends the exchange with success, anything else
+    without. Responses are as they came, in base64 or not; "=" is an empty initial response (RFC 4954 4).
+    """
 
     mechanism: str
     initial: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuthResponse:
+    """The client's answer to a 334. It is answered like `AuthAsked`."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuthAborted:
+    """The exchange ends without a result: `*`, or a line that is none. `reply` is what is to be said to that."""
+
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class XclientGiven:
+    """XCLIENT, where it was offered. After 220, with a banner, all is as at the start of a connection."""
+
+    attributes: ClientAttributes
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +146,9 @@ Question = (
     | ExpnAsked
     | EtrnAsked
     | AuthAsked
+    | AuthResponse
+    | AuthAborted
+    | XclientGiven
     | QuitGiven
 )
 

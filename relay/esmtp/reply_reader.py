@@ -40,6 +40,10 @@ class ReplyReader:
         """Something was received that is not part of a reply already given out."""
         return bool(len(self._lines) or self._texts)
 
+    def allow_lines(self, limit: int) -> None:
+        """How long a line may be from now on, in octets."""
+        self._lines.limit = limit
+
     def receive(self, data: bytes) -> None:
         self._lines.receive(data)
 

@@ -4,22 +4,26 @@ Built from the envelope and what the server offers; told each reply as it comes;
 about, it has an outcome for every recipient. The order of things is the client machine's, in `client.py`.
 
 An 8-bit body goes out as it is to a server without 8BITMIME, as Exim's does: a body is never converted, since
-that would break its signatures.
+that would break its signatures. What a server lacks for a binary body, or for addresses and header fields outside
+US-ASCII, is a clear failure: nothing is downgraded. What was asked about notifications goes on to a server that
+offers DSN.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from relay.esmtp.parameters import read_limits
 from relay.mail.address import Address
-from relay.mail.envelope import BodyType, Envelope
+from relay.mail.envelope import BodyType, Envelope, Parameters
 from relay.mail.facts import TLSFacts
 from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, Outcome, RemoteHost
 from relay.mail.reply import Reply
 
 _UNSENDABLE = re.compile(r"[\x00-\x1f\x7f]")
+_PRINTABLE = re.compile(r"[!-~]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,12 @@ class Hop:
     host: RemoteHost | None = None
     tls: TLSFacts | None = None
     continued: bool = False
+    messages: int = 0
+    """Transactions that were begun on it before."""
+    by_chunks: bool = False
+    """Whether chunks are wanted, where the server takes them."""
+    groups: bool = True
+    """Whether commands go out in groups where PIPELINING is offered."""
 
 
 class Transaction:
@@ -36,38 +46,103 @@ class Transaction:
 
     def __init__(self, envelope: Envelope, offers: Mapping[str, str], hop: Hop) -> None:
         self._envelope = envelope
+        self._offers = offers
         self._hop = hop
         self._outcomes: list[Outcome | None] = [None] * len(envelope.recipients)
+        self._wants_utf8 = envelope.parameters.get("SMTPUTF8") is not None
         self.accepted: list[int] = []
         """Those whose RCPT was accepted, in order."""
-        self.mail = f"MAIL FROM:<{envelope.sender}>" + _parameters(envelope, offers)
+        self.is_binary = envelope.body is BodyType.BINARYMIME
+        can_chunk = "CHUNKING" in offers and "PIPELINING" in offers and hop.groups
+        self.by_chunks = can_chunk and (hop.by_chunks or self.is_binary)
+        """Whether the message goes by BDAT, RFC 3030. Without pipelining each chunk would wait for a reply."""
         self.to_send: list[int] = []
         """Those whose RCPT is to be sent at all."""
-        self._refuse_here(offers)
+        self._refuse_here()
+        self.mail = f"MAIL FROM:<{envelope.sender}>" + self._mail_parameters()
 
     def rcpt(self, place: int) -> str:
-        return f"RCPT TO:<{self._envelope.recipients[place].address}>"
+        recipient = self._envelope.recipients[place]
+        return f"RCPT TO:<{recipient.address}>" + self._passed_on("DSN", recipient.parameters, ("NOTIFY", "ORCPT"))
 
-    def _refuse_here(self, offers: Mapping[str, str]) -> None:
+    def _refuse_here(self) -> None:
         """Settles what needs no server to know."""
-        limit = offers.get("SIZE", "")
-        if limit.isdecimal() and 0 < int(limit) < self._envelope.size:
-            # RFC 1870 6.1: the server said what it takes.
-            reason = f"message is larger than the {limit} octets that the server takes"
-            self.settle_rest(Failed(reason, host=self._hop.host))
-        elif self._envelope.body is BodyType.BINARYMIME:
-            self.settle_rest(Failed("a binary message can't be sent by DATA", host=self._hop.host))
-        elif wrong := _unsendable(self._envelope.sender):
-            self.settle_rest(Failed(f"sender {wrong}", host=self._hop.host))
+        if reason := self._unfit():
+            self.settle_rest(reason)
+        most = read_limits(self._offers.get("LIMITS", "")).recipients
         for place, recipient in enumerate(self._envelope.recipients):
             if self._outcomes[place] is not None:
                 continue
             if recipient.address.is_null:
                 self._outcomes[place] = Failed("recipient is empty", host=self._hop.host)
-            elif wrong := _unsendable(recipient.address):
-                self._outcomes[place] = Failed(f"recipient {wrong}", host=self._hop.host)
+            elif wrong := self._unsendable(recipient.address, "recipient"):
+                self._outcomes[place] = wrong
+            elif 0 < most <= len(self.to_send):
+                # RFC 9422 4.2. The rest is for another transaction.
+                why = f"the server takes {most} recipients at once"
+                self._outcomes[place] = Deferred(why, ErrorClass.RCPT_4XX, host=self._hop.host)
             else:
                 self.to_send.append(place)
+
+    def _unfit(self) -> Outcome | None:
+        """Why this server can't be given the message at all."""
+        offers, host = self._offers, self._hop.host
+        size, most = offers.get("SIZE", ""), read_limits(offers.get("LIMITS", "")).messages
+        if size.isdecimal() and 0 < int(size) < self._envelope.size:
+            # RFC 1870 6.1: the server said what it takes.
+            reason = f"message is larger than the {size} octets that the server takes"
+            return Failed(reason, host=host, status="5.3.4")
+        if 0 < most <= self._hop.messages:
+            # RFC 9422 4.1
+            return Deferred(f"the server takes {most} messages in one connection", ErrorClass.MAIL_4XX, host=host)
+        if self.is_binary and not ("BINARYMIME" in offers and self.by_chunks):
+            # RFC 3030 3: what is not converted is returned.
+            return Failed("a binary message, and the server does not take such", host=host, status="5.6.1")
+        if self._wants_utf8 and "SMTPUTF8" not in offers:
+            # RFC 6531 3.2, 3.5
+            return Failed("the message needs SMTPUTF8, which the server does not offer", host=host, status="5.6.7")
+        return self._unsendable(self._envelope.sender, "sender")
+
+    def _unsendable(self, address: Address, role: str) -> Failed | None:
+        """Why an address cannot stand in a command."""
+        text = str(address)
+        if _UNSENDABLE.search(text):
+            return Failed(f"{role} has control characters in its address", host=self._hop.host)
+        if not text.isascii() and "SMTPUTF8" not in self._offers:
+            reason = f"{role} has an address outside US-ASCII, and the server does not offer SMTPUTF8"
+            return Failed(reason, host=self._hop.host, status="5.6.7")
+        if ">" in address.domain or " " in address.domain:
+            return Failed(f"{role} has a malformed domain", host=self._hop.host)
+        return None
+
+    def _mail_parameters(self) -> str:
+        """The parameters of MAIL, each where its extension is offered."""
+        envelope, offers, words = self._envelope, self._offers, []
+        if "SIZE" in offers and envelope.size:
+            words.append(f"SIZE={envelope.size}")
+        if self.is_binary or ("8BITMIME" in offers and envelope.body is not BodyType.SEVENBIT):
+            words.append(f"BODY={envelope.body.value}")
+        if "SMTPUTF8" in offers and (self._wants_utf8 or self._has_utf8_addresses()):
+            words.append("SMTPUTF8")
+        text = "".join(f" {word}" for word in words)
+        return (
+            text
+            + self._passed_on("DSN", envelope.parameters, ("RET", "ENVID"))
+            + self._passed_on("REQUIRETLS", envelope.parameters, ("REQUIRETLS",))
+        )
+
+    def _has_utf8_addresses(self) -> bool:
+        recipients = self._envelope.recipients
+        addresses = (self._envelope.sender, *(recipients[place].address for place in self.to_send))
+        return not all(str(address).isascii() for address in addresses)
+
+    def _passed_on(self, extension: str, parameters: Parameters, keywords: tuple[str, ...]) -> str:
+        """The parameters of a transaction that go on as they came, RFC 3461 5.1."""
+        if not parameters.items or extension not in self._offers:
+            return ""
+        found = [(keyword, value) for keyword, value in parameters.items if keyword in keywords]
+        fit = [f"{keyword}={value}" if value else keyword for keyword, value in found if _PRINTABLE.fullmatch(value)]
+        return "".join(f" {word}" for word in fit)
 
     def sender_refused(self, reply: Reply) -> None:
         """MAIL got a 4xx or 5xx: that holds for all."""
@@ -92,7 +167,7 @@ class Transaction:
         """The reply to the final dot: for one recipient (LMTP, RFC 2033 4.2), or for all."""
         if 200 <= reply.code < 300:
             hop = self._hop
-            outcome: Outcome = Delivered(shown(reply), hop.host, hop.tls, hop.continued)
+            outcome: Outcome = Delivered(shown(reply), hop.host, hop.tls, hop.continued, "DSN" in self._offers)
         else:
             outcome = self._outcome(reply, "end of data", ErrorClass.DATA_4XX)
         if place is None:
@@ -141,29 +216,3 @@ def shown(reply: Reply) -> str:
 
 def _complaint(reply: Reply, after: str) -> str:
     return f"SMTP error from remote mail server after {after}: {shown(reply)}"
-
-
-# The parameters of MAIL that are sent, each where its extension is offered. RCPT has none yet.
-_MAIL_PARAMETERS: Mapping[str, Callable[[Envelope], str]] = {
-    "SIZE": lambda envelope: f"SIZE={envelope.size}" if envelope.size else "",
-    "8BITMIME": lambda envelope: (
-        "" if envelope.body is BodyType.SEVENBIT else f"BODY={BodyType.EIGHTBITMIME.value}"
-    ),
-}
-
-
-def _parameters(envelope: Envelope, offers: Mapping[str, str]) -> str:
-    made = [make(envelope) for keyword, make in _MAIL_PARAMETERS.items() if keyword in offers]
-    return "".join(f" {each}" for each in made if each)
-
-
-def _unsendable(address: Address) -> str:
-    """Why an address cannot stand in a command; empty where it can."""
-    text = str(address)
-    if _UNSENDABLE.search(text):
-        return "has control characters in its address"
-    if not text.isascii():
-        return "has an address outside US-ASCII, which can't be sent without SMTPUTF8"
-    if ">" in address.domain or " " in address.domain:
-        return "has a malformed domain"
-    return ""

@@ -122,6 +122,18 @@ class CommandRejected:
     sender: Address | None = None
     temporary: bool = False
     message_id: str = ""
+    logs: tuple[str, ...] = ("main", "reject")
+    """Where it is written, Exim's names (log_reject_target)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SenderUnverified:
+    """An ACL asked whether a sender can be answered, and it can't; told once in a message."""
+
+    session: SessionFacts
+    sender: str
+    reason: str
+    temporary: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +221,7 @@ Event = (
     | ConnectionOpened
     | ConnectionClosed
     | CommandRejected
+    | SenderUnverified
     | ProtocolViolated
     | TLSStarted
     | TLSEnded

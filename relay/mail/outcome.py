@@ -53,6 +53,8 @@ class Delivered:
     tls: TLSFacts | None = None
     continued: bool = False
     """Second or later message on its connection (Exim marks the address with `*`)."""
+    passes_dsn: bool = False
+    """The server offered DSN and was told what reports are wanted: from here on they are its to send (RFC 3461 5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,11 @@ class Deferred:
     host_wide: bool = False
     possible_duplicate: bool = False
     """The connection went between the final dot and its reply."""
+    not_before: float | None = None
+    """When it makes sense to try again (seconds since the epoch), where that is known: the host waits for its own
+    time."""
+    freeze: bool = False
+    """The message is to be held until somebody has looked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,12 @@ class Failed:
     reason: str
     reply: Reply | None = None
     host: RemoteHost | None = None
+    status: str = ""
+    """The enhanced status, RFC 3463, of what failed here without a reply; empty for none in particular."""
+    told: str = ""
+    """What the sender is told where `reason` is for the log only."""
+    output: str = ""
+    """What a command has written about it, for the sender."""
 
 
 Outcome = Delivered | Deferred | Failed

@@ -6,8 +6,9 @@ what they were not told. A port's coroutine may raise `Cancelled`; nobody but th
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from relay.mail.events import Event
 from relay.mail.queue import NewMessage, QueuedMessage, QueueEntry, Settlement
@@ -73,10 +74,44 @@ class Resolver(Protocol):
         ...
 
 
-class Lookups(Protocol):
-    """`${lookup` and lookup list items. None: no such key. Raises TemporaryFailure."""
+class Records(Protocol):
+    """DNS records by type, for lists of hosts in the DNS. Raises HostNotFound or TemporaryFailure."""
 
-    async def find(self, kind: str, key: str, source: str) -> str | None: ...
+    async def records(self, name: str, kind: str) -> tuple[str, ...]:
+        """The data of the records (`A`: addresses, `TXT`: texts), never empty; aliases are followed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HintChange(Generic[T]):
+    """What becomes of a hint: its new text (None: it stays as it is), kept until `expires`, and the asker's answer."""
+
+    answer: T
+    text: str | None = None
+    expires: float = 0.0
+
+
+class Hints(Protocol):
+    """Small texts that outlive a connection, by kind and key. Raises TemporaryFailure."""
+
+    async def change(self, kind: str, key: str, step: Callable[[str | None], HintChange[T]]) -> T:
+        """Hands the text that is kept to `step`, with nobody between its reading and its writing. `step` may run in
+        a thread."""
+        ...
+
+
+class NotOpened(TemporaryFailure):
+    """A table can't be opened: nothing was looked up in it."""
+
+
+class Lookups(Protocol):
+    """`${lookup` and lookup list items. Raises NotOpened or another TemporaryFailure."""
+
+    async def find(self, kind: str, key: str, source: str) -> str | None:
+        """What a table has for one key; None: no such key. `kind` is the name of a type, the type's own options behind
+        commas (`dsearch,filter=file`), without `partial-` and defaults. For a query-style type `key` is the query, and
+        `source` is a database's file or empty."""
+        ...
 
 
 class Intake(Protocol):

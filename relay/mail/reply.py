@@ -12,6 +12,8 @@ from relay.mail.text import printable, to_wire
 
 # RFC 5321 4.5.3.1.5: a reply line has at most 512 octets with code and CRLF.
 LINE_LIMIT = 512
+# RFC 4954 4: what a challenge of AUTH may need instead.
+CHALLENGE_LIMIT = 12288
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,11 @@ class Reply:
     def encode(self, enhanced: bool = False) -> bytes:
         """The octets for the wire; every line is escaped and cut to the limit of RFC 5321."""
         status = f"{self.enhanced} " if enhanced and self.enhanced else ""
-        shown = [printable(line, LINE_LIMIT - 6 - len(status)) for line in self.lines]
+        limit = CHALLENGE_LIMIT if self.code == 334 else LINE_LIMIT
+        room = limit - 6 - len(status)
+        if len(self.lines) == 1:
+            return to_wire(f"{self.code} {status}{printable(self.lines[0], room)}\r\n")
+        shown = [printable(line, room) for line in self.lines]
         last = len(shown) - 1
         return b"".join(
             to_wire(f"{self.code}{' ' if number == last else '-'}{status}{line}\r\n")
@@ -81,16 +87,23 @@ LINE_TOO_LONG = _reply(500, "5.5.2", "Line too long")  # RFC 5321 4.5.3.1.4
 BARE_LINE_END = _reply(500, "5.5.2", "bare CR or LF in command line")  # RFC 5321 2.3.8
 NULS_NOT_ALLOWED = _reply(501, "5.5.2", "NUL characters are not allowed in SMTP commands")
 BAD_ARGUMENTS = _reply(501, "5.5.4", "Syntactically invalid argument(s)")
-NO_ARGUMENTS_ALLOWED = _reply(501, "5.5.4", "No parameters allowed")
+BAD_HELLO = _reply(501, "5.5.4", "Syntactically invalid EHLO argument(s)")  # the verb as it was given
+NO_ARGUMENTS_ALLOWED = _reply(501, "5.5.4", "unexpected argument data")
+EIGHT_BIT_IN_COMMAND = _reply(501, "5.5.2", "8-bit characters are not allowed in SMTP commands")  # RFC 5321 2.4
 BAD_SEQUENCE = _reply(503, "5.5.1", "Command sequence error")
 HELLO_FIRST = _reply(503, "5.5.1", "HELO or EHLO required")
 SENDER_FIRST = _reply(503, "5.5.1", "sender not yet given")
 SENDER_ALREADY = _reply(503, "5.5.1", "sender already given")
 RECIPIENT_FIRST = _reply(503, "5.5.1", "valid RCPT command must precede DATA")
+ALL_RECIPIENTS_REFUSED = "All RCPT commands were rejected with this error:"
+"""The first line of that reply, the refusal behind it, where all got the same."""
 NOT_IMPLEMENTED = _reply(502, "5.5.1", "Command not implemented")
-TOO_MANY_SYNTAX_ERRORS = _reply(421, "4.7.0", "Too many syntax or protocol errors")
+TOO_MANY_SYNTAX_ERRORS = "Too many syntax or protocol errors"
+"""The second line of the reply to the last of them, whose code it has."""
 TOO_MANY_UNKNOWN = _reply(500, "5.5.1", "Too many unrecognized commands")
 TOO_MANY_NONMAIL = _reply(554, "5.7.0", "Too many nonmail commands")
+TOO_MANY_MESSAGES = _reply(421, "4.7.0", "too many messages in this connection")
+ETRN_IN_TRANSACTION = _reply(503, "5.5.1", "ETRN is not permitted inside a transaction")
 UNKNOWN_PARAMETER = _reply(555, "5.5.4", "unsupported MAIL or RCPT parameter")  # RFC 5321 4.1.1.11
 
 # Transaction
@@ -99,6 +112,15 @@ RECIPIENT_OK = _reply(250, "2.1.5", "Accepted")
 SEND_DATA = _reply(354, "", 'Enter message, ending with "." on a line by itself')  # RFC 5321 4.1.1.4
 MESSAGE_ACCEPTED = _reply(250, "2.0.0", "OK")  # with id= behind it
 TOO_MANY_RECIPIENTS = _reply(452, "4.5.3", "too many recipients")  # RFC 5321 4.5.3.1.10
+RECIPIENT_BEFORE_BDAT = _reply(503, "5.5.1", "valid RCPT command must precede BDAT")
+CHUNK_RECEIVED = _reply(250, "2.0.0", "byte chunk received")  # with the number of octets before it
+BDAT_NOT_ADVERTISED = _reply(503, "5.5.1", "BDAT command used when CHUNKING not advertised")
+BAD_CHUNK_SIZE = _reply(501, "5.5.4", "missing size for BDAT command")
+ZERO_CHUNK = _reply(504, "5.5.4", "zero size for BDAT command")
+ONLY_BDAT = _reply(503, "5.5.1", "only BDAT permissible after non-LAST BDAT")
+ONLY_RSET = _reply(503, "5.5.1", "only RSET accepted now")
+BINARY_NEEDS_BDAT = _reply(503, "5.5.1", "a message with BODY=BINARYMIME can't be sent by DATA")  # RFC 3030 3
+NOT_UTF8_MAIL = _reply(553, "5.6.7", "address with characters outside US-ASCII needs SMTPUTF8")  # RFC 6531 3.5
 NO_VALID_RECIPIENTS = _reply(554, "5.5.1", "No valid recipients")
 MESSAGE_TOO_BIG = _reply(552, "5.3.4", "Message size exceeds maximum permitted")  # RFC 1870 6.1
 HEADER_TOO_BIG = _reply(552, "5.3.4", "Message header too big")
@@ -119,3 +141,19 @@ SECURITY_FAILURE = _reply(554, "5.7.0", "Security failure")
 
 # AUTH, RFC 4954
 AUTH_NOT_ADVERTISED = _reply(503, "5.5.1", "AUTH command used when not advertised")
+AUTH_ALREADY = _reply(503, "5.5.1", "already authenticated")
+AUTH_IN_TRANSACTION = _reply(503, "5.5.1", "not permitted in mail transaction")
+AUTH_BAD_MECHANISM = _reply(501, "5.5.4", "invalid character in authentication mechanism name")
+AUTH_CANCELLED = _reply(501, "5.7.0", "Authentication cancelled")
+AUTH_LINE_TOO_LONG = _reply(500, "5.5.6", "Authentication line too long")  # RFC 4954 4
+
+
+def challenge(text: str) -> Reply:
+    """334: the exchange goes on. `text` in base64, as it goes over the wire."""
+    return Reply(334, "", (text,))
+
+
+# XCLIENT, as Postfix documents it
+XCLIENT_NOT_ADVERTISED = _reply(550, "5.7.1", "XCLIENT command used when not advertised")
+XCLIENT_IN_TRANSACTION = _reply(503, "5.5.1", "mail transaction in progress")
+XCLIENT_SUCCESS = _reply(220, "", "XCLIENT success")

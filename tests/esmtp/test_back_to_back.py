@@ -57,10 +57,12 @@ class Received:
 class Wire:
     """Both ends, and octets carried between them in pieces of `step`."""
 
-    def __init__(self, offers: tuple[str, ...], step: int, messages: list[tuple[Envelope, bytes]]) -> None:
+    def __init__(
+        self, offers: tuple[str, ...], step: int, messages: list[tuple[Envelope, bytes]], chunking: bool = False
+    ) -> None:
         self.offers = Offers(tuple((keyword, "") for keyword in offers))
         self.step = step
-        self.client = Client(ClientSettings("laptop"), 0.0)
+        self.client = Client(ClientSettings("laptop", chunking=chunking, chunk_size=5), 0.0)
         self.server = Server(ServerSettings(max_nonmail=2), 0.0)
         self.to_do = list(messages)
         self.body = b""
@@ -98,9 +100,7 @@ class Wire:
                 case TLSAsked():
                     self.server.answer(reply.TLS_GO_AHEAD)
                 case SenderGiven(sender, parameters):
-                    self.open = Received(
-                        sender, [], b"", declared_size(parameters), declared_body(parameters)
-                    )
+                    self.open = Received(sender, [], b"", declared_size(parameters), declared_body(parameters))
                     self.server.answer(reply.SENDER_OK)
                 case RecipientGiven(address):
                     good = not address.local_part.startswith("no")
@@ -163,8 +163,8 @@ class Wire:
 
 
 LOCAL_PARTS = st.one_of(
-    st.sampled_from(["a", "no", "no.way", "b c", 'q"\\', "x>y", "a..b"]),
-    st.text(alphabet="abc.+ \"\\@<>", min_size=1, max_size=8),
+    st.sampled_from(["a", "no", "no.way", "b c", 'q"\\', "x>y", "a..b", "ä"]),
+    st.text(alphabet='abc.+ "\\@<>', min_size=1, max_size=8),
 )
 ADDRESSES = st.builds(Address, LOCAL_PARTS, st.sampled_from(["example", "x.example", "[192.0.2.1]"]))
 BODIES = st.lists(st.sampled_from([b"\r\n", b".", b"a", b"\xff", b"\r\n.", b".\r\n"]), max_size=15).map(b"".join)
@@ -172,24 +172,47 @@ ENVELOPES = st.builds(
     Envelope,
     st.one_of(ADDRESSES, st.just(NULL_SENDER)),
     st.lists(st.builds(Recipient, ADDRESSES), min_size=1, max_size=4).map(tuple),
-    st.sampled_from([BodyType.SEVENBIT, BodyType.EIGHTBITMIME]),
+    st.sampled_from(BodyType),
     st.integers(0, 1000),
 )
-EXTENSIONS = st.sets(st.sampled_from(["PIPELINING", "SIZE", "8BITMIME", "ENHANCEDSTATUSCODES", "STARTTLS"]))
+EXTENSIONS = st.sets(
+    st.sampled_from(
+        [
+            "PIPELINING",
+            "SIZE",
+            "8BITMIME",
+            "ENHANCEDSTATUSCODES",
+            "STARTTLS",
+            "CHUNKING",
+            "BINARYMIME",
+            "SMTPUTF8",
+        ]
+    )
+)
+
+
+def is_taken(envelope: Envelope, recipient: Recipient, extensions: set[str]) -> bool:
+    """Whether a message reaches this recipient at a server with these extensions."""
+    if envelope.body is BodyType.BINARYMIME and not {"BINARYMIME", "CHUNKING", "PIPELINING"} <= extensions:
+        return False
+    addresses = f"{envelope.sender}{recipient.address}"
+    if not addresses.isascii() and "SMTPUTF8" not in extensions:
+        return False
+    return not recipient.address.local_part.startswith("no")
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.tuples(ENVELOPES, BODIES), max_size=4), EXTENSIONS, st.sampled_from([1, 7, 10000]))
+@given(st.lists(st.tuples(ENVELOPES, BODIES), max_size=4), EXTENSIONS, st.sampled_from([1, 7, 10000]), st.booleans())
 def test_every_message_arrives_as_it_was_sent(
-    messages: list[tuple[Envelope, bytes]], extensions: set[str], step: int
+    messages: list[tuple[Envelope, bytes]], extensions: set[str], step: int, chunking: bool
 ) -> None:
-    wire = Wire(tuple(sorted(extensions)), step, messages)
+    wire = Wire(tuple(sorted(extensions)), step, messages, chunking)
     wire.run()
     assert wire.ended == [HangUp("by QUIT"), Closed()]
     assert len(wire.settled) == len(messages)
     arrived = iter(wire.received)
     for (envelope, body), outcomes in zip(messages, wire.settled, strict=True):
-        good = [not each.address.local_part.startswith("no") for each in envelope.recipients]
+        good = [is_taken(envelope, each, extensions) for each in envelope.recipients]
         assert [isinstance(outcome, Delivered) for outcome in outcomes] == good
         assert [isinstance(outcome, Failed) for outcome in outcomes] == [not each for each in good]
         if not any(good):
@@ -199,9 +222,11 @@ def test_every_message_arrives_as_it_was_sent(
         assert message.recipients == [
             each.address for each, taken in zip(envelope.recipients, good, strict=True) if taken
         ]
-        assert message.body == body if body.endswith(b"\r\n") or not body else body + b"\r\n"
+        is_whole = body.endswith(b"\r\n") or not body or envelope.body is BodyType.BINARYMIME
+        assert message.body == (body if is_whole else body + b"\r\n")
         assert message.size == (envelope.size if "SIZE" in extensions else 0)
-        assert message.kind is (envelope.body if "8BITMIME" in extensions else BodyType.SEVENBIT)
+        is_declared = "8BITMIME" in extensions or envelope.body is BodyType.BINARYMIME
+        assert message.kind is (envelope.body if is_declared else BodyType.SEVENBIT)
     assert next(arrived, None) is None
 
 

@@ -15,6 +15,7 @@ greeted
     QUIT -> closed
     RSET NOOP HELP VRFY EXPN TURN stay
 ready
+    XCLIENT -> greeted
     MAIL -> sender
     STARTTLS -> switching
     QUIT -> closed
@@ -28,11 +29,24 @@ sender
 recipients
     EHLO HELO RSET -> ready
     DATA -> data
+    BDAT -> chunk
     STARTTLS -> switching
     QUIT -> closed
     NOOP HELP VRFY EXPN TURN RCPT stay
 data
     (end of message) -> ready
+chunk
+    (end of message) -> ready
+    (end of chunk) -> chunks
+    (refusal of a chunk) -> spoiled
+chunks
+    EHLO HELO RSET -> ready
+    BDAT -> chunk
+    QUIT -> closed
+    NOOP stay
+spoiled
+    EHLO HELO RSET (end of message) -> ready
+    QUIT -> closed
 switching
     (change of the TLS layer) -> greeted
 closed
@@ -49,7 +63,7 @@ def test_the_diagram_is_the_tables() -> None:
 
 def test_every_move_is_of_a_known_command_and_every_state_has_a_row() -> None:
     assert set(MOVES) == set(State)
-    assert {verb for moves in MOVES.values() for verb in moves} == set(COMMANDS) - {"BDAT"}
+    assert {verb for moves in MOVES.values() for verb in moves} == set(COMMANDS)
     assert set(HAPPENINGS) <= set(State)
 
 
@@ -58,11 +72,15 @@ def test_refusals_say_what_is_missing() -> None:
     assert refusal(State.READY, "RCPT") is reply.SENDER_FIRST
     assert refusal(State.SENDER, "MAIL") is reply.SENDER_ALREADY
     assert refusal(State.SENDER, "DATA") is reply.RECIPIENT_FIRST
-    assert refusal(State.SENDER, "AUTH") is reply.BAD_SEQUENCE
+    assert refusal(State.SENDER, "AUTH") is reply.AUTH_IN_TRANSACTION
+    assert refusal(State.RECIPIENTS, "ETRN") is reply.ETRN_IN_TRANSACTION
+    assert refusal(State.SENDER, "BDAT") is reply.RECIPIENT_BEFORE_BDAT
+    assert refusal(State.CHUNKS, "DATA") is reply.ONLY_BDAT
+    assert refusal(State.SPOILED, "NOOP") is reply.ONLY_RSET
+    assert refusal(State.READY, "CHUNK") is reply.BAD_SEQUENCE
 
 
 def test_help_names_what_is_offered() -> None:
-    assert "STARTTLS" not in supported(frozenset())
-    assert "STARTTLS" in supported(frozenset({"STARTTLS"}))
-    assert "TURN" not in supported(frozenset({"TURN"}))
-    assert {"EHLO", "MAIL", "QUIT"} <= set(supported(frozenset()))
+    always = "HELO EHLO MAIL RCPT DATA BDAT NOOP QUIT RSET HELP"
+    assert " ".join(supported(frozenset({"TURN"}))) == f"AUTH {always}"
+    assert " ".join(supported(frozenset({"STARTTLS", "VRFY", "ETRN"}))) == f"AUTH STARTTLS {always} ETRN VRFY"

@@ -1,11 +1,10 @@
 """The server machine: dialogs as playbooks, whole and in every split; limits, layers, times."""
 
-from collections.abc import Callable, Iterable
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from esmtp.server_driver import OFFERS, ServerSettings, Session, codes, greeted, joined, willing
 from relay.esmtp.commands import State
 from relay.esmtp.extensions import Offers
 from relay.esmtp.questions import (
@@ -14,145 +13,22 @@ from relay.esmtp.questions import (
     Connected,
     DataAsked,
     EtrnAsked,
-    ExpnAsked,
     HangUp,
     HelloGiven,
     MessageEnded,
     MessageSpoiled,
-    Question,
     QuitGiven,
     RecipientGiven,
     SenderGiven,
-    ServerEvent,
     TLSAsked,
     TransactionReset,
     Violation,
-    VrfyAsked,
 )
-from relay.esmtp.server import Server, ServerSettings
+from relay.esmtp.server import Server
+from relay.esmtp.server import ServerSettings as Settings
 from relay.mail import reply
 from relay.mail.address import NULL_SENDER, Address
 from relay.mail.envelope import Parameters
-from relay.mail.reply import Reply
-
-OFFERS = Offers(
-    (
-        ("SIZE", "1000"),
-        ("8BITMIME", ""),
-        ("PIPELINING", ""),
-        ("ENHANCEDSTATUSCODES", ""),
-        ("STARTTLS", ""),
-    )
-)
-QUESTIONS = (
-    Connected,
-    HelloGiven,
-    TLSAsked,
-    SenderGiven,
-    RecipientGiven,
-    DataAsked,
-    MessageEnded,
-    VrfyAsked,
-    ExpnAsked,
-    EtrnAsked,
-    AuthAsked,
-    QuitGiven,
-)
-
-
-def willing(question: Question) -> Reply:
-    """Answers of a session that has nothing against anything, but for recipients whose name begins with `no`."""
-    match question:
-        case Connected():
-            return reply.SERVICE_READY
-        case HelloGiven():
-            return reply.OK.with_text("relay Hello")
-        case TLSAsked():
-            return reply.TLS_GO_AHEAD
-        case SenderGiven(sender):
-            return reply.SENDER_OK if sender.local_part != "no" else reply.ADMINISTRATIVE_PROHIBITION
-        case RecipientGiven(address):
-            return reply.RECIPIENT_OK if address.local_part != "no" else reply.RELAY_NOT_PERMITTED
-        case DataAsked():
-            return reply.SEND_DATA
-        case QuitGiven():
-            return reply.CLOSING
-        case VrfyAsked() | ExpnAsked():
-            return reply.CANNOT_VERIFY
-        case EtrnAsked() | AuthAsked():
-            return reply.NOT_IMPLEMENTED
-        case MessageEnded():
-            return reply.MESSAGE_ACCEPTED
-
-
-class Session:
-    """A driver that answers at once and keeps everything."""
-
-    def __init__(
-        self,
-        limits: ServerSettings | None = None,
-        answer: Callable[[Question], Reply] = willing,
-        offers: Offers = OFFERS,
-        tls: bool = False,
-    ) -> None:
-        self.server = Server(limits or ServerSettings(), 0.0, tls)
-        self.answer = answer
-        self.offers = offers
-        self.events: list[ServerEvent] = []
-        self.sent = b""
-        self.run()
-
-    def run(self) -> None:
-        while (event := self.server.next_event()) is not None:
-            self.events.append(event)
-            if isinstance(event, QUESTIONS):
-                assert self.server.open_question is event
-                self.server.answer(self.answer(event), self.offers)
-        self.sent += self.server.data_to_send()
-
-    def send(self, *pieces: bytes) -> bytes:
-        """Gives each piece, and returns what the server said to them."""
-        before = len(self.sent)
-        for piece in pieces:
-            self.server.receive(piece, 1.0)
-            self.run()
-        return self.sent[before:]
-
-    @property
-    def violations(self) -> list[str]:
-        return [event.what for event in self.events if isinstance(event, Violation)]
-
-    @property
-    def hung_up(self) -> str | None:
-        last = self.events[-1]
-        return last.how if isinstance(last, HangUp) else None
-
-
-def greeted(**arguments: object) -> Session:
-    session = Session(**arguments)  # type: ignore[arg-type]
-    session.send(b"EHLO laptop\r\n")
-    return session
-
-
-def codes(replies: bytes) -> list[int]:
-    return [int(line[:3]) for line in replies.split(b"\r\n") if line and line[3:4] != b"-"]
-
-
-def joined(events: Iterable[ServerEvent]) -> list[ServerEvent]:
-    """The events with adjoining body pieces put together, and without those of a spoiled message.
-
-    How much of a message comes out before its fault is found is a matter of the split, and it is forgotten.
-    """
-    together: list[ServerEvent] = []
-    for event in events:
-        if isinstance(event, MessageSpoiled):
-            together = [each for each in together if not isinstance(each, BodyPiece)]
-        if isinstance(event, BodyPiece) and together and isinstance(together[-1], BodyPiece):
-            together[-1] = BodyPiece(together[-1].data + event.data)
-        else:
-            together.append(event)
-    return together
-
 
 MESSAGE = (
     b"MAIL FROM:<a@b.example> SIZE=20 BODY=8BITMIME\r\nRCPT TO:<c@d.example>\r\nDATA\r\n"
@@ -243,7 +119,7 @@ def test_no_input_raises(words: list[bytes], between: bytes) -> None:
 
 
 def test_while_a_question_is_open_nothing_is_parsed() -> None:
-    server = Server(ServerSettings(enforce_sync=False), 0.0)
+    server = Server(ServerSettings(), 0.0)
     server.receive(b"EHLO a\r\nMAIL FROM:<a@b>\r\n", 0.0)
     assert server.next_event() == Connected()
     assert server.next_event() is None
@@ -263,7 +139,7 @@ def test_an_answer_without_a_question_is_our_mistake() -> None:
 
 
 def test_input_before_the_greeting_ends_the_session() -> None:
-    server = Server(ServerSettings(), 0.0)
+    server = Server(Settings(), 0.0)
     server.next_event()
     server.receive(b"EHLO spammer\r\nMAIL", 0.0)
     server.answer(reply.SERVICE_READY)
@@ -331,7 +207,7 @@ def test_before_the_hello(lines: bytes, code: int) -> None:
         (b"MAIL FROM:<a@b> FOO=1", b"555 5.5.4 unsupported MAIL or RCPT parameter FOO\r\n"),
         (b"MAIL FROM:<a@b> SIZE=x", b"501 5.5.4 invalid data for SIZE\r\n"),
         (b"MAIL FROM:<a@b> SIZE=99999999", b"552 5.3.4 Message size exceeds maximum permitted\r\n"),
-        (b"STARTTLS now", b"501 5.5.4 No parameters allowed\r\n"),
+        (b"STARTTLS now", b"501 5.5.4 unexpected argument data\r\n"),
         (b"DATA", b"503 5.5.1 sender not yet given\r\n"),
         (b"AUTH PLAIN", b"503 5.5.1 AUTH command used when not advertised\r\n"),
         (b"MAIL FROM:<\xc3\xa4@b>", None),
@@ -387,7 +263,11 @@ def test_a_refused_hello_changes_nothing() -> None:
 
 def test_too_many_errors_end_the_session() -> None:
     session = greeted()
-    assert codes(session.send(b"MAIL\r\n" * 5)) == [501, 501, 501, 421]
+    got = session.send(b"MAIL\r\n" * 5)
+    assert codes(got) == [501, 501, 501, 501]
+    assert got.endswith(
+        b"501-5.5.4 MAIL must have an address operand\r\n501 5.5.4 Too many syntax or protocol errors\r\n"
+    )
     assert session.hung_up == "too many syntax or protocol errors"
 
 
@@ -425,7 +305,8 @@ def test_what_was_pipelined_behind_a_refusal_is_no_error() -> None:
 
 def test_rcpt_without_mail_is_an_error() -> None:
     session = greeted()
-    assert codes(session.send(b"RCPT TO:<a@b>\r\n" * 4)) == [503, 503, 503, 421]
+    assert codes(session.send(b"RCPT TO:<a@b>\r\n" * 5)) == [503, 503, 503, 503]
+    assert session.hung_up == "too many syntax or protocol errors"
 
 
 def test_pipelining_that_was_not_offered_is_not_forgiven() -> None:
@@ -700,8 +581,69 @@ def test_a_message_that_stops_times_out() -> None:
     assert session.sent.endswith(b"421 4.4.2 SMTP incoming data timeout - closing connection\r\n")
 
 
+def test_a_message_that_trickles_in_times_out() -> None:
+    """Octets that come one by one do not prolong its time; a thousand do, and a command behind it has its own."""
+    session = greeted(limits=ServerSettings(data_timeout=20, command_timeout=10, size_limit=0))
+    session.send(b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n")
+    for moment in range(2, 20):
+        session.server.receive(b"x", float(moment))
+        session.run()
+        assert session.server.deadline() == 21.0
+    session.server.receive(b"x" * 1024, 20.0)
+    session.run()
+    assert session.server.deadline() == 40.0
+    session.server.receive(b"\r\n.\r\nN", 39.0)
+    session.run()
+    assert session.hung_up is None
+    assert session.server.deadline() == 30.0  # the edge gives the time of its answer; here none was given
+
+
+def test_a_message_far_over_the_limit_is_not_read_to_its_end() -> None:
+    session = greeted(limits=ServerSettings(size_limit=100, wasted_limit=1000))
+    session.send(b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n")
+    line = b"x" * 98 + b"\r\n"
+    session.send(line * 10)
+    assert session.hung_up is None
+    session.send(line * 2)
+    assert session.hung_up == "message not read to its end"
+    assert session.sent.endswith(b"552 5.3.4 Message size exceeds maximum permitted\r\n")
+    assert MessageSpoiled(reply.MESSAGE_TOO_BIG) in session.events
+
+
+def test_a_command_of_100_kb_takes_no_memory() -> None:
+    session = greeted()
+    for _ in range(100):
+        session.send(b"EHLO " + b"x" * 1000)
+        assert len(session.server._dialog.lines) <= 4096
+    assert codes(session.send(b"\r\nNOOP\r\n")) == [500, 250]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"<" + b"a" * 3000 + b"@b>",
+        b"<" + b"(" * 3000 + b"a@b>",
+        b"<" + b"@a," * 900 + b"@a:a@b>",
+        b"<a@" + b"b." * 1500 + b"b>",
+        b'<"' + b"\\" * 3000 + b'"@b>',
+        b"<" + b"<" * 3000 + b">",
+    ],
+)
+def test_monstrous_addresses(path: bytes) -> None:
+    got = greeted().send(b"MAIL FROM:" + path + b"\r\n")
+    assert codes(got)[0] in (250, 501)
+    assert len(got) <= 512
+
+
+def test_fifty_thousand_recipients_are_counted() -> None:
+    session = greeted(limits=ServerSettings(recipients_max=50))
+    session.send(b"MAIL FROM:<a@b>\r\n")
+    answers = codes(session.send(b"RCPT TO:<a@b>\r\n" * 5000))
+    assert answers == [250] * 50 + [452] * 4950
+
+
 def test_a_full_buffer_says_so() -> None:
-    server = Server(ServerSettings(input_limit=10, enforce_sync=False), 0.0)
+    server = Server(ServerSettings(input_limit=10), 0.0)
     server.next_event()
     server.receive(b"NOOP\r\nNO", 0.0)
     assert not server.is_full
@@ -718,3 +660,10 @@ def test_on_a_pipe_the_message_has_crlf() -> None:
     session.send(b"EHLO a\nMAIL FROM:<a@b>\nRCPT TO:<c@d>\nDATA\n..a\nb\n.\nQUIT\n")
     assert BodyPiece(b".a\r\nb\r\n") in joined(session.events)
     assert session.hung_up == "by QUIT"
+
+
+def test_on_a_pipe_chunks_have_crlf_too() -> None:
+    session = Session(ServerSettings(local=True), offers=Offers((("CHUNKING", ""), ("PIPELINING", ""))))
+    session.send(b"EHLO a\nMAIL FROM:<a@b>\nRCPT TO:<c@d>\nBDAT 5\na\nb\r\nBDAT 2 LAST\n\nc")
+    assert BodyPiece(b"a\r\nb\r\n\r\nc\r\n") in joined(session.events)
+    assert MessageEnded(7) in session.events

@@ -1,0 +1,41 @@
+"""How a client machine is to talk: limits, times, what to use of what is offered (values)."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from relay.mail.outcome import RemoteHost
+
+
+class Protocol(enum.Enum):
+    """What is spoken (Exim: protocol, an option of the smtp transport)."""
+
+    SMTP = "smtp"
+    LMTP = "lmtp"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """How to talk. Times in seconds, each for one reply as a whole. RFC 5321 4.5.3.2."""
+
+    name: str
+    """What EHLO says (Exim: helo_data)."""
+    protocol: Protocol = Protocol.SMTP
+    host: RemoteHost | None = None
+    """Goes into the outcomes."""
+    pipelining: bool = True
+    """False: one command at a time, whatever is offered (Exim: hosts_avoid_pipelining)."""
+    chunking: bool = False
+    """True: messages go by BDAT where CHUNKING and PIPELINING are offered (Exim: hosts_try_chunking). Binary ones do
+    in any case."""
+    chunk_size: int = 65536
+    line_limit: int = 4096
+    auth_line_limit: int = 12296
+    """Of a reply to AUTH, RFC 4954 4."""
+    reply_lines: int = 200
+    command_timeout: float = 300.0
+    data_timeout: float = 300.0
+    """Between two pieces of the body."""
+    final_timeout: float = 600.0
+    """For the reply to the final dot."""
