@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import re
 import textwrap
-import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from relay.cli.expand import WallClock
 from relay.cli.reading import answer, expanded_options, read_configuration
 from relay.expand.scope import AddressView, MessageView, Scope
 from relay.mail.address import Address
 from relay.mail.events import Event
 from relay.mail.facts import SessionFacts
 from relay.mail.source import Location
+from relay.net.file_system import LocalFileSystem
+from relay.net.lookups import FileLookups, ListFiles, at_once
+from relay.net.passwords import PasswordThreads
 from relay.policy.acl import check
-from relay.policy.acl_parse import Verb
-from relay.policy.acl_values import Accepted, ACLContext, Effects, Where
+from relay.policy.acl_program import ACLContext
+from relay.policy.acl_values import Accepted, Effects, Verb, Where
 
 T = TypeVar("T")
 
@@ -45,14 +48,19 @@ def decide_recipient(
     """What `acl_smtp_rcpt` says; None where no statement decided. Raises ConfigurationError."""
     read = read_configuration(configuration)
     variables: dict[str, str] = {}
+    clock = WallClock()
     scope = Scope(
         session=session,
-        now=time.time(),
+        now=clock.now(),
         main=expanded_options(read),
         message=MessageView(sender=sender),
         address=AddressView(recipient.local_part, recipient.domain),
         acl_variables=variables,
         named_lists=read.named_lists,
+        lookups=FileLookups(at_once, clock),
+        files=ListFiles(at_once, clock),
+        file_system=LocalFileSystem(at_once),
+        passwords=PasswordThreads(at_once),
     )
     context = ACLContext(Where.RCPT, scope, read.acls, Effects(), variables, _Silence(), _NoWaiting())
     verdict = answer(check(read.main.acl_smtp_rcpt, context))

@@ -13,7 +13,7 @@ import random
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -21,9 +21,12 @@ from prometheus_client import CollectorRegistry
 from twisted.internet.threads import deferToThreadPool
 
 from relay import __version__
+from relay.config.old_options import log_selector_text
 from relay.config.read import Configuration
+from relay.config.references import acl_options
 from relay.daemon.callers import TrustedCallers
 from relay.daemon.control import SubmissionFactory
+from relay.daemon.hints import SpoolHints
 from relay.daemon.interfaces import local_addresses
 from relay.daemon.maildrop import Maildrop, MaildropFolder
 from relay.daemon.privileges import Identity, identity_of
@@ -38,13 +41,14 @@ from relay.expand.evaluate import Expansion, compile_expansion
 from relay.expand.scope import MessageView, Scope
 from relay.expand.splitting import split_list
 from relay.mail.address import Address
-from relay.mail.events import ConnectionOpened
+from relay.mail.events import ConnectionOpened, Trouble
 from relay.mail.facts import Endpoint
 from relay.mail.header import Field
 from relay.mail.ports import Journal
 from relay.mail.source import ConfigurationError, Location, Problem
 from relay.net.client import SocketDialer
 from relay.net.concurrency import TwistedConcurrency
+from relay.net.file_system import LocalFileSystem
 from relay.net.lookups import FileLookups, ListFiles
 from relay.net.resolver import SystemResolver
 from relay.net.server import ESMTPServerFactory
@@ -53,15 +57,21 @@ from relay.observe.files import open_logs
 from relay.observe.journal import FanOut
 from relay.observe.logs import MainLog, parse_selector
 from relay.observe.metrics import Metrics
-from relay.policy.acl_values import Where
+from relay.policy.acl import FileACLs
+from relay.policy.acl_program import ConditionPorts
+from relay.policy.address_verification import RoutedAddresses
 from relay.policy.routing import RoutingPorts
 from relay.policy.tls import ServerTLSRules
 from relay.reception.fields import received_field
+from relay.reception.local_acls import LocalACLs
 from relay.reception.rules import Ports, Rules
 from relay.reception.session import Session, make_facts
 from relay.reception.submission import Arrival, Submission, SubmissionPorts, SubmissionSettings
 from relay.spool.sqlite import SQLiteStore
-from relay.tls.contexts import ContextCache, TLSContext, make_client_context, make_server_context
+from relay.tls.contexts import ContextCache, ServerContexts, TLSContext, make_client_context
+from relay.tls.faults import HandshakeGuard
+from relay.tls.files import TLSFileError
+from relay.tls.parameters import ParameterCache
 from relay.tls.policy import ServerTLS
 
 # Seconds until a message that was only queued (-odq, queue_only) is tried, where no -q says otherwise.
@@ -148,12 +158,16 @@ class ThreadCalls:
         return result
 
 
-class ServerContexts:
+class CachedContexts:
     """The `TLSContexts` port: contexts are made here when they are not there yet."""
 
-    def __init__(self, clock: SystemClock) -> None:
-        self._cache: ContextCache[ServerTLS] = ContextCache(make_server_context)
+    def __init__(self, clock: SystemClock, journal: Journal, spool_directory: str) -> None:
+        self._cache = ServerContexts(ParameterCache(spool_directory), self._tell)
         self._clock = clock
+        self._journal = journal
+
+    def _tell(self, fault: TLSFileError) -> None:
+        self._journal.record(Trouble(f"TLS, what was good before stays in force: {fault}"))
 
     async def server(self, policy: ServerTLS) -> TLSContext:
         """Raises TLSFileError, BadCipherList."""
@@ -195,10 +209,11 @@ def build(configuration: Configuration, reactor: Any, path: str, wishes: Wishes)
     runner = DeliveryRunner(
         reactor, clock, spool, schedule, _attempt_ports(configuration, world, spool, scope), journal
     )
-    reception = _reception(configuration, world, scope, spool, runner, wishes)
+    conditions = _conditions(configuration, world, spool, scope)
+    reception = _reception(configuration, world, scope, spool, runner, conditions, wishes)
     plain = _server_factory(reception, world, main.smtp_accept_max, tls_on_connect=False)
     secure = _server_factory(reception, world, main.smtp_accept_max, tls_on_connect=True)
-    submission = _submission(configuration, world, spool, runner, scope, wishes)
+    submission = _submission(configuration, world, spool, runner, scope, conditions, wishes)
     callers = _callers(configuration)
     folder = MaildropFolder(main.spool_directory)
     return Relay(
@@ -243,7 +258,7 @@ def _logs(configuration: Configuration, clock: SystemClock) -> MainLog:
     except ValueError as error:
         raise ConfigurationError(Problem(configuration.place("log_file_path"), str(error))) from None
     try:
-        selectors = parse_selector(main.log_selector)
+        selectors = parse_selector(log_selector_text(main))
     except ValueError as error:
         raise ConfigurationError(Problem(configuration.place("log_selector"), str(error))) from None
     return MainLog(sink, clock, selectors, zone=main.log_timezone)
@@ -258,6 +273,7 @@ def base_scope(configuration: Configuration, world: World) -> Scope:
         lookups=FileLookups(world.calls.call, world.clock),
         resolver=world.resolver,
         files=ListFiles(world.calls.call, world.clock),
+        file_system=LocalFileSystem(world.calls.call),
         named_lists=configuration.named_lists,
     )
 
@@ -271,6 +287,7 @@ def _reception(
     scope: Scope,
     spool: ThreadedSpool,
     runner: DeliveryRunner,
+    conditions: ConditionPorts,
     wishes: Wishes,
 ) -> Reception:
     rules = _rules(configuration, scope, wishes)
@@ -279,27 +296,36 @@ def _reception(
         journal=world.journal,
         intake=spool,
         concurrency=world.concurrency,
-        contexts=ServerContexts(world.clock),
+        contexts=CachedContexts(world.clock, world.journal, configuration.main.spool_directory),
+        handshakes=HandshakeGuard(configuration.main.tls_handshakes_per_host),
         runner=runner,
         random=world.random,
         resolver=world.resolver,
         lookups=scope.lookups,
         files=scope.files,
+        conditions=conditions,
     )
-    return Reception(rules, ports, _server_settings(configuration, rules))
+    settings = _server_settings(configuration, rules)
+    return Reception(replace(rules, server_settings=settings), ports, settings)
+
+
+def _conditions(configuration: Configuration, world: World, spool: ThreadedSpool, scope: Scope) -> ConditionPorts:
+    """Whom the conditions of ACLs may ask."""
+    local = frozenset(
+        name for name, transport in configuration.transports.items() if not isinstance(transport, SMTPRules)
+    )
+    routing = RoutingPorts(resolver=world.resolver, local_transports=local)
+    return ConditionPorts(
+        records=world.resolver,
+        hints=SpoolHints(spool, world.clock),
+        addresses=RoutedAddresses(configuration.routers, routing),
+        files=FileACLs(scope.files, configuration.named_lists) if scope.files is not None else None,
+        tells_details=configuration.main.smtp_return_error_details,
+    )
 
 
 def _rules(configuration: Configuration, scope: Scope, wishes: Wishes) -> Rules:
     main = configuration.main
-    acls = {
-        Where.CONNECT: main.acl_smtp_connect,
-        Where.HELO: main.acl_smtp_helo,
-        Where.STARTTLS: main.acl_smtp_starttls,
-        Where.MAIL: main.acl_smtp_mail,
-        Where.RCPT: main.acl_smtp_rcpt,
-        Where.PREDATA: main.acl_smtp_predata,
-        Where.DATA: main.acl_smtp_data,
-    }
     return Rules(
         primary_hostname=main.primary_hostname,
         qualify_domain=main.qualify_domain,
@@ -317,8 +343,21 @@ def _rules(configuration: Configuration, scope: Scope, wishes: Wishes) -> Rules:
             try_verify_hosts=main.tls_try_verify_hosts,
             resumption_hosts=main.tls_resumption_hosts,
             on_connect_ports=frozenset(main.tls_on_connect_ports),
+            host_name=main.primary_hostname,
+            ocsp_file=main.tls_ocsp_file,
+            dhparam=main.tls_dhparam,
+            dh_max_bits=main.tls_dh_max_bits,
+            eccurve=main.tls_eccurve,
+            switches=main.openssl_options,
+            alpn=main.tls_alpn,
+            require_alpn=main.hosts_require_alpn,
+            require_kx=main.gnutls_require_kx,
+            require_mac=main.gnutls_require_mac,
+            require_protocols=main.gnutls_require_protocols,
+            verify_ciphers=main.tls_verify_ciphers,
+            hosts=main.tls_hosts,
         ),
-        acls={where: acl for where, acl in acls.items() if acl is not None},
+        acls=dict(acl_options(main)),
         named_acls=configuration.acls,
         named_lists=configuration.named_lists,
         main=scope.main,
@@ -451,6 +490,7 @@ def _submission(
     spool: ThreadedSpool,
     runner: DeliveryRunner,
     scope: Scope,
+    conditions: ConditionPorts,
     wishes: Wishes,
 ) -> Submission:
     main = configuration.main
@@ -479,6 +519,7 @@ def _submission(
             local_from_check=main.local_from_check,
             local_sender_retain=main.local_sender_retain,
             rewrite=configuration.rewrite,
+            local_acls=LocalACLs(dict(acl_options(main)), configuration.acls, conditions),
             queue_interval=wishes.queue_interval or QUEUE_INTERVAL,
         ),
         SubmissionPorts(

@@ -17,10 +17,12 @@ from twisted.internet.defer import Deferred
 from relay.daemon.alone import run_alone, run_without_queue
 from relay.daemon.build import Relay
 from relay.daemon.callers import Credentials
+from relay.daemon.hints import MemoryHints
 from relay.esmtp.answers import Answer
 from relay.esmtp.questions import MessageEnded, Question
 from relay.mail.events import ConnectionOpened, Event
 from relay.mail.facts import Endpoint, SessionFacts
+from relay.mail.ports import Concurrency
 from relay.mail.queue import NewMessage
 from relay.net.server import ESMTPServer, ESMTPServerFactory
 from relay.net.standard_io import network_socket, start_on_pipes
@@ -77,8 +79,14 @@ def play_session(configuration: str, macros: Mapping[str, str], given: Given, te
     """A session as if from `given.peer`: decided and told, nothing is kept. Raises ConfigurationError."""
 
     async def work(relay: Relay) -> int:
+        ports = relay.reception.ports
         ports = replace(
-            relay.reception.ports, intake=_NothingKept(), runner=_NothingDelivered(), journal=_Told(tell)
+            ports,
+            intake=_NothingKept(),
+            runner=_NothingDelivered(),
+            journal=_Told(tell),
+            concurrency=_NoDelays(ports.concurrency),
+            conditions=replace(ports.conditions, hints=MemoryHints()),
         )
         facts = SessionFacts(peer=given.peer, local=given.local, peer_host=given.host)
         await _hold(relay, _Client(None, facts), ports, SessionWish())
@@ -108,6 +116,17 @@ class _NothingDelivered:
 
     def arrived(self, message_id: str) -> None:
         """There is no such message."""
+
+
+class _NoDelays:
+    """Time limits as usual, but nobody has to sit out an ACL's `delay`."""
+
+    def __init__(self, real: Concurrency) -> None:
+        self.timeout = real.timeout
+        self.gather = real.gather
+
+    async def sleep(self, seconds: float) -> None:
+        """It is over at once."""
 
 
 class _Told:

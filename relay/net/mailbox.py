@@ -87,6 +87,8 @@ class MailboxSession:
                 return Answer(reply.CANNOT_VERIFY)
             case questions.ExpnAsked() | questions.EtrnAsked() | questions.AuthAsked():
                 return Answer(reply.NOT_IMPLEMENTED)
+            case questions.AuthResponse() | questions.AuthAborted() | questions.XclientGiven():
+                return Answer(reply.NOT_IMPLEMENTED)
             case _ as never:
                 assert_never(never)
 
@@ -154,6 +156,9 @@ class MailboxSession:
 
     def handshake_failed(self, reason: str, by_peer: bool) -> None:
         """A TLS handshake did not come about; a program may log it."""
+
+    async def left(self, how: str) -> None:
+        """Nobody takes note."""
 
     def closed(self, how: str) -> None:
         """The connection has ended; a program may log it."""

@@ -32,7 +32,16 @@ from relay.net.connection import LayeredConnection, is_cancellation
 from relay.tls.contexts import TLSContext
 from relay.tls.engine import Handshake
 from relay.tls.hello import ClientHello
-from relay.tls.stack import ContextNeeded, LayerFailed, LayerUp, PeerClosed, PlainReceived, State
+from relay.tls.stack import (
+    INTERNAL_ERROR,
+    ContextNeeded,
+    HandshakeRefused,
+    LayerFailed,
+    LayerUp,
+    PeerClosed,
+    PlainReceived,
+    State,
+)
 
 # Seconds for a whole TLS handshake, however the peer spreads its octets.
 HANDSHAKE_TIMEOUT = 60.0
@@ -70,6 +79,10 @@ class ServerSession(Protocol):
     def violated(self, what: str, text: str) -> None: ...
 
     def handshake_failed(self, reason: str, by_peer: bool) -> None: ...
+
+    async def left(self, how: str) -> None:
+        """The connection is over; `how` is as for `closed`, which is called next. A QUIT may have been before."""
+        ...
 
     def closed(self, how: str) -> None: ...
 
@@ -201,6 +214,10 @@ class ESMTPServer(LayeredConnection):
                 self._machine.poison(answer.poison)
             if answer.hang_up:
                 self._machine.close_after_reply()
+            if answer.settings is not None:
+                self._machine.use(answer.settings)
+            if self._is_ahead:
+                self._machine.more_waits()
             self._machine.answer(answer.reply, answer.offers, self.reactor.seconds())
             if self._machine.state is SMTPState.SWITCHING:
                 self._switch_layer()
@@ -236,7 +253,11 @@ class ESMTPServer(LayeredConnection):
         if is_cancellation(failure):
             return
         if self.stack.state is State.AWAITING_CONTEXT:
-            self.stack.refuse(f"no TLS context for this client: {failure.getErrorMessage()}")
+            refused = failure.value
+            if isinstance(refused, HandshakeRefused) and refused.alert != INTERNAL_ERROR:
+                self.stack.refuse(str(refused), refused.alert)
+            else:
+                self.stack.refuse(f"no TLS context for this client: {failure.getErrorMessage()}")
         self._done()
 
     def _layer_up(self, handshake: Handshake, hello: ClientHello) -> None:
@@ -322,12 +343,14 @@ class ESMTPServer(LayeredConnection):
         # A message that is being committed stays one: its decision goes on without us, nothing can be lost by it.
         if not self._open_commit:
             self.cancel_tasks()
+        Deferred.fromCoroutine(self._session.left(self._how or how)).addErrback(self._swallow)
+        if not self._open_commit:
             Deferred.fromCoroutine(self._session.abandon()).addErrback(self._swallow)
         self._session.closed(self._how or how)
 
     def _swallow(self, failure: Failure) -> None:
         if not is_cancellation(failure):
-            self._log.failure("a message could not be taken back", failure)
+            self._log.failure("the end of a connection went wrong", failure)
 
     def shut_down(self) -> None:
         """421 as soon as no decision is open, then the end; for the daemon that stops."""

@@ -33,6 +33,7 @@ from relay.mail.events import (
     HostFailed,
     MessageNote,
     ProtocolViolated,
+    SenderUnverified,
     TLSEnded,
     TLSFailed,
     TLSStarted,
@@ -196,7 +197,12 @@ class EximLines:
             case AddressFailed():
                 return Line(MAIN, event.message_id, self._failed(event))
             case CommandRejected():
-                return Line(MAIN_AND_REJECT, event.message_id, self._rejected(event))
+                logs = tuple(log for log in Log if log.value in event.logs)
+                return Line(logs, event.message_id, self._rejected(event)) if logs else None
+            case SenderUnverified():
+                how = "defer" if event.temporary else "fail"
+                text = f"{self._host(event.session)} sender verify {how} for <{word(event.sender)}>"
+                return Line(MAIN_AND_REJECT, "", f"{text}: {free(event.reason)}" if event.reason else text)
             case ConnectionOpened() | ConnectionClosed():
                 return self._connection(event)
             case TLSStarted() | TLSEnded():
@@ -373,6 +379,8 @@ class EximLines:
     def _violated(self, event: ProtocolViolated) -> Line | None:
         """The three forms that fail2ban's filters look for, then the plain one."""
         what, client = free(event.what), self._host(event.session)
+        if what.startswith("synchronization error ("):
+            return Line(MAIN_AND_REJECT, "", f"SMTP protocol {what} {client} next input={quoted(event.input, 128)}")
         if "synchronization" in what:
             detail = "input sent without waiting for greeting" if what == "synchronization error" else what
             text = f"SMTP protocol synchronization error ({detail}): rejected connection from {client}"

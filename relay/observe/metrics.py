@@ -109,6 +109,12 @@ COUNTS = (
         "Commands and messages that policy or a limit refused.",
         {"command": _command, "temporary": lambda event: "yes" if event.temporary else "no"},
     ),
+    Count(
+        events.SenderUnverified,
+        "senders_unverified",
+        "Senders that could not be verified.",
+        {"temporary": lambda event: "yes" if event.temporary else "no"},
+    ),
     Count(events.ProtocolViolated, "protocol_violations", "Breaches of the protocol by clients.", {}),
     Count(
         events.TLSStarted,

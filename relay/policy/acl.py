@@ -10,33 +10,46 @@ smtp_handle_acl_fail.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from relay.expand.errors import ExpansionFailed, ForcedFailure
 from relay.expand.evaluate import Expansion
 from relay.expand.lists import NamedLists
-from relay.expand.scope import ACLAnswer, Scope
+from relay.expand.scope import ACLAnswer, Files, Scope
 from relay.expand.values import is_tainted
 from relay.mail import events
 from relay.mail import reply as replies
 from relay.mail.ports import Concurrency, Journal, TemporaryFailure
 from relay.mail.reply import Reply
 from relay.mail.source import BUILT_IN, ConfigurationError, Location
+from relay.mail.text import printable
 from relay.policy.acl_modifiers import add_fields
-from relay.policy.acl_parse import ACL, Statement, Verb, inline_lines, parse_acl
-from relay.policy.acl_steps import NEGATED, ACLBroken, ACLDefers, Holds, Run, Step
+from relay.policy.acl_parse import VERB_NAMES, file_lines, inline_lines, parse_acl
+from relay.policy.acl_program import (
+    ACL,
+    NEGATED,
+    ACLBroken,
+    ACLContext,
+    ACLDefers,
+    ConditionPorts,
+    Finding,
+    Holds,
+    Memory,
+    Run,
+    Statement,
+    Step,
+)
 from relay.policy.acl_values import (
     DISCARD_PLACES,
     MESSAGE_PLACES,
     Accepted,
-    ACLContext,
     Deferred,
     Denied,
     Discarded,
     Effects,
-    Inquiries,
     TraceStep,
+    Verb,
     Verdict,
     Where,
 )
@@ -53,29 +66,56 @@ class ACLReference:
     acl: ACL | None = None
 
 
-def find_acl(text: str, acls: Mapping[str, ACL], named_lists: NamedLists) -> ACL:
+async def find_acl(text: str, context: ACLContext) -> ACL:
     """The ACL that a text names, or that it is itself. Raises ACLBroken.
 
-    An ACL that was read from a file is known by its path. A text with statements, which only an expansion can
-    bring here, is compiled each time.
+    One in a file is read when it is used. A text with statements, which only an expansion can bring here, is
+    compiled each time.
     """
     if is_tainted(text):
         raise ACLBroken("an ACL may not come from outside")
     text = text.strip()
-    found = acls.get(text)
+    if not text:
+        return ACL("", BUILT_IN, ())
+    found = context.acls.get(text)
     if found is not None:
         return found
     if text.startswith("/") and " " not in text:
-        raise ACLBroken(f'ACL file "{text}" was not read with the configuration')
+        if context.ports.files is None:
+            raise ACLBroken(f'ACL file "{text}" can\'t be read here')
+        return await context.ports.files.acl(text)
+    if text.split()[0].removeprefix("!") not in VERB_NAMES:
+        raise ACLBroken(f'there is no ACL "{text[:60]}"')
+    return compile_text("inline ACL", inline_lines(text, BUILT_IN), context.scope.named_lists)
+
+
+def compile_text(name: str, lines: Sequence[tuple[Location, str]], named_lists: object) -> ACL:
+    """An ACL whose text is known only now. Raises ACLBroken."""
     try:
-        return parse_acl("inline ACL", inline_lines(text, BUILT_IN), named_lists)
+        return parse_acl(name, lines, named_lists if isinstance(named_lists, NamedLists) else NamedLists())
     except ConfigurationError as error:
         raise ACLBroken(error.problems[0].what) from None
 
 
-def _find(text: str, context: ACLContext) -> ACL:
-    named_lists = context.scope.named_lists
-    return find_acl(text, context.acls, named_lists if isinstance(named_lists, NamedLists) else NamedLists())
+class FileACLs:
+    """The `ACLFiles` port: an ACL in a file is compiled again when the file has changed."""
+
+    def __init__(self, files: Files, named_lists: NamedLists | None) -> None:
+        self._files = files
+        self._named_lists = named_lists
+        self._compiled: dict[str, tuple[tuple[str, ...], ACL]] = {}
+
+    async def acl(self, path: str) -> ACL:
+        """The ACL as it stands in the file now. Raises ACLBroken."""
+        try:
+            lines = await self._files.lines(path)
+        except TemporaryFailure as failed:
+            raise ACLBroken(f'failed to open ACL file "{path}": {failed}') from None
+        known = self._compiled.get(path)
+        if known is None or known[0] is not lines:
+            known = lines, compile_text(path, file_lines(lines, path), self._named_lists)
+            self._compiled[path] = known
+        return known[1]
 
 
 # Where nothing is configured: these are refused, everything else goes on (Exim: an unset ACL).
@@ -91,6 +131,7 @@ _TEMPORARY = replies.LOCAL_PROBLEM
 
 async def check(reference: ACLReference | None, context: ACLContext) -> Verdict:
     """The verdict of the ACL that an option names."""
+    context.memory.begin_command()
     if reference is None:
         if context.where in REFUSED_WHEN_UNSET:
             return Denied(_refusal(context.where), "", None)
@@ -98,7 +139,7 @@ async def check(reference: ACLReference | None, context: ACLContext) -> Verdict:
     if reference.acl is not None:
         return await run(reference.acl, context)
     try:
-        acl = _find(await reference.expansion.text(context.scope), context)
+        acl = await find_acl(await reference.expansion.text(context.scope), context)
     except ForcedFailure:
         return Accepted(reference.location)
     except ExpansionFailed as failed:
@@ -115,6 +156,9 @@ async def run(acl: ACL, context: ACLContext) -> Verdict:
     try:
         holds = await _walk(acl, state)
     except ACLDefers:
+        _log_sender(context)
+        if context.where in _NOTHING_TO_REFUSE:
+            return Deferred(_TEMPORARY, _unfit(acl, state), state.decided, state.logs)
         reply = _TEMPORARY
         if state.details and state.user_message:
             refusal = replace(_TEMPORARY, enhanced="4.7.1")
@@ -131,15 +175,40 @@ async def run(acl: ACL, context: ACLContext) -> Verdict:
             what = f'"discard" verb not allowed in {context.where.value} ACL'
             return Deferred(_TEMPORARY, what, state.decided, state.logs)
         return Discarded(state.decided, state.log_message, state.user_message)
+    if context.where in _NOTHING_TO_REFUSE and state.decided is not None:
+        return Deferred(_TEMPORARY, _unfit(acl, state), state.decided, state.logs)
+    about_sender = _log_sender(context)
     reply, log_message = _worded(_refusal(context.where), state.user_message, state.log_message, context)
+    reply = replace(reply, lines=(*about_sender, *reply.lines))
     return Denied(reply, log_message, state.decided, holds is Holds.DROP, state.logs)
+
+
+_NOTHING_TO_REFUSE = frozenset({Where.QUIT, Where.NOTQUIT})
+
+
+def _unfit(acl: ACL, state: Run) -> str:
+    """Why an ACL for the end of a connection, where nothing can be refused, has made a mistake."""
+    verbs = [each.verb.value for each in acl.statements if each.location == state.decided]
+    return f"QUIT or not-QUIT toplevel ACL may not fail ('{verbs[0] if verbs else 'deny'}' verb used incorrectly)"
+
+
+def _log_sender(context: ACLContext) -> tuple[str, ...]:
+    """What was wrong with the sender goes to the log once a message; the lines for a client that is refused."""
+    memory, failed = context.memory, context.memory.failed_sender
+    if failed is None or memory.sender_told:
+        return ()
+    memory.sender_told = True
+    sender, found = failed
+    unknown = found.finding is Finding.UNKNOWN
+    context.journal.record(events.SenderUnverified(context.scope.session, sender, found.reason, unknown))
+    return (f"Verification failed for <{printable(sender)}>", *split_message(found.reason))
 
 
 async def _nest(outer: Run, text: str, arguments: tuple[str, ...]) -> Holds:
     """Runs an ACL inside of another one: the condition `acl`."""
     if outer.level >= NESTING_LIMIT:
         raise ACLBroken("ACL nested too deep: possible loop")
-    acl = _find(text, outer.context)
+    acl = await find_acl(text, outer.context)
     before = outer.scope.acl_arguments
     scope = outer.scope.child(acl_arguments=arguments)
     inner = Run(outer.context, scope, outer.level + 1, _nest)
@@ -399,7 +468,8 @@ class ExpandedACLs:
     variables: dict[str, str]
     journal: Journal
     concurrency: Concurrency
-    inquiries: Inquiries | None = None
+    ports: ConditionPorts = field(default_factory=ConditionPorts)
+    memory: Memory = field(default_factory=Memory)
 
     async def run(self, name: str, arguments: tuple[str, ...], scope: Scope) -> ACLAnswer:
         """Raises TemporaryFailure where the ACL defers or can't be run."""
@@ -411,11 +481,12 @@ class ExpandedACLs:
             self.variables,
             self.journal,
             self.concurrency,
-            self.inquiries,
+            self.ports,
+            self.memory,
         )
         state = Run(context, context.scope, scope.depth, _nest)
         try:
-            holds = await _walk(_find(name, context), state)
+            holds = await _walk(await find_acl(name, context), state)
         except ACLDefers:
             raise TemporaryFailure(state.log_message or f'ACL "{name}" deferred') from None
         except ACLBroken as broken:

@@ -1,8 +1,8 @@
 """The conditions of ACLs, one function each and a table at the end (decision).
 
 A compile function looks at its argument once: what is constant is judged there, what is not becomes a
-closure. Conditions that would dial, route or keep state ask the `Inquiries` port and are "not served" where
-that is missing. Exim: acl.c, acl_check_condition.
+closure. The larger conditions have files of their own: `acl_verify.py`, `acl_hints.py`, `dnslists.py`.
+Exim: acl.c, acl_check_condition.
 """
 
 from __future__ import annotations
@@ -12,21 +12,13 @@ from collections.abc import Callable
 from relay.expand.lists import HostSubject, ListKind
 from relay.mail.address import NULL_SENDER, Address
 from relay.mail.ports import TemporaryFailure
-from relay.policy.acl_steps import (
-    ACLBroken,
-    Argument,
-    Compiled,
-    Holds,
-    Mistake,
-    Row,
-    Run,
-    Test,
-    anywhere_but,
-    not_supported,
-    only_in,
-)
+from relay.policy.acl_hints import compile_ratelimit, compile_seen
+from relay.policy.acl_program import Holds, Run
+from relay.policy.acl_steps import Argument, Compiled, Mistake, Row, anywhere_but, not_supported, only_in
 from relay.policy.acl_values import Where
-from relay.policy.words import nearest, read_switch
+from relay.policy.acl_verify import compile_verify
+from relay.policy.dnslists import compile_dnslists
+from relay.policy.words import read_switch
 
 _NOT_SMTP = (Where.NOT_SMTP, Where.NOT_SMTP_START)
 _WITH_RECIPIENT = only_in(Where.RCPT, Where.VRFY)
@@ -41,7 +33,6 @@ _WITH_SENDER = anywhere_but(
     Where.STARTTLS,
     Where.VRFY,
 )
-_WITH_DATA = only_in(Where.DATA, Where.MIME, Where.NOT_SMTP)
 
 
 def _answer(holds: bool) -> Holds:
@@ -116,7 +107,7 @@ def _client(run: Run) -> HostSubject:
 
 def _recipient(run: Run) -> Address | None:
     address = run.scope.address
-    return Address(address.local_part, address.domain) if address else None
+    return Address(address.original_local_part or address.local_part, address.domain) if address else None
 
 
 def _recipient_domain(run: Run) -> str | None:
@@ -195,128 +186,6 @@ def _acl(argument: Argument) -> Compiled:
     return Compiled(test, (name.constant,) if name.constant is not None else ())
 
 
-# verify
-
-
-def _verify_certificate(argument: Argument, options: tuple[str, ...]) -> Compiled:
-    """Holds when the certificate of the TLS layer now in force was verified (Exim: verify = certificate)."""
-
-    async def test(run: Run) -> Holds:
-        tls = run.scope.session.tls
-        if tls is not None and tls.is_verified:
-            return Holds.YES
-        run.user_message = "no verified certificate"
-        return Holds.NO
-
-    return Compiled(test)
-
-
-def _inquire(
-    subject: str, forbidden: frozenset[Where] = frozenset()
-) -> Callable[[Argument, tuple[str, ...]], Compiled]:
-    """The compiler of a condition that asks the `Inquiries` port."""
-
-    def compile_test(argument: Argument, options: tuple[str, ...]) -> Compiled:
-        expansions = tuple(argument.expansion(option) for option in options)
-
-        async def test(run: Run) -> Holds:
-            context = run.context
-            inquiries = context.inquiries
-            if inquiries is None or not inquiries.serves(subject):
-                raise ACLBroken(f'"{subject}" is not served yet')
-            context.scope = run.scope
-            values = tuple([await each.text(run.scope) for each in expansions])
-            answer = await inquiries.ask(subject, values, context)
-            run.scope = context.scope
-            if answer.user_message:
-                run.user_message = answer.user_message
-            if answer.log_message:
-                run.log_message = answer.log_message
-            return Holds.YES if answer.holds else Holds.NO
-
-        return Compiled(test, inquiry=subject, forbidden=forbidden)
-
-    return compile_test
-
-
-_NO_OPTIONS: tuple[str, ...] = ()
-_ADDRESS_OPTIONS = (
-    "callout",
-    "callout_defer_ok",
-    "check_postmaster",
-    "defer_ok",
-    "no_details",
-    "quota",
-    "success_on_redirect",
-)
-
-# What may be verified: its compiler, and the options that may follow it behind slashes.
-_VERIFY: dict[str, tuple[Callable[[Argument, tuple[str, ...]], Compiled], tuple[str, ...]]] = {
-    "certificate": (_verify_certificate, _NO_OPTIONS),
-    "header_names_ascii": (_inquire("verify = header_names_ascii", _WITH_DATA), _NO_OPTIONS),
-    "header_sender": (_inquire("verify = header_sender", _WITH_DATA), _ADDRESS_OPTIONS),
-    "header_syntax": (_inquire("verify = header_syntax", _WITH_DATA), _NO_OPTIONS),
-    "helo": (_inquire("verify = helo"), _NO_OPTIONS),
-    "not_blind": (_inquire("verify = not_blind", _WITH_DATA), ("case_insensitive",)),
-    "peer": (_inquire("verify = peer"), _NO_OPTIONS),
-    "recipient": (_inquire("verify = recipient", only_in(Where.RCPT)), _ADDRESS_OPTIONS),
-    "reverse_host_lookup": (_inquire("verify = reverse_host_lookup"), ("defer_ok",)),
-    "sender": (
-        _inquire("verify = sender", only_in(Where.MAIL, Where.RCPT, Where.PREDATA, Where.DATA, Where.NOT_SMTP)),
-        _ADDRESS_OPTIONS,
-    ),
-}
-_VERIFY_UNSUPPORTED = ("arc", "csa")
-
-
-def _compile_verify(argument: Argument, text: str) -> Compiled:
-    """One form of `verify` from its text. Raises Mistake."""
-    kind, *options = [part.strip() for part in text.split("/")]
-    word, sign, address = kind.partition("=")
-    name = word.strip().lower()
-    if name in _VERIFY_UNSUPPORTED:
-        raise Mistake(f'"verify = {name}" is not supported', "remove the line and decide by other means")
-    if name not in _VERIFY or (sign and name != "sender"):
-        raise Mistake(f'"{text}" is nothing that can be verified', nearest(name, _VERIFY))
-    compiler, allowed = _VERIFY[name]
-    for option in options:
-        stem = option.partition("=")[0].strip().lower()
-        if not allowed:
-            raise Mistake(f'unexpected "/" in "{text}": this verify item has no options', "remove the options")
-        if stem not in allowed:
-            raise Mistake(f'unknown option "{option}" in "verify = {text}"', nearest(stem, allowed))
-    return compiler(argument, (address.strip(), *options) if name == "sender" else tuple(options))
-
-
-def _verify(argument: Argument) -> Compiled:
-    if "$" not in argument.text.partition("/")[0].partition("=")[0]:
-        # The kind is known, so is nearly everything; `$` may stand in an option or in the address of a sender.
-        return _compile_verify(argument, argument.text)
-    expansion = argument.expansion()
-
-    async def test(run: Run) -> Holds:
-        run.shown = text = await expansion.text(run.scope)
-        try:
-            compiled = _compile_verify(argument, text)
-        except Mistake as mistake:
-            raise ACLBroken(mistake.what) from None
-        if run.context.where in compiled.forbidden:
-            raise ACLBroken(f"cannot verify {text} in ACL for {run.context.where.value}")
-        return await compiled.test(run)
-
-    return Compiled(test)
-
-
-def _state(name: str) -> Callable[[Argument], Compiled]:
-    """The compiler of a condition whose whole argument is for the `Inquiries` port."""
-    ask = _inquire(name)
-
-    def compile_test(argument: Argument) -> Compiled:
-        return ask(argument, (argument.text,))
-
-    return compile_test
-
-
 def _rows(*rows: Row) -> dict[str, Row]:
     return {row.name: row for row in rows}
 
@@ -335,23 +204,21 @@ CONDITIONS = _rows(
     Row("dkim_signers", not_supported("signatures are not verified yet")),
     Row("dkim_status", not_supported("signatures are not verified yet")),
     Row("dmarc_status", not_supported("DMARC is not checked here")),
-    Row("dnslists", _state("dnslists")),
+    Row("dnslists", compile_dnslists),
     Row("domains", _in_list(ListKind.DOMAIN, _recipient_domain, "domain_data"), _WITH_RECIPIENT),
     Row("encrypted", _in_list(ListKind.STRING, _cipher), anywhere_but(*_NOT_SMTP, Where.CONNECT)),
     Row("hosts", _in_list(ListKind.HOST, _client, "host_data"), anywhere_but(*_NOT_SMTP)),
     Row("local_parts", _in_list(ListKind.LOCAL_PART, _recipient_local_part, "local_part_data"), _WITH_RECIPIENT),
     Row("malware", _SCANNING),
     Row("mime_regex", _SCANNING),
-    Row("ratelimit", _state("ratelimit")),
+    Row("ratelimit", compile_ratelimit),
     Row("recipients", _in_list(ListKind.ADDRESS, _recipient, "recipient_data"), only_in(Where.RCPT)),
     Row("regex", _SCANNING),
-    Row("seen", _state("seen")),
+    Row("seen", compile_seen),
     Row("sender_domains", _in_list(ListKind.DOMAIN, _sender_domain), _WITH_SENDER),
     Row("senders", _in_list(ListKind.ADDRESS, _sender, "sender_data"), _WITH_SENDER),
     Row("spam", _SCANNING),
     Row("spf", not_supported("SPF is not checked here")),
     Row("spf_guess", not_supported("SPF is not checked here")),
-    Row("verify", _verify),
+    Row("verify", compile_verify),
 )
-
-__all__ = ["CONDITIONS", "Test"]

@@ -8,24 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relay.expand.evaluate import Expansion
 from relay.expand.splitting import split_list
-from relay.expand.values import is_tainted
+from relay.expand.values import is_tainted, lower
 from relay.mail import events
-from relay.policy.acl_steps import (
-    ACLBroken,
-    Argument,
-    Compiled,
-    Holds,
-    Mistake,
-    Row,
-    Run,
-    anywhere_but,
-    not_supported,
-    only_in,
-)
+from relay.policy.acl_program import ACLBroken, Holds, Run
+from relay.policy.acl_steps import Argument, Compiled, Mistake, Row, anywhere_but, not_supported, only_in
 from relay.policy.acl_values import (
     AddedField,
     Control,
@@ -33,6 +23,7 @@ from relay.policy.acl_values import (
     Effects,
     FakeReply,
     Freeze,
+    NoEffect,
     Place,
     Queueing,
     Submission,
@@ -188,8 +179,10 @@ def _queue(argument: Argument) -> Compiled:
         if "/" in text:
             raise ACLBroken(f"directory separator not permitted in queue name: '{text}'")
         run.context.effects.queue = text
+        run.learn(queue_name=text)
 
-    return _act(argument, do)
+    notice = "named queues are not served yet: the message waits with all others"
+    return replace(_act(argument, do), notice=notice)
 
 
 _VARIABLE = re.compile(r"(acl_[cm](?:[0-9]|_)[A-Za-z0-9_]*)[ \t]*=[ \t]*(.*)", re.DOTALL)
@@ -256,14 +249,16 @@ def _freeze(options: str) -> Control:
 
 
 def _queueing(options: str) -> Control:
-    if options in ("", "/only"):
-        return Queueing()
-    if options == "/first_pass_route":
-        return Queueing(route=True)
-    raise Mistake(f'syntax error in "control=queue{options}"', "its options are /only and /first_pass_route")
+    words = options.split("/")[1:]
+    if any(word not in ("only", "first_pass_route") for word in words):
+        raise Mistake(f'syntax error in "control=queue{options}"', "its options are /only and /first_pass_route")
+    return Queueing(route=words[-1:] == ["first_pass_route"])
 
 
-_FAKE_TEXT = "Your message has been rejected but is being kept for evaluation."
+_FAKE_TEXT = (
+    "Your message has been rejected but is being kept for evaluation.\n"
+    "If it was a legitimate message, it may still be delivered to the target recipient(s)."
+)
 
 
 def _fake(*, temporary: bool) -> Callable[[str], Control]:
@@ -274,6 +269,10 @@ def _downconvert(options: str) -> Control:
     if options not in ("", "/1", "/0", "/-1"):
         raise Mistake("bad option value for control=utf8_downconvert", "use 1, 0 or -1")
     return Downconvert(int(options[1:]) if options else 1)
+
+
+def _no_effect(name: str) -> Callable[[str], Control]:
+    return lambda options: NoEffect(name)
 
 
 def _refused(why: str) -> Callable[[str], Control]:
@@ -304,8 +303,8 @@ CONTROLS: dict[str, _ControlRow] = {
         _refused('"control = cutthrough_delivery" is not supported: a message is on our disk before it is accepted'),
         frozenset(),
     ),
-    "debug": _ControlRow(_refused('"control = debug" is not supported'), frozenset()),
-    "dscp": _ControlRow(_refused('"control = dscp" is not supported'), frozenset()),
+    "debug": _ControlRow(_no_effect("debug"), frozenset()),
+    "dscp": _ControlRow(_no_effect("dscp"), anywhere_but(*_NOT_SMTP, Where.NOTQUIT)),
     "dmarc_enable_forensic": _ControlRow(_refused('"control = dmarc_enable_forensic" is not supported'), frozenset()),
     "fakedefer": _ControlRow(_fake(temporary=True), _OF_MESSAGE | {Where.NOT_SMTP}),
     "fakereject": _ControlRow(_fake(temporary=False), _OF_MESSAGE | {Where.NOT_SMTP}),
@@ -336,10 +335,11 @@ def _control(argument: Argument) -> Compiled:
 
         async def fixed(run: Run) -> Holds:
             run.shown = shown
-            run.context.effects.controls.append(control)
+            _take(control, run)
             return Holds.YES
 
-        return Compiled(fixed, forbidden=forbidden)
+        notice = f'"control = {control.name}" has no effect here' if isinstance(control, NoEffect) else ""
+        return Compiled(fixed, forbidden=forbidden, notice=notice)
 
     async def test(run: Run) -> Holds:
         run.shown = text = await expansion.text(run.scope)
@@ -349,10 +349,23 @@ def _control(argument: Argument) -> Compiled:
             raise ACLBroken(mistake.what) from None
         if run.context.where in forbidden:
             raise ACLBroken(f'cannot use "control={text}" in {run.context.where.value} ACL')
-        run.context.effects.controls.append(control)
+        _take(control, run)
         return Holds.YES
 
     return Compiled(test)
+
+
+def _take(control: Control, run: Run) -> None:
+    """Notes a control; what it means for the rest of this ACL comes true at once."""
+    view = run.scope.address
+    match control:
+        case NoEffect():
+            return
+        case Switch.CASEFUL_LOCAL_PART if view is not None and view.original_local_part:
+            run.scope = run.scope.child(address=replace(view, local_part=view.original_local_part))
+        case Switch.CASELOWER_LOCAL_PART if view is not None:
+            run.scope = run.scope.child(address=replace(view, local_part=lower(view.local_part)))
+    run.context.effects.controls.append(control)
 
 
 def _rows(*rows: Row) -> dict[str, Row]:

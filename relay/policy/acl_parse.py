@@ -8,102 +8,23 @@ before it is raised. Exim: acl.c, acl_read.
 
 from __future__ import annotations
 
-import enum
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from relay.expand.evaluate import Expansion
 from relay.expand.lists import NamedLists
-from relay.mail.source import ConfigurationError, Location, Problem, Severity
+from relay.mail.source import ConfigurationError, Location, Problem
 from relay.policy.acl_conditions import CONDITIONS
 from relay.policy.acl_modifiers import MODIFIERS
-from relay.policy.acl_steps import Argument, Mistake, Row, Step
-from relay.policy.acl_values import DISCARD_PLACES, Where
+from relay.policy.acl_program import ACL, Statement, Step
+from relay.policy.acl_steps import Argument, Mistake, Row
+from relay.policy.acl_values import Verb
 from relay.policy.words import nearest
-
-
-class Verb(enum.Enum):
-    """What a statement does when its conditions hold (`require`: when they do not)."""
-
-    ACCEPT = "accept"
-    DEFER = "defer"
-    DENY = "deny"
-    DISCARD = "discard"
-    DROP = "drop"
-    REQUIRE = "require"
-    WARN = "warn"
-
 
 _VERBS = {verb.value: verb for verb in Verb}
 VERB_NAMES = frozenset(_VERBS)
 _WITH_ENDPASS = (Verb.ACCEPT, Verb.DISCARD)
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """A verb and its steps. The messages are those in force at its end, behind the last step."""
-
-    verb: Verb
-    location: Location
-    steps: tuple[Step, ...]
-    message: Expansion | None = None
-    log_message: Expansion | None = None
-    endpass: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ACL:
-    """A compiled access control list. One without statements refuses."""
-
-    name: str
-    location: Location
-    statements: tuple[Statement, ...]
-
-    @property
-    def steps(self) -> Iterable[Step]:
-        return (step for statement in self.statements for step in statement.steps)
-
-    @property
-    def acl_names(self) -> tuple[tuple[Location, str], ...]:
-        """ACLs that this one names as they are, with the line that does."""
-        return tuple((step.location, name) for step in self.steps for name in step.acl_names)
-
-    @property
-    def inquiries(self) -> tuple[tuple[Location, str], ...]:
-        """Conditions that will ask the world (`verify = recipient`), with their lines."""
-        return tuple((step.location, step.inquiry) for step in self.steps if step.inquiry)
-
-    def misplaced(self, where: Where) -> tuple[Problem, ...]:
-        """What could not be decided if this ACL ran at `where`: at run time each of these would be 451."""
-        found = [
-            Problem(
-                step.location,
-                f"cannot {'use' if step.is_modifier else 'test'} {step.name} in {where.value} ACL",
-                "move it to an ACL that runs where this is known",
-            )
-            for step in self.steps
-            if where in step.forbidden
-        ]
-        if where not in DISCARD_PLACES:
-            found.extend(
-                Problem(statement.location, f'"discard" is not allowed in {where.value} ACL', "use accept or deny")
-                for statement in self.statements
-                if statement.verb is Verb.DISCARD
-            )
-        if where in (Where.QUIT, Where.NOTQUIT):
-            found.extend(
-                Problem(
-                    statement.location,
-                    f'"{statement.verb.value}" has nothing to refuse in {where.value} ACL',
-                    "use warn or accept",
-                    Severity.WARNING,
-                )
-                for statement in self.statements
-                if statement.verb not in (Verb.ACCEPT, Verb.WARN)
-            )
-        return tuple(found)
-
 
 _NAME = re.compile(r"[ \t]*([A-Za-z][A-Za-z0-9_]*)[ \t]*")
 
@@ -231,6 +152,7 @@ def _step(building: _Building, row: Row, argument: Argument, line: str, negated:
         building.endpass,
         compiled.acl_names,
         compiled.inquiry,
+        compiled.notice,
     )
 
 
@@ -239,19 +161,29 @@ def inline_lines(text: str, location: Location) -> tuple[tuple[Location, str], .
 
     They are read as those of a file: comments, continuation by a backslash, blank lines.
     """
+    return _joined((location, line) for line in text.split("\n"))
+
+
+def file_lines(lines: Iterable[str], path: str) -> tuple[tuple[Location, str], ...]:
+    """The logical lines of an ACL in a file of its own."""
+    return _joined((Location(path, number), line) for number, line in enumerate(lines, 1))
+
+
+def _joined(lines: Iterable[tuple[Location, str]]) -> tuple[tuple[Location, str], ...]:
     found: list[tuple[Location, str]] = []
-    joining = ""
-    for raw in text.split("\n"):
+    joining, start = "", None
+    for location, raw in lines:
         line = raw.strip()
         if line.startswith("#"):
             continue
+        start = start or location
         joining += line
         if joining.endswith("\\"):
             joining = joining[:-1]
             continue
         if joining:
-            found.append((location, joining))
-        joining = ""
-    if joining:
-        found.append((location, joining))
+            found.append((start, joining))
+        joining, start = "", None
+    if joining and start is not None:
+        found.append((start, joining))
     return tuple(found)

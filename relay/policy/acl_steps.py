@@ -1,34 +1,20 @@
-"""The parts that an ACL statement is compiled into, and the state of one run (decision).
+"""How one condition or modifier of an ACL is compiled (decision).
 
-A statement is a row of steps; a step is a condition or a modifier, compiled once into a coroutine function
-over a `Run`. The tables of conditions and modifiers hold one `Row` each; the parser knows nothing of them but
-the row.
+The tables of conditions and modifiers hold one `Row` each; the parser knows nothing of them but the row. A row
+looks at its argument once and gives a test, a coroutine function over a `Run`.
 """
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from relay.expand.errors import ExpansionError
 from relay.expand.evaluate import Expansion, compile_expansion
 from relay.expand.lists import ListKind, MatchList, NamedLists, compile_list
-from relay.expand.scope import Scope
 from relay.mail.source import Location
-from relay.policy.acl_values import DEFAULT_LOGS, ACLContext, Where
-
-
-class Holds(enum.Enum):
-    """What a condition came to. DROP and DISCARD come only out of a nested ACL."""
-
-    YES = "yes"
-    NO = "no"
-    DROP = "drop"
-    DISCARD = "discard"
-
-
-NEGATED = {Holds.YES: Holds.NO, Holds.NO: Holds.YES, Holds.DROP: Holds.YES, Holds.DISCARD: Holds.DISCARD}
+from relay.policy.acl_program import Test
+from relay.policy.acl_values import Where
 
 
 class Mistake(ValueError):
@@ -40,67 +26,16 @@ class Mistake(ValueError):
         self.remedy = remedy
 
 
-class ACLBroken(Exception):
-    """A mistake of the configuration that shows only at run time: 451 to the client, the text to the log."""
-
-
-class ACLDefers(Exception):
-    """A nested ACL came to a `defer` statement; the texts are in the run."""
-
-
-class Run:
-    """One walk through one ACL: the scope as it stands, and the texts that conditions have left for a
-    refusal.
-
-    `nest` runs another ACL inside of this one; it is given by `acl.py`, which the conditions may not import.
-    """
-
-    __slots__ = (
-        "context",
-        "decided",
-        "details",
-        "level",
-        "log_message",
-        "logs",
-        "nest",
-        "scope",
-        "shown",
-        "user_message",
-    )
-
-    def __init__(
-        self,
-        context: ACLContext,
-        scope: Scope,
-        level: int,
-        nest: Callable[[Run, str, tuple[str, ...]], Awaitable[Holds]],
-    ) -> None:
-        self.context = context
-        self.scope = scope
-        self.level = level
-        self.nest = nest
-        self.user_message = ""
-        self.log_message = ""
-        self.details = False
-        """Whether a temporary refusal may tell its text to the client (Exim: acl_temp_details)."""
-        self.logs = DEFAULT_LOGS
-        """Where a refusal is logged (log_reject_target)."""
-        self.shown = ""
-        """The argument of the last step as it was expanded, for a trace."""
-        self.decided: Location | None = None
-
-
-Test = Callable[[Run], Awaitable[Holds]]
-
-
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A step's test, and what is known of it before it runs: ACLs that it names, inquiries that it will make."""
+    """A step's test, and what is known of it before it runs: ACLs that it names, inquiries that it will make,
+    places where it can't decide, and a notice where it has no effect."""
 
     test: Test
     acl_names: tuple[str, ...] = ()
     inquiry: str = ""
     forbidden: frozenset[Where] = frozenset()
+    notice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,26 +91,3 @@ def not_supported(why: str) -> Callable[[Argument], Compiled]:
         raise Mistake(f'"{argument.name}" is not supported: {why}', "remove the line and decide by other means")
 
     return refuse
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A condition or modifier in its place. `message` and `log_message` are those in force when it is
-    reached."""
-
-    location: Location
-    name: str
-    text: str
-    """The whole line as it was written, for traces."""
-    test: Test
-    negated: bool
-    forbidden: frozenset[Where]
-    is_modifier: bool
-    message: Expansion | None
-    log_message: Expansion | None
-    endpass: bool
-    acl_names: tuple[str, ...] = ()
-    inquiry: str = ""
-
-
-RowTable = Mapping[str, Row]

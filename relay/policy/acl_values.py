@@ -1,23 +1,18 @@
-"""What an ACL is run with and what comes of it: where, context, effects, controls, verdicts (values).
+"""Where an ACL runs and what comes of it: places, effects, controls, verdicts (values).
 
 A verdict names the statement that decided. What a statement did on its way (a header field, a control, a
-variable) is gathered in `Effects`, because in Exim it stays done even if a later statement refuses.
+variable) is gathered in `Effects`, because in Exim it stays done even if a later statement refuses. What an ACL
+is, and what it is run with, is in `acl_program.py`.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from relay.expand.scope import Scope
-from relay.mail.ports import Concurrency, Journal
 from relay.mail.reply import Reply
 from relay.mail.source import Location
-
-if TYPE_CHECKING:
-    from relay.policy.acl_parse import ACL
 
 
 class Where(enum.Enum):
@@ -42,6 +37,18 @@ class Where(enum.Enum):
     STARTTLS = "STARTTLS"
     VRFY = "VRFY"
     DELIVERY = "delivery"
+
+
+class Verb(enum.Enum):
+    """What a statement does when its conditions hold (`require`: when they do not)."""
+
+    ACCEPT = "accept"
+    DEFER = "defer"
+    DENY = "deny"
+    DISCARD = "discard"
+    DROP = "drop"
+    REQUIRE = "require"
+    WARN = "warn"
 
 
 # Before and at the end of the transaction: there is a message whose header an ACL may change.
@@ -108,7 +115,14 @@ class Downconvert:
     when: int = 1
 
 
-Control = Switch | Submission | Freeze | Queueing | FakeReply | Downconvert
+@dataclass(frozen=True, slots=True)
+class NoEffect:
+    """A control of Exim's that has nothing to act on here (`debug`, `dscp`)."""
+
+    name: str
+
+
+Control = Switch | Submission | Freeze | Queueing | FakeReply | Downconvert | NoEffect
 
 
 # Effects
@@ -150,28 +164,7 @@ class Effects:
         return switch in self.controls
 
 
-# Ports
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a condition that asks the world found, with the texts that it gives to a refusal."""
-
-    holds: bool
-    user_message: str = ""
-    log_message: str = ""
-
-
-class Inquiries(Protocol):
-    """Conditions that dial, route or keep state. Raises TemporaryFailure where there is no answer now.
-
-    `subject` is the name of the condition (for `verify` with its kind: "verify = recipient"); `options` are
-    what stands behind it, separated by slashes.
-    """
-
-    def serves(self, subject: str) -> bool: ...
-
-    async def ask(self, subject: str, options: tuple[str, ...], context: ACLContext) -> Answer: ...
+# Traces
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,25 +184,6 @@ class Trace(Protocol):
     """Who is to see every step of a decision (`relay explain`)."""
 
     def record(self, step: TraceStep) -> None: ...
-
-
-@dataclass(slots=True)
-class ACLContext:
-    """All that one run of an ACL may see and change.
-
-    `scope` is what expansions and lists see: at RCPT its `address` is the recipient. `variables` is the
-    dictionary that `scope.acl_variables` shows; `set` writes into it.
-    """
-
-    where: Where
-    scope: Scope
-    acls: Mapping[str, ACL]
-    effects: Effects
-    variables: dict[str, str]
-    journal: Journal
-    concurrency: Concurrency
-    inquiries: Inquiries | None = None
-    trace: Trace | None = None
 
 
 # Verdicts

@@ -218,7 +218,9 @@ _NAMED_ERRORS: dict[str, frozenset[ErrorClass]] = {
     "timeout_connect": frozenset({ErrorClass.TIMEOUT_CONNECT}),
     "tls_required": frozenset({ErrorClass.TLS_REQUIRED, ErrorClass.TLS_FAILED}),
 }
-_NOT_SERVED = ("quota_", "refused_", "timeout_")
+# What follows these says how the host was found. None here is found by an MX record yet.
+_BY_ADDRESS = {"refused_a": "refused", "timeout_a": "timeout", "timeout_connect_a": "timeout_connect"}
+_BY_MX = frozenset({"refused_mx", "timeout_mx", "timeout_connect_mx"})
 
 
 class _Malformed(Exception):
@@ -275,8 +277,13 @@ def _parse_error(word: str) -> ErrorTest:
     name = word.lower()
     if name == "*":
         return AnyError()
+    name = _BY_ADDRESS.get(name, name)
     if name in _NAMED_ERRORS:
         return OneOf(_NAMED_ERRORS[name])
+    if name.startswith("quota_"):
+        # A mailbox that was not read for so long; no delivery here tells that of one, so that it is for none.
+        _parse_time(name.removeprefix("quota_"))
+        return OneOf(frozenset())
     if found := _CODE_ERROR.fullmatch(name):
         command, digits = found.groups()
         if digits == "xx":
@@ -287,7 +294,7 @@ def _parse_error(word: str) -> ErrorTest:
         if re.fullmatch(r"\d\d", digits):
             return ReplyCode(_CODE[command], 400 + int(digits), 400 + int(digits))
         raise _Malformed(f"{command}_4 must be followed by xx, dx, or dd, where x is literal and d is any digit")
-    if name.startswith(_NOT_SERVED):
+    if name in _BY_MX:
         raise _Malformed(f'the error "{word}" is not served', f'write "{name.partition("_")[0]}"')
     raise _Malformed(f'unknown or malformed retry error "{word}"', f"known are * {' '.join(_NAMED_ERRORS)} rcpt_4xx")
 

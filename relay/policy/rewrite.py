@@ -174,7 +174,9 @@ def _parse_rule(location: Location, line: str, named: NamedLists | None) -> Rewr
     if not flags & (Flag.EVERYWHERE | Flag.SMTP_TIME):
         flags |= Flag.EVERYWHERE
     # One item, not a list: a separator that it can't hold keeps its colons. Local parts are matched with their case.
-    single = compile_list(ListKind.ADDRESS, f"<\x01 +caseful\x01 {pattern}", named)
+    # A path in a command stands in its angle brackets and may have no domain, so it is compared as text.
+    kind = ListKind.LOCAL_PART if flags & Flag.SMTP_TIME else ListKind.ADDRESS
+    single = compile_list(kind, f"<\x01 +caseful\x01 {pattern}", named)
     return RewriteRule(location, single, None if replacement == "*" else compile_expansion(replacement), flags)
 
 

@@ -6,14 +6,27 @@ set". What comes out is a plain value (`relay.tls.policy`) that contexts are cac
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 from relay.expand.errors import ForcedFailure
 from relay.expand.evaluate import Expansion
 from relay.expand.lists import MatchList
 from relay.expand.scope import Scope
+from relay.expand.splitting import split_list
+from relay.expand.values import is_tainted
+from relay.mail.text import printable
 from relay.policy.hosts import matches_client, matches_host
-from relay.tls.policy import CertificateRequest, ClientTLS, ServerTLS, TLSDemand, VerifyServer
+from relay.tls.cipher_lists import joined_lists
+from relay.tls.policy import (
+    CertificateRequest,
+    ClientTLS,
+    IdentityFiles,
+    ServerTLS,
+    TLSDemand,
+    VerifyServer,
+    staple_files,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +43,24 @@ class ServerTLSRules:
     try_verify_hosts: MatchList | None = None
     resumption_hosts: MatchList | None = None
     on_connect_ports: frozenset[int] = frozenset()
+    host_name: str = ""
+    """For the self-signed certificate that is made where `certificate` is not set; empty: there is no TLS then."""
+    ocsp_file: Expansion | None = None
+    dhparam: Expansion | None = None
+    dh_max_bits: int = 2236
+    eccurve: Expansion | None = None
+    switches: str = ""
+    """Exim: openssl_options."""
+    alpn: Expansion | None = None
+    require_alpn: MatchList | None = None
+    require_kx: Expansion | None = None
+    """Exim before 4.80 with GnuTLS: gnutls_require_kx, and so on."""
+    require_mac: Expansion | None = None
+    require_protocols: Expansion | None = None
+    verify_ciphers: Expansion | None = None
+    """Exim 3: tls_verify_ciphers, for clients in `verify_hosts`."""
+    hosts: MatchList | None = None
+    """Exim 3: tls_hosts, who must use TLS and is always offered it."""
 
     @property
     def depends_on_sni(self) -> bool:
@@ -63,27 +94,108 @@ class NoCertificateConfigured(Exception):
     """TLS is offered, but tls_certificate is unset or empty."""
 
 
+class UnsafeName(Exception):
+    """The name that a client asks for would lead out of the folder that an option puts it into."""
+
+
+async def offers_tls(rules: ServerTLSRules, scope: Scope) -> bool:
+    """Whether STARTTLS is offered to the client in `scope`: tls_hosts forces it. Raises TemporaryFailure."""
+    if rules.hosts is not None and await matches_client(rules.hosts, scope):
+        return True
+    return rules.advertise_hosts is not None and await matches_client(rules.advertise_hosts, scope)
+
+
 async def server_policy(rules: ServerTLSRules, scope: Scope, policy_name: str) -> ServerTLS:
-    """The policy for the client in `scope`. Raises NoCertificateConfigured, ExpansionFailed, TemporaryFailure."""
-    certificate = await _text(rules.certificate, scope)
-    if not certificate:
-        raise NoCertificateConfigured("tls_certificate is not set")
+    """The policy for the client in `scope`, whose TLS layer holds no more than the name that it asks for.
+
+    With such a name only the files are expanded again (Exim: tls_in_sni); everything else is as without one.
+    Raises NoCertificateConfigured, UnsafeName, ExpansionFailed, TemporaryFailure.
+    """
+    asked = scope.session.tls.sni if scope.session.tls is not None else ""
+    bare = scope.child(session=replace(scope.session, tls=None)) if asked else scope
+    files = scope if rules.depends_on_sni else bare
+    identities = await _identities(rules, files)
     request = CertificateRequest.NONE
-    if rules.verify_hosts is not None and await matches_client(rules.verify_hosts, scope):
+    if rules.verify_hosts is not None and await matches_client(rules.verify_hosts, bare):
         request = CertificateRequest.MUST
-    elif rules.try_verify_hosts is not None and await matches_client(rules.try_verify_hosts, scope):
+    elif rules.try_verify_hosts is not None and await matches_client(rules.try_verify_hosts, bare):
         request = CertificateRequest.TRY
-    resumption = rules.resumption_hosts is not None and await matches_client(rules.resumption_hosts, scope)
+    resumption = rules.resumption_hosts is not None and await matches_client(rules.resumption_hosts, bare)
+    first = identities[0] if identities else IdentityFiles("")
     return ServerTLS(
-        certificate=certificate,
-        privatekey=await _text(rules.privatekey, scope),
-        verify_certificates=await _text(rules.verify_certificates, scope) or "system",
-        crl=await _text(rules.crl, scope),
+        certificate=first.certificate,
+        privatekey=first.privatekey,
+        verify_certificates=await _path(rules.verify_certificates, files) or "system",
+        crl=await _path(rules.crl, files),
         request=request,
-        require_ciphers=await _text(rules.require_ciphers, scope),
+        require_ciphers=await _ciphers(rules, bare, request),
         resumption=resumption,
-        policy_name=policy_name,
+        # A ticket that was given under one name is void under another.
+        policy_name=f"{policy_name} {asked}" if resumption and asked else policy_name,
+        staple=first.staple,
+        further=identities[1:],
+        self_signed_for="" if identities else rules.host_name,
+        dhparam=(await _text(rules.dhparam, bare)).strip(),
+        dh_max_bits=rules.dh_max_bits,
+        groups=await _items(rules.eccurve, bare),
+        switches=rules.switches,
+        alpn=await _items(rules.alpn, bare),
+        require_alpn=rules.require_alpn is not None and await matches_client(rules.require_alpn, bare),
     )
+
+
+async def _identities(rules: ServerTLSRules, scope: Scope) -> tuple[IdentityFiles, ...]:
+    """Certificates with the key and the OCSP response that stand at the same place of their lists."""
+    if rules.certificate is None and rules.host_name:
+        return ()
+    certificates = split_list(await _path(rules.certificate, scope)).items
+    if not certificates:
+        raise NoCertificateConfigured(
+            "tls_certificate is not set" if rules.certificate is None else "tls_certificate expands to nothing"
+        )
+    keys = split_list(await _path(rules.privatekey, scope)).items
+    staples = staple_files(split_list(await _path(rules.ocsp_file, scope)).items)
+    return tuple(
+        IdentityFiles(
+            str(certificate),
+            str(keys[place]) if place < len(keys) else "",
+            str(staples[place]) if place < len(staples) else "",
+        )
+        for place, certificate in enumerate(certificates)
+    )
+
+
+async def _ciphers(rules: ServerTLSRules, scope: Scope, request: CertificateRequest) -> str:
+    if rules.verify_ciphers is not None and request is CertificateRequest.MUST:
+        return await _text(rules.verify_ciphers, scope)
+    return joined_lists(
+        await _text(rules.require_ciphers, scope),
+        await _text(rules.require_kx, scope),
+        await _text(rules.require_mac, scope),
+        await _text(rules.require_protocols, scope),
+    )
+
+
+async def _items(expansion: Expansion | None, scope: Scope) -> tuple[str, ...]:
+    return tuple(str(item) for item in split_list(await _text(expansion, scope)).items if item)
+
+
+# What of a client's own words may stand in the name of a file: one label after the other, no step up, no second file.
+_SAFE = re.compile(r"(?!\.)(?!.*\.\.)[A-Za-z0-9._-]+")
+
+
+async def _path(expansion: Expansion | None, scope: Scope) -> str:
+    """File names; what the client chose of them can't leave its folder. Raises UnsafeName beside the rest."""
+    if expansion is None or expansion.constant is not None:
+        return await _text(expansion, scope)
+    try:
+        pieces = await expansion.pieces(scope)
+    except ForcedFailure:
+        return ""
+    for piece in pieces:
+        if is_tainted(piece) and piece and not _SAFE.fullmatch(piece):
+            raise UnsafeName(f'"{printable(piece[:60])}" comes from the client and can\'t be part of a file name')
+    return "".join(str(piece) for piece in pieces)
 
 
 async def client_policy(rules: ClientTLSRules, scope: Scope, names: tuple[str, ...]) -> ClientTLS:

@@ -1,23 +1,24 @@
-"""The header section as it goes into the queue: our trace field, what ACLs changed, what submission adds (values).
+"""The header section as it goes into the queue: our trace field, and what ACLs changed (values).
 
-Header fix-ups are for submissions only (local callers and `control = submission`): a message that is merely relayed
-leaves with the fields that it came with.
+Header fix-ups (`fixups.py`) are for submissions only, local callers and `control = submission`: a message that is
+merely relayed leaves with the fields that it came with.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from email.utils import formatdate
+from functools import lru_cache
 
+from relay.expand.errors import ExpansionFailed
 from relay.expand.evaluate import Expansion
+from relay.expand.patterns import Pattern, PatternError
 from relay.expand.scope import Scope
 from relay.mail.header import Field, make_field, split_header
 from relay.mail.text import from_wire, printable, to_wire
-from relay.policy.acl_values import AddedField, Effects, Place, Switch
-from relay.reception.fixups import HeaderNeeds, fix_header
+from relay.policy.acl_values import AddedField, Effects, Place
 
-# Added on top of the header, RFC 5321 4.4.
-_TRACE = frozenset({"received", "return-path", "delivered-to", "authentication-results", "arc-seal"})
 _UNSAFE = re.compile(r"[^\x09\x0a\x20-\x7e\x80-\U0010ffff]")
 
 
@@ -33,35 +34,65 @@ async def received_field(template: Expansion, scope: Scope, now: float) -> Field
     return make_field("Received", f"{folded};\r\n\t{formatdate(now, localtime=True)}")
 
 
-def shape_header(
-    fields: tuple[Field, ...], received: Field, effects: Effects, submission: HeaderNeeds | None
-) -> tuple[Field, ...]:
-    """The fields in their final order: the trace field, then what came, less what ACLs removed, plus what they added.
+def change_header(fields: tuple[Field, ...], trace: Field, effects: Effects) -> tuple[Field, ...]:
+    """The fields less what ACLs removed, plus what they added; `trace` is our own, which nobody removes.
 
-    `submission` None: the message is relayed, and nothing else is done to it.
+    Only what came before is removed, not what is added with it. Among fields that go to one place other than the end
+    the last one comes first. Exim: receive.c, add_acl_headers.
     """
-    removed = {name.lower() for name in effects.removed}
-    kept = [field for field in fields if field.name.lower() not in removed]
-    if submission is not None and not effects.has(Switch.SUPPRESS_LOCAL_FIXUPS):
-        kept = list(fix_header(tuple(kept), submission).fields)
-    placed: dict[Place, list[Field]] = {place: [] for place in Place}
-    for added in effects.added:
-        placed[added.place] += added_fields(added)
-    return (
-        *placed[Place.START],
-        received,
-        *placed[Place.AFTER_RECEIVED],
-        *_behind_trace(kept, placed[Place.START_RFC]),
-        *placed[Place.END],
-    )
+    kept = [field for field in fields if field is trace or not _is_removed(field, effects.removed)]
+    for each in effects.added:
+        found = added_fields(each)
+        place = _place(kept, each.place)
+        kept[place:place] = found
+    return tuple(kept)
 
 
-def _behind_trace(kept: list[Field], added: list[Field]) -> list[Field]:
-    """`added` in front of the first field that is no trace field, RFC 5322 3.6."""
-    if not added:
-        return kept
-    place = next((number for number, field in enumerate(kept) if field.name.lower() not in _TRACE), len(kept))
-    return kept[:place] + added + kept[place:]
+def _is_removed(field: Field, removed: list[str]) -> bool:
+    """An item is a name, or with `^` a pattern for the whole field."""
+    for item in removed:
+        if item.startswith("^"):
+            if _pattern(item).search(from_wire(field.raw)) is not None:
+                return True
+        elif field.is_named(item):
+            return True
+    return False
+
+
+@lru_cache(maxsize=256)
+def _pattern(text: str) -> Pattern:
+    """Raises ExpansionFailed."""
+    try:
+        return Pattern(text, caseless=False)
+    except PatternError as error:
+        raise ExpansionFailed(f"remove_header: {error}") from None
+
+
+def _place(fields: list[Field], place: Place) -> int:
+    """Where the next field goes."""
+    match place:
+        case Place.END:
+            return len(fields)
+        case Place.START:
+            return 0
+        case Place.AFTER_RECEIVED:
+            first = next((number for number, field in enumerate(fields) if field.is_named("Received")), len(fields))
+            return _behind(fields, first, lambda field: field.is_named("Received"))
+        case Place.START_RFC:
+            # RFC 5322 3.6.6: a block that says how a message was resent stays on top.
+            return _behind(fields, 1, lambda field: field.is_named("Received") or _is_resent(field))
+
+
+def _behind(fields: list[Field], start: int, belongs: Callable[[Field], bool]) -> int:
+    """The first place from `start` on whose field does not belong to the block."""
+    place = start
+    while place < len(fields) and belongs(fields[place]):
+        place += 1
+    return min(place, len(fields))
+
+
+def _is_resent(field: Field) -> bool:
+    return field.name.lower().startswith("resent-")
 
 
 def added_fields(added: AddedField) -> list[Field]:

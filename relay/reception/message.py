@@ -16,14 +16,39 @@ from relay.mail.text import from_wire
 
 # Exim: header_maxsize.
 HEADER_LIMIT = 1024 * 1024
+# Exim: message_body_visible.
+BODY_VISIBLE = 500
 # The beginning of a field, or of a line that goes on with one.
 _HEADER_LINE = re.compile(rb"[!-9;-~]+[ \t]*:|[ \t]")
+
+
+class BodyGlance:
+    """What variables may show of a body that has gone into the queue: its two ends, and what was counted."""
+
+    __slots__ = ("_room", "end", "lines", "start", "zeros")
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self.start = b""
+        self.end = b""
+        self.lines = 0
+        self.zeros = 0
+
+    def look(self, data: bytes) -> None:
+        """Takes the next piece."""
+        self.lines += data.count(b"\n")
+        self.zeros += data.count(b"\0")
+        if len(self.start) < self._room:
+            self.start += data[: self._room - len(self.start)]
+        self.end = (self.end + data[-self._room :])[-self._room :] if self._room else b""
 
 
 class IncomingMessage:
     """The data of one transaction under way."""
 
-    def __init__(self, message_id: str, intake: Intake, header_limit: int = HEADER_LIMIT) -> None:
+    def __init__(
+        self, message_id: str, intake: Intake, header_limit: int = HEADER_LIMIT, visible: int = BODY_VISIBLE
+    ) -> None:
         self.message_id = message_id
         self.fields: tuple[Field, ...] = ()
         self.header_too_big = False
@@ -34,6 +59,7 @@ class IncomingMessage:
         self._looked_at = 0
         self._tail = bytearray()
         self._chunks = 0
+        self.body = BodyGlance(visible)
         self.trouble: SpoolUnavailable | None = None
         """What the queue said to a piece; answered at the end of the data, to stay in step."""
 
@@ -41,6 +67,11 @@ class IncomingMessage:
     def size(self) -> int:
         """Octets of the message as far as it has come, header section included."""
         return sum(len(field.raw) for field in self.fields) + 2 + self.body_size
+
+    @property
+    def lines(self) -> int:
+        """Line ends in the whole message as far as it has come."""
+        return sum(field.raw.count(b"\n") for field in self.fields) + 1 + self.body.lines
 
     def spoil(self, trouble: SpoolUnavailable) -> None:
         """The queue can't take the message; its further pieces are dropped."""
@@ -82,6 +113,7 @@ class IncomingMessage:
 
     async def _add_body(self, data: bytes) -> None:
         self.body_size += len(data)
+        self.body.look(data)
         self._tail += data
         while len(self._tail) > CHUNK_SIZE:
             chunk = bytes(self._tail[:CHUNK_SIZE])

@@ -10,16 +10,18 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
+from relay.esmtp.limits import ServerSettings
 from relay.expand.evaluate import Expansion
 from relay.expand.lists import MatchList, NamedLists
 from relay.expand.scope import Files
 from relay.mail.ports import Clock, Concurrency, Intake, Journal, Lookups, Resolver
 from relay.policy.acl import ACLReference
-from relay.policy.acl_parse import ACL
-from relay.policy.acl_values import Inquiries, Where
+from relay.policy.acl_program import ACL, ConditionPorts
+from relay.policy.acl_values import Where
 from relay.policy.rewrite import RewriteRule
 from relay.policy.tls import ServerTLSRules
 from relay.tls.contexts import TLSContext
+from relay.tls.faults import HandshakeGuard
 from relay.tls.policy import ServerTLS
 
 
@@ -48,6 +50,8 @@ class Rules:
     pipelining_advertise_hosts: MatchList | None = None
     local_addresses: tuple[str, ...] = ("127.0.0.1", "::1")
     rewrite: tuple[RewriteRule, ...] = ()
+    server_settings: ServerSettings | None = None
+    """The limits of the dialog, where an ACL may change them."""
 
 
 class TLSContexts(Protocol):
@@ -84,4 +88,7 @@ class Ports:
     resolver: Resolver | None = None
     lookups: Lookups | None = None
     files: Files | None = None
-    inquiries: Inquiries | None = None
+    handshakes: HandshakeGuard | None = None
+    """Limits and log lines of TLS handshakes by address; None: no limit, a line for each that fails."""
+    conditions: ConditionPorts = field(default_factory=ConditionPorts)
+    """Whom the conditions of ACLs may ask."""

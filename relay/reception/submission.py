@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from relay.esmtp.grammar import Malformed, read_address
@@ -19,14 +19,18 @@ from relay.esmtp.header_addresses import read_address_list
 from relay.expand.scope import MessageView, Scope
 from relay.mail.address import NULL_SENDER, Address
 from relay.mail.envelope import BodyType, Recipient
-from relay.mail.events import Arrived
+from relay.mail.events import Arrived, CommandRejected, Completed, MessageNote
 from relay.mail.facts import LocalCaller, MessageFacts, SessionFacts
 from relay.mail.header import Field, join_fields, split_header
 from relay.mail.ports import Clock, Concurrency, Intake, Journal, SpoolUnavailable, TemporaryFailure
 from relay.mail.queue import CHUNK_SIZE, NewMessage, make_message_id
 from relay.mail.text import printable
+from relay.policy.acl_values import Deferred as Refused
+from relay.policy.acl_values import Denied, Discarded, Freeze, Queueing, Switch, Verdict, Where
 from relay.policy.rewrite import RewriteContext, RewriteRule
-from relay.reception.fixups import Fixing, HeaderNeeds, fix_header, recipients_in_header
+from relay.reception.fields import change_header
+from relay.reception.fixups import FixedHeader, Fixing, HeaderNeeds, fix_header, recipients_in_header
+from relay.reception.local_acls import LocalACLs, LocalJudge
 from relay.reception.local_text import BodyLineEnds, HeaderCutter, HeaderTooLong
 from relay.reception.request import DeliveryMode, Status, SubmissionAnswer, SubmissionRequest
 from relay.reception.rewriting import Addressed, rewrite_message
@@ -95,6 +99,7 @@ class SubmissionSettings:
     local_from_check: bool = True
     local_sender_retain: bool = False
     rewrite: tuple[RewriteRule, ...] = ()
+    local_acls: LocalACLs = field(default_factory=LocalACLs)
     queue_interval: float = 1800.0
     """How long a message that is only to be queued (-odq) waits if no queue run comes before."""
 
@@ -150,6 +155,8 @@ class _Received:
 
     message: NewMessage
     arrived: Arrived
+    discarded: str | None = None
+    """An ACL takes it and throws it away; the text is for the log."""
 
 
 class Submission:
@@ -168,6 +175,9 @@ class Submission:
         body = _Body(self._ports.intake, message_id, self._settings.message_size_limit)
         try:
             received = await self._receive(request, originator, pieces, body, now)
+            if received.discarded is not None:
+                await self._discard(received, body, drop)
+                return SubmissionAnswer(Status.ACCEPTED, message_id)
             await self._ports.intake.accept(received.message, body.number, body.tail)
         except MessageExists:
             if drop is None:
@@ -191,9 +201,20 @@ class Submission:
         if drop is not None:
             drop.committed()
         self._ports.journal.record(received.arrived)
-        if received.message.due is None:
+        if received.message.due is None and not received.message.frozen:
             await self._start(request.delivery, message_id)
         return SubmissionAnswer(Status.ACCEPTED, message_id)
+
+    async def _discard(self, received: _Received, body: _Body, drop: Drop | None) -> None:
+        """The program hears that all is well, and nothing is kept."""
+        await body.abandon()
+        if drop is not None:
+            drop.committed()
+        message_id, journal = received.message.message_id, self._ports.journal
+        journal.record(received.arrived)
+        why = f": {received.discarded}" if received.discarded else ""
+        journal.record(MessageNote(message_id, f"=> blackhole (non-SMTP ACL discarded recipients){why}"))
+        journal.record(Completed(message_id))
 
     def _due(self, mode: DeliveryMode, now: float) -> float | None:
         """When the first attempt is due; None: we make it at once."""
@@ -221,6 +242,10 @@ class Submission:
         arguments = self._arguments(request)
         if not arguments and not request.extract_recipients:
             raise _Refusal("no recipients given")
+        session = SessionFacts(caller=originator.caller)
+        judge = LocalJudge(self._settings.local_acls, self._ports.journal, self._ports.concurrency)
+        before = MessageView(None, arguments, True, message_id=body.message_id, received_at=now)
+        await judge.verdict(Where.NOT_SMTP_START, self._scope(session, before, now))
         cutter = HeaderCutter(self._settings.header_maxsize)
         raw_header, first = await self._header(cutter, pieces)
         sender = await self._sender(request, originator, cutter.from_line_sender)
@@ -228,28 +253,48 @@ class Submission:
         self._check_loop(fields)
         recipients = self._recipients(request, arguments, fields)
         needs = self._needs(request, originator, sender, body.message_id, now)
+        if judge.effects.has(Switch.SUPPRESS_LOCAL_FIXUPS):
+            needs = replace(needs, fixing=Fixing.NONE, drop_sender_field=False)
         fixed = fix_header(fields, needs)
         body.take_room(len(raw_header))
         await body.add(first)
         while piece := await pieces.next():
             await body.add(piece)
         await body.end()
-        session = SessionFacts(caller=originator.caller)
         parts = Addressed(sender, tuple(Recipient(each) for each in recipients), fixed.fields)
         if self._settings.rewrite:
             parts = await self._rewritten(parts, request, session, body.message_id, now)
+        return await self._judged(request, parts, fixed, body, judge, session, now)
+
+    async def _judged(
+        self,
+        request: SubmissionRequest,
+        parts: Addressed,
+        fixed: FixedHeader,
+        body: _Body,
+        judge: LocalJudge,
+        session: SessionFacts,
+        now: float,
+    ) -> _Received:
+        """The message with its trace field and what ACLs made of it. Raises _Refusal, TemporaryFailure."""
         addresses = tuple(each.address for each in parts.recipients)
         trace = await self._ports.trace_field(Arrival(body.message_id, session, parts.sender, addresses, now))
-        header = join_fields((trace, *parts.fields))
+        parts = replace(parts, fields=change_header((trace, *parts.fields), trace, judge.effects))
+        judge.effects.added, judge.effects.removed = [], []
+        verdict = await self._verdict(parts, body, judge, session, now)
+        header = join_fields(change_header(parts.fields, trace, judge.effects))
+        controls = judge.effects.controls
+        queue_only = any(isinstance(each, Queueing) for each in controls)
         message = NewMessage(
             message_id=body.message_id,
             sender=parts.sender,
             recipients=parts.recipients,
             header=header,
-            facts=MessageFacts(session=session, received_at=now),
+            facts=MessageFacts(session=session, received_at=now, acl_variables=dict(judge.variables)),
             body_type=BodyType.SEVENBIT if body.is_ascii and header.isascii() else BodyType.EIGHTBITMIME,
             body_size=body.size,
-            due=self._due(request.delivery, now),
+            frozen=any(isinstance(each, Freeze) for each in controls),
+            due=self._due(DeliveryMode.QUEUE if queue_only else request.delivery, now),
         )
         arrived = Arrived(
             message_id=body.message_id,
@@ -260,7 +305,44 @@ class Submission:
             subject=fixed.subject,
             recipients=addresses,
         )
-        return _Received(message, arrived)
+        return _Received(message, arrived, verdict.log_text if isinstance(verdict, Discarded) else None)
+
+    def _scope(self, session: SessionFacts, view: MessageView, now: float) -> Scope:
+        return self._ports.scope.child(session=session, now=now, message=view)
+
+    async def _verdict(
+        self, parts: Addressed, body: _Body, judge: LocalJudge, session: SessionFacts, now: float
+    ) -> Verdict:
+        """What the ACL for local messages says of this one. Raises _Refusal, TemporaryFailure."""
+        view = MessageView(
+            sender=parts.sender,
+            recipients=tuple(each.address for each in parts.recipients),
+            recipients_visible=True,
+            size=len(join_fields(parts.fields)) + 2 + body.size,
+            body_size=body.size,
+            header=parts.fields,
+            message_id=body.message_id,
+            received_at=now,
+        )
+        verdict = await judge.verdict(Where.NOT_SMTP, self._scope(session, view, now))
+        if not isinstance(verdict, Denied | Refused):
+            return verdict
+        if verdict.logs:
+            self._ports.journal.record(
+                CommandRejected(
+                    session,
+                    "by non-SMTP ACL",
+                    verdict.log_text.partition("\n")[0],
+                    sender=parts.sender,
+                    temporary=isinstance(verdict, Refused),
+                    message_id=body.message_id,
+                    logs=verdict.logs,
+                )
+            )
+        text = f"message rejected by non-SMTP ACL: {verdict.reply.text}"
+        if isinstance(verdict, Refused):
+            raise TemporaryFailure(text)
+        raise _Refusal(text)
 
     async def _rewritten(
         self, parts: Addressed, request: SubmissionRequest, session: SessionFacts, message_id: str, now: float

@@ -16,6 +16,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, assert_never
 
+from relay.expand.values import Tainted, is_tainted
 from relay.mail.address import Address
 from relay.mail.envelope import BodyType, Parameters, Recipient
 from relay.mail.facts import (
@@ -67,6 +68,9 @@ def encode_facts(facts: MessageFacts) -> str:
     fields: Fields = {"v": VERSION, "at": facts.received_at, "s": _session(facts.session)}
     if facts.acl_variables:
         fields["acl"] = facts.acl_variables
+        outside = [name for name, value in facts.acl_variables.items() if is_tainted(value)]
+        if outside:
+            fields["acl_out"] = outside
     if facts.local_scan_data:
         fields["ls"] = facts.local_scan_data
     return _encode(fields)
@@ -79,11 +83,19 @@ def decode_facts(text: str) -> MessageFacts:
         return MessageFacts(
             session=_session_of(fields["s"]),
             received_at=float(fields["at"]),
-            acl_variables=dict(fields.get("acl", {})),
+            acl_variables=_acl_variables(fields),
             local_scan_data=fields.get("ls", ""),
         )
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise Unreadable(f"the facts of its reception can't be read: {error}") from error
+
+
+def _acl_variables(fields: Fields) -> dict[str, str]:
+    """What came from outside is so still when the message is delivered."""
+    found = dict(fields.get("acl", {}))
+    for name in fields.get("acl_out", ()):
+        found[name] = Tainted(found[name])
+    return found
 
 
 def encode_envelope(message: NewMessage) -> str:

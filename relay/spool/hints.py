@@ -1,4 +1,4 @@
-"""What delivery remembers of hosts and addresses from one attempt to the next (disk).
+"""What is remembered of hosts and addresses from one attempt, or one connection, to the next (disk).
 
 A hint is advice with an end: a queue without its hints delivers the same mail, only with more failing
 attempts. Keys are of Exim's retry database: `HOST` for a host by name, address and port, `ADDRESS` for a
@@ -10,9 +10,14 @@ from __future__ import annotations
 
 import enum
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
+from relay.mail.ports import HintChange
 from relay.spool.store import Reading, Transaction
+
+T = TypeVar("T")
 
 
 class Kind(enum.Enum):
@@ -71,3 +76,16 @@ def keep_retry_hint(transaction: Transaction, kind: Kind, key: str, hint: RetryH
 def forget_retry_hint(transaction: Transaction, kind: Kind, key: str) -> None:
     """A success ends what was remembered."""
     transaction.remove_hint(kind.value, key)
+
+
+# Other hints, whose text is their owner's business (`mail/ports.py`, Hints).
+
+
+def change_hint(
+    transaction: Transaction, kind: str, key: str, now: float, step: Callable[[str | None], HintChange[T]]
+) -> T:
+    """Reads a hint and writes what `step` makes of it; nobody comes between, as writers come one after the other."""
+    change = step(transaction.hint(kind, key, now))
+    if change.text is not None:
+        transaction.put_hint(kind, key, change.text, change.expires)
+    return change.answer

@@ -67,6 +67,7 @@ ALL: tuple[events.Event, ...] = (
     events.TLSUnusable(PLAIN, "/etc/key.pem: No such file"),
     events.WrittenByACL("seen", ("main", "reject")),
     events.Warned(SESSION, "unlisted certificate"),
+    events.SenderUnverified(SESSION, "anna@far.test", "Unrouteable address"),
     events.DaemonNote("started"),
     events.Trouble("disk full", "make room", ID),
 )

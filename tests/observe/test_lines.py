@@ -143,6 +143,12 @@ def test_an_arrival_with_everything() -> None:
             f'SMTP syntax error in "x" H={CLIENT} syntax: no',
         ),
         (events.Warned(MINIMAL, "unlisted"), "", f"H={CLIENT} Warning: unlisted"),
+        (
+            events.SenderUnverified(MINIMAL, "a@b.test", "Unrouteable address"),
+            "",
+            f"H={CLIENT} sender verify fail for <a@b.test>: Unrouteable address",
+        ),
+        (events.SenderUnverified(MINIMAL, "a@b", "", True), "", f"H={CLIENT} sender verify defer for <a@b>"),
         (events.Trouble("disk full", "make room"), "", "disk full (make room)"),
         (events.WrittenByACL("a\nb"), "", "a\\nb"),
         (events.MessageNote(here.ID, "removed by root"), "", "removed by root"),

@@ -21,12 +21,12 @@ from relay.mail.ports import TemporaryFailure
 from relay.mail.reply import ADMINISTRATIVE_PROHIBITION, LOCAL_PROBLEM
 from relay.mail.source import ConfigurationError, Location
 from relay.policy.acl import ACLReference, ExpandedACLs, check, reply_with_message, run, split_message
-from relay.policy.acl_parse import ACL, inline_lines, parse_acl
+from relay.policy.acl_parse import inline_lines, parse_acl
+from relay.policy.acl_program import ACL, ACLContext, Answer, ConditionPorts, Finding, Role
+from relay.policy.acl_program import Verified as Routable
 from relay.policy.acl_values import (
     Accepted,
-    ACLContext,
     AddedField,
-    Answer,
     Deferred,
     Denied,
     Discarded,
@@ -101,6 +101,13 @@ class Inquiries:
         return found
 
 
+class Everywhere:
+    """Every address can be routed."""
+
+    async def verify(self, address: Address, role: Role, scope: Scope) -> Routable:
+        return Routable(Finding.GOOD)
+
+
 class Trace:
     def __init__(self) -> None:
         self.steps: list[TraceStep] = []
@@ -144,6 +151,7 @@ def context(
     sender: str = "me@laptop.test",
     book: Mapping[str, ACL] | None = None,
     inquiries: Inquiries | None = None,
+    ports: ConditionPorts | None = None,
     trace: Trace | None = None,
 ) -> ACLContext:
     variables: dict[str, str] = {}
@@ -157,7 +165,8 @@ def context(
         acl_variables=variables,
         named_lists=NAMED,
     )
-    return ACLContext(where, scope, book or {}, Effects(), variables, Journal(), Waiting(), inquiries, trace)
+    asked = ports or ConditionPorts(addresses=Everywhere(), inquiries=inquiries)
+    return ACLContext(where, scope, book or {}, Effects(), variables, Journal(), Waiting(), asked, trace=trace)
 
 
 def decide(text: str, where: Where = Where.RCPT, **options: Any) -> Verdict:
@@ -354,8 +363,8 @@ def test_a_failing_expansion_never_accepts() -> None:
 
 
 def test_a_warn_statement_that_can_not_be_answered_is_skipped() -> None:
-    text = "warn verify = recipient\nlogwrite = never\naccept"
-    ours = context(inquiries=Inquiries({"verify = recipient": TemporaryFailure("no answer")}))
+    text = "warn verify = recipient/callout\nlogwrite = never\naccept"
+    ours = context(inquiries=Inquiries({"verify = recipient/callout": TemporaryFailure("no answer")}))
     assert isinstance(answer(run(read(text), ours)), Accepted)
     (event,) = ours.journal.events  # type: ignore[attr-defined]
     assert isinstance(event, events.Warned)
@@ -372,13 +381,13 @@ def test_a_condition_in_the_wrong_place_refuses_for_now() -> None:
 def test_what_is_not_served_yet_refuses_for_now() -> None:
     verdict = decide("accept verify = recipient/callout=5s")
     assert isinstance(verdict, Deferred)
-    assert '"verify = recipient" is not served yet' in verdict.log_text
+    assert '"verify = recipient/callout" is not served yet' in verdict.log_text
 
 
 def test_an_inquiry_gets_its_options_and_words_the_refusal() -> None:
-    inquiries = Inquiries({"verify = sender": Answer(False, "Sender verify failed", "no such user")})
+    inquiries = Inquiries({"verify = sender/callout": Answer(False, "Sender verify failed", "no such user")})
     verdict = decide("require verify = sender/callout=5s/defer_ok", inquiries=inquiries)
-    assert inquiries.asked == [("verify = sender", ("", "callout=5s", "defer_ok"))]
+    assert inquiries.asked == [("verify = sender/callout", ("me@laptop.test", "callout=5s", "defer_ok"))]
     assert isinstance(verdict, Denied)
     assert (verdict.reply.text, verdict.log_text) == ("Sender verify failed", "no such user")
 
@@ -698,10 +707,10 @@ def test_all_mistakes_are_found_at_once() -> None:
 
 
 def test_what_an_acl_refers_to() -> None:
-    acl = read("accept acl = other\nverify = recipient\ndiscard domains = *")
+    acl = read("accept acl = other\nverify = recipient/callout\ndiscard domains = *")
     assert acl.acl_names == ((Location("conf", 1), "other"),)
-    assert acl.inquiries == ((Location("conf", 2), "verify = recipient"),)
-    assert [(each.location.line, each.what) for each in acl.misplaced(Where.MAIL)] == [
+    assert acl.inquiries == ((Location("conf", 2), "verify = recipient/callout"),)
+    assert [(each.location.line, each.what.partition(":")[0]) for each in acl.misplaced(Where.MAIL)] == [
         (2, "cannot test verify in MAIL ACL"),
         (3, "cannot test domains in MAIL ACL"),
     ]

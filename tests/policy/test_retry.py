@@ -70,13 +70,26 @@ def test_a_rule_without_steps_is_allowed() -> None:
     assert rules_of("gone.test *")[0].steps == ()
 
 
+def test_errors_that_say_how_the_host_was_found() -> None:
+    plain, by_address = rules_of("* timeout_connect F,1h,1m", "* Timeout_Connect_A F,1h,1m")
+    assert plain.error == by_address.error
+    assert rules_of("* refused_a F,1h,1m")[0].covers(Deferred("", ErrorClass.CONNECTION_REFUSED))
+
+
+def test_a_mailbox_that_was_not_read_for_long() -> None:
+    rules = rules_of("* quota_7d F,1h,1m", "* quota F,2h,1m")
+    outcome = Deferred("", ErrorClass.QUOTA)
+    assert [rule.covers(outcome) for rule in rules] == [False, True]
+
+
 @pytest.mark.parametrize(
     "line, words",
     [
         ("*", "missing error type"),
         ("* nonsense F,1h,1m", "unknown or malformed retry error"),
         ("* rcpt_4z F,1h,1m", "must be followed by xx, dx, or dd"),
-        ("* quota_7d F,1h,1m", "is not served"),
+        ("* quota_soon F,1h,1m", "is not a time"),
+        ("* refused_MX F,1h,1m", "is not served"),
         ("* timeout_MX F,1h,1m", "is not served"),
         ("* * F,1h", "write F,cutoff,interval"),
         ("* * G,1h,1m", "write G,cutoff,interval,factor"),

@@ -138,6 +138,7 @@ class Office:
     told: Told = field(default_factory=Told)
     may_set_sender: Any = nobody_may
     source: random.Random = field(default_factory=lambda: random.Random(7))
+    concurrency: Any = None
 
     @property
     def submission(self) -> Submission:
@@ -149,5 +150,6 @@ class Office:
             self.may_set_sender,
             self.told,
             self.source,
+            concurrency=self.concurrency,
         )
         return Submission(self.settings, ports)

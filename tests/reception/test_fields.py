@@ -12,12 +12,10 @@ from hypothesis import strategies as st
 from relay.expand.errors import ExpansionFailed
 from relay.expand.evaluate import compile_expansion
 from relay.expand.scope import Scope
-from relay.mail.address import Address
 from relay.mail.facts import Endpoint, Hello, SessionFacts, TLSFacts
 from relay.mail.header import Field, join_fields, make_field, split_header
-from relay.policy.acl_values import AddedField, Effects, Place, Switch
-from relay.reception.fields import added_fields, received_field, shape_header
-from relay.reception.fixups import Fixing, HeaderNeeds
+from relay.policy.acl_values import AddedField, Effects, Place
+from relay.reception.fields import added_fields, change_header, received_field
 
 T = TypeVar("T")
 
@@ -102,72 +100,75 @@ def test_a_template_that_can_not_be_expanded_says_so() -> None:
 # The order of things
 
 
+def changed(came: tuple[Field, ...], effects: Effects) -> list[str]:
+    return shown(change_header((TRACE, *came), TRACE, effects))
+
+
 def test_a_relayed_message_keeps_its_header_below_our_trace_field() -> None:
     came = split_header(b"x-ODD : \xff\r\nFrom: a\r\n b\r\nReceived: before\r\n")[0]
-    assert shape_header(came, TRACE, Effects(), None) == (TRACE, *came)
+    assert change_header((TRACE, *came), TRACE, Effects()) == (TRACE, *came)
 
 
 def test_fields_are_removed_whatever_their_case_and_ours_is_not() -> None:
     came = fields("Received: before", "X-Secret: 1", "Subject: hello", "x-secret: 2")
-    shaped = shape_header(came, TRACE, Effects(removed=["X-SECRET", "Received"]), None)
-    assert shown(shaped) == [*shown((TRACE,)), "Subject: hello"]
+    effects = Effects(removed=["X-SECRET", "Received"])
+    assert changed(came, effects) == [*shown((TRACE,)), "Subject: hello"]
+
+
+def test_a_pattern_removes_by_the_whole_field() -> None:
+    came = fields("X-Spam: yes", "X-Spam: no", "X-Other: yes")
+    effects = Effects(removed=["^X-Spam: y"])
+    assert changed(came, effects)[1:] == ["X-Spam: no", "X-Other: yes"]
+
+
+def test_a_pattern_that_is_none_is_a_failed_expansion() -> None:
+    with pytest.raises(ExpansionFailed, match="remove_header"):
+        changed(fields("Subject: hello"), Effects(removed=["^("]))
 
 
 def test_what_acls_add_goes_to_its_place() -> None:
     came = fields("Received: before", "Return-Path: <>", "From: a", "Received: behind")
     effects = Effects(added=[AddedField(f"X-{place.name}: 1", place) for place in Place])
-    assert shown(shape_header(came, TRACE, effects, None)) == [
+    assert changed(came, effects) == [
         "X-START: 1",
         *shown((TRACE,)),
-        "X-AFTER_RECEIVED: 1",
         "Received: before",
-        "Return-Path: <>",
         "X-START_RFC: 1",
+        "X-AFTER_RECEIVED: 1",
+        "Return-Path: <>",
         "From: a",
         "Received: behind",
         "X-END: 1",
     ]
 
 
+def test_a_block_that_says_how_it_was_resent_stays_on_top() -> None:
+    came = fields("Received: before", "Resent-To: b", "From: a", "Received: behind")
+    effects = Effects(added=[AddedField("X: 1", Place.START_RFC)])
+    assert changed(came, effects)[1:] == ["Received: before", "Resent-To: b", "X: 1", "From: a", "Received: behind"]
+
+
+@pytest.mark.parametrize("place", [Place.START, Place.AFTER_RECEIVED, Place.START_RFC])
+def test_of_two_fields_for_one_place_the_last_comes_first(place: Place) -> None:
+    effects = Effects(added=[AddedField("X-A: 1", place), AddedField("X-B: 1", place)])
+    found = [line for line in changed(fields("Subject: hello"), effects) if line.startswith("X-")]
+    assert found == ["X-B: 1", "X-A: 1"]
+
+
+def test_fields_at_the_end_keep_their_order() -> None:
+    effects = Effects(added=[AddedField("X-A: 1"), AddedField("X-B: 1")])
+    assert changed(fields("Subject: hello"), effects)[-2:] == ["X-A: 1", "X-B: 1"]
+
+
 def test_what_is_added_behind_nothing_but_trace_fields() -> None:
     effects = Effects(added=[AddedField("X: 1", Place.START_RFC)])
-    assert shown(shape_header(fields("Received: before"), TRACE, effects, None))[1:] == ["Received: before", "X: 1"]
+    assert changed(fields("Received: before"), effects)[1:] == ["Received: before", "X: 1"]
 
 
 def test_what_is_added_is_not_removed() -> None:
     """Exim removes from what came with the message."""
     effects = Effects(added=[AddedField("X-Checked: ours")], removed=["X-Checked"])
-    assert shown(shape_header(fields("X-Checked: theirs"), TRACE, effects, None))[1:] == ["X-Checked: ours"]
-
-
-# Submission
-
-
-def needs(fixing: Fixing = Fixing.COMPLETE) -> HeaderNeeds:
-    sender = Address("anna", "laptop.test")
-    return HeaderNeeds(fixing, "1AAAAA-BBBBBB-CC", "relay.test", NOW, sender, sender, "", False, False, False)
-
-
-def test_a_submission_is_completed_and_a_relayed_message_is_not() -> None:
-    came = fields("Subject: hello")
-    assert [each.name for each in shape_header(came, TRACE, Effects(), None)] == ["Received", "Subject"]
-    completed = {each.name.lower() for each in shape_header(came, TRACE, Effects(), needs())}
-    assert completed == {"received", "subject", "message-id", "date", "from"}
-
-
-def test_suppress_local_fixups() -> None:
-    effects = Effects(controls=[Switch.SUPPRESS_LOCAL_FIXUPS])
-    assert [each.name for each in shape_header(fields("Subject: hello"), TRACE, effects, needs())] == [
-        "Received",
-        "Subject",
-    ]
-
-
-def test_a_field_that_an_acl_removed_is_completed_anew() -> None:
-    shaped = shape_header(fields("Date: never", "From: a@b"), TRACE, Effects(removed=["date"]), needs())
-    dates = [each.value for each in shaped if each.is_named("Date")]
-    assert len(dates) == 1
-    assert dates != [b"never"]
+    assert changed(fields("X-Checked: theirs"), effects)[1:] == ["X-Checked: ours"]
 
 
 # Added fields

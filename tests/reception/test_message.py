@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from relay.mail.header import split_header
 from relay.mail.ports import SpoolFull, SpoolUnavailable
 from relay.mail.queue import CHUNK_SIZE, NewMessage
-from relay.reception.message import HEADER_LIMIT, IncomingMessage
+from relay.reception.message import HEADER_LIMIT, BodyGlance, IncomingMessage
 
 T = TypeVar("T")
 
@@ -282,3 +282,28 @@ def test_fields_are_kept_octet_for_octet() -> None:
     answer(incoming.add(header + b"\r\n"))
     assert incoming.fields == split_header(header)[0]
     assert incoming.fields[0].raw == header
+
+
+# What variables may show of the body
+
+
+def glance(*pieces: bytes, room: int = 10) -> BodyGlance:
+    body = BodyGlance(room)
+    for piece in pieces:
+        body.look(piece)
+    return body
+
+
+def test_both_ends_of_a_body_are_kept_and_no_more() -> None:
+    body = glance(b"0123456", b"789abc", b"defghijklmnop", b"q\r\n")
+    assert (body.start, body.end) == (b"0123456789", b"jklmnopq\r\n")
+    assert glance(b"x" * 5, room=0).start == b""
+    assert glance(b"x" * 5, room=0).end == b""
+
+
+@given(st.lists(st.binary(max_size=30), max_size=8), st.integers(0, 40))
+def test_how_a_body_is_cut_makes_no_difference(pieces: list[bytes], room: int) -> None:
+    whole = b"".join(pieces)
+    body = glance(*pieces, room=room)
+    assert (body.start, body.end) == (whole[:room], whole[-room:] if room else b"")
+    assert (body.lines, body.zeros) == (whole.count(b"\n"), whole.count(b"\0"))

@@ -11,20 +11,23 @@ from typing import Any, TypeVar
 import pytest
 from OpenSSL import SSL
 
+from policy.acl_world import KeptHints
 from relay.esmtp import questions as esmtp
 from relay.esmtp.answers import Answer
+from relay.esmtp.limits import ServerSettings
 from relay.expand.evaluate import compile_expansion
 from relay.expand.lists import ListKind, compile_list
 from relay.mail import events, reply
 from relay.mail.address import Address, address_from_text
 from relay.mail.envelope import BodyType, Parameters
-from relay.mail.facts import Authentication, Endpoint, Hello, NotAsked, SessionFacts, Unverified, Verified
+from relay.mail.facts import Authentication, Endpoint, Hello, LocalCaller, NotAsked, SessionFacts, Unverified, Verified
 from relay.mail.header import split_header
 from relay.mail.ports import SpoolFull, SpoolUnavailable, TemporaryFailure
 from relay.mail.queue import CHUNK_SIZE, NewMessage
 from relay.mail.source import Location
 from relay.policy.acl import ACLReference
 from relay.policy.acl_parse import parse_acl
+from relay.policy.acl_program import ConditionPorts
 from relay.policy.acl_values import Where
 from relay.policy.rewrite import RewriteRule, parse_rewrite_rules
 from relay.policy.tls import ServerTLSRules
@@ -184,6 +187,7 @@ class Client:
         acls: Mapping[Where, str] | None = None,
         *,
         contexts: Contexts | None = None,
+        conditions: ConditionPorts | None = None,
         **rules: Any,
     ) -> None:
         self.shelf = Shelf()
@@ -206,6 +210,7 @@ class Client:
             contexts=self.contexts,
             runner=self.shelf,
             random=random.Random(1),
+            conditions=conditions or ConditionPorts(),
         )
         self.session = Session(Rules(**{**defaults, **rules}), ports, make_facts(PEER, LOCAL, tls_on_connect=False))
 
@@ -276,8 +281,6 @@ def rejections(client: Client) -> list[tuple[str, bool]]:
         (esmtp.SenderGiven(Address("a", "b.test"), Parameters()), 250),
         (esmtp.SenderGiven(Address("", ""), Parameters()), 250),
         (esmtp.VrfyAsked("anna"), 252),
-        (esmtp.ExpnAsked("all"), 502),
-        (esmtp.EtrnAsked("far.test"), 502),
         (esmtp.AuthAsked("PLAIN", None), 502),
         (esmtp.QuitGiven(), 221),
     ],
@@ -985,8 +988,13 @@ def test_what_the_edge_tells_goes_into_the_journal() -> None:
     client.session.closed("by QUIT")
     assert client.shelf.events == [
         events.ProtocolViolated(facts, "synchronization error", "EHLO x"),
-        events.TLSFailed(facts, "peer", "no shared cipher"),
-        events.TLSFailed(facts, "ours", "certificate expired"),
+        events.TLSFailed(
+            facts,
+            "peer",
+            "(the client's side): no shared cipher"
+            " (the client offers no cipher suite that tls_require_ciphers and our keys allow)",
+        ),
+        events.TLSFailed(facts, "ours", "(our side): certificate expired"),
         events.ConnectionClosed(facts, "by QUIT"),
     ]
 
@@ -1054,3 +1062,214 @@ def test_a_peers_text_is_no_program_for_rules() -> None:
     assert client.queued.sender == Address(attack, "end.test")
     assert client.fields()[1] == ("From", str(Address(attack, "end.test")))
     assert client.shelf.of(events.Trouble) == []
+
+
+# What ACLs do beside accepting and refusing
+
+
+def test_a_message_of_the_acl_for_quit_takes_the_place_of_ours() -> None:
+    assert Client({Where.QUIT: "accept message = see you"}).ask(esmtp.QuitGiven()).reply.text == "see you"
+
+
+def test_nothing_can_be_refused_at_quit() -> None:
+    client = Client({Where.QUIT: "deny message = stay"})
+    assert client.ask(esmtp.QuitGiven()).reply == reply.CLOSING.with_text("relay.test closing connection")
+    (trouble,) = client.shelf.of(events.Trouble)
+    assert trouble.text == (
+        "ACL for QUIT returned ERROR: QUIT or not-QUIT toplevel ACL may not fail ('deny' verb used incorrectly)"
+    )
+
+
+@pytest.mark.parametrize(
+    "how, reason",
+    [
+        ("lost", "connection-lost"),
+        ("timed out", "command-timeout"),
+        ("synchronization error", "synchronization-error"),
+        ("shutting down", "signal-exit"),
+        ("closed by us", "acl-drop"),
+        ("TLS failed", "tls-failed"),
+        ("too many unrecognized commands", "bad-commands"),
+    ],
+)
+def test_who_leaves_without_quit(how: str, reason: str) -> None:
+    client = Client({Where.NOTQUIT: "accept logwrite = $smtp_notquit_reason $sender_helo_name"})
+    client.hello()
+    answer(client.session.left(how))
+    answer(client.session.left(how))
+    assert [each.text for each in client.shelf.of(events.WrittenByACL)] == [f"{reason} laptop"]
+
+
+def test_after_quit_nobody_has_left_without_it() -> None:
+    client = Client({Where.NOTQUIT: "accept logwrite = gone"})
+    client.ask(esmtp.QuitGiven())
+    answer(client.session.left("lost"))
+    assert client.shelf.of(events.WrittenByACL) == []
+
+
+def test_trouble_with_the_acl_for_the_end_is_only_told() -> None:
+    client = Client({Where.NOTQUIT: "deny"})
+    answer(client.session.left("lost"))
+    assert [each.text[:40] for each in client.shelf.of(events.Trouble)] == ["ACL for not-QUIT returned ERROR: QUIT or"]
+
+
+def test_what_an_acl_adds_before_the_data_is_there_at_data() -> None:
+    acls = {
+        Where.RCPT: "accept add_header = X-Rcpt: here\n remove_header = Subject",
+        Where.DATA: "accept add_header = X-Data: $h_X-Rcpt: $h_Subject: ${if def:h_X-Data:{seen}{not yet}}",
+    }
+    client = Client(acls)
+    client.hello()
+    assert client.message().reply.code == 250
+    shown = dict(client.fields())
+    assert shown["X-Rcpt"] == "here"
+    assert shown["X-Data"] == "here  not yet"
+    assert "Subject" not in shown
+
+
+def test_our_own_trace_field_is_there_at_data() -> None:
+    client = Client({Where.RCPT: "accept", Where.DATA: "accept condition = ${if match{$h_Received:}{by relay.test}}"})
+    client.hello()
+    assert client.message().reply.code == 250
+
+
+def test_a_submission_is_complete_at_data() -> None:
+    acls = {Where.RCPT: "accept control = submission", Where.DATA: "accept condition = ${if def:h_Date:}"}
+    client = Client(acls)
+    client.hello()
+    assert client.message().reply.code == 250
+
+
+def test_recipients_are_visible_from_data_on() -> None:
+    acls = {
+        Where.RCPT: "accept logwrite = rcpt <$recipients> $recipients_count",
+        Where.PREDATA: "accept logwrite = data <$recipients> $recipients_count",
+    }
+    client = Client(acls)
+    client.hello()
+    client.message(MESSAGE, "a@far.test", "b@far.test")
+    assert [each.text for each in client.shelf.of(events.WrittenByACL)] == [
+        "rcpt <> 0",
+        "rcpt <> 1",
+        "data <a@far.test, b@far.test> 2",
+    ]
+
+
+def test_a_chunk_is_asked_no_predata_acl() -> None:
+    client = Client({Where.RCPT: "accept", Where.PREDATA: "deny"})
+    client.hello()
+    client.mail()
+    client.rcpt()
+    assert client.code(esmtp.DataAsked(esmtp.Transfer.CHUNKS)) == 354
+    assert client.code(esmtp.DataAsked()) == 550
+
+
+def test_where_a_refusal_is_written_is_the_acls_choice() -> None:
+    client = Client({Where.RCPT: "deny log_reject_target = reject\n local_parts = a\ndeny log_reject_target ="})
+    client.hello()
+    client.mail()
+    client.rcpt("a@far.test")
+    client.rcpt("b@far.test")
+    assert [(each.command, each.logs) for each in client.shelf.of(events.CommandRejected)] == [
+        ("RCPT <a@far.test>", ("reject",))
+    ]
+
+
+def test_replies_of_one_line() -> None:
+    text = "one line that is long enough to be cut where it is sent: because it is more than seventy-five letters"
+    acls = {Where.CONNECT: "accept control = no_multiline_responses", Where.RCPT: f"deny message = {text}"}
+    client = Client(acls)
+    client.ask(esmtp.Connected())
+    client.hello()
+    client.mail()
+    assert len(client.rcpt().reply.lines) == 1
+    del acls[Where.CONNECT]
+    other = Client(acls)
+    other.hello()
+    other.mail()
+    assert len(other.rcpt().reply.lines) == 2
+
+
+def test_a_message_of_an_acl_that_accepts_takes_the_place_of_banner_and_greeting() -> None:
+    client = Client({Where.CONNECT: "accept message = welcome", Where.HELO: "accept message = hello\\nyou"})
+    assert client.ask(esmtp.Connected()).reply.lines == ("welcome",)
+    assert client.hello().reply.lines[0].startswith("hello")
+
+
+def test_an_acl_may_put_up_with_a_client_that_does_not_wait() -> None:
+    acls = {Where.CONNECT: "accept control = no_enforce_sync"}
+    client = Client(acls, server_settings=ServerSettings())
+    settings = client.ask(esmtp.Connected()).settings
+    assert settings is not None
+    assert not settings.enforce_sync
+    assert Client({}, server_settings=ServerSettings()).ask(esmtp.Connected()).settings is None
+
+
+def test_the_local_part_is_in_lower_case_unless_asked_for() -> None:
+    acl = "warn logwrite = $local_part@$domain\naccept control = caseful_local_part\n logwrite = $local_part@$domain"
+    client = Client({Where.RCPT: acl})
+    client.hello()
+    client.mail()
+    client.rcpt("Bert@Far.test")
+    assert [each.text for each in client.shelf.of(events.WrittenByACL)] == ["bert@far.test", "Bert@far.test"]
+
+
+def test_a_fake_refusal_has_both_of_its_lines() -> None:
+    client = Client({Where.RCPT: "accept control = fakereject"})
+    client.hello()
+    refused = client.message().reply
+    assert refused.code == 550
+    assert len(refused.lines) > 1
+    assert client.queued.recipients
+
+
+@pytest.mark.parametrize(
+    "where, text",
+    [
+        (Where.MAIL, "=> blackhole (MAIL ACL discarded recipients): because"),
+        (Where.RCPT, "=> blackhole (RCPT ACL discarded recipients): because"),
+        (Where.DATA, "=> blackhole (DATA ACL discarded recipients): because"),
+    ],
+)
+def test_who_has_thrown_a_message_away(where: Where, text: str) -> None:
+    client = Client({Where.RCPT: "accept", where: "discard log_message = because"})
+    client.hello()
+    assert client.message().reply.code == 250
+    assert [each.text for each in client.shelf.of(events.MessageNote)] == [text]
+    assert client.shelf.accepted == []
+
+
+def test_what_a_condition_has_found_lasts_as_long_as_the_message() -> None:
+    acls = {
+        Where.MAIL: "accept ratelimit = 0 / 1h / per_mail",
+        Where.RCPT: "accept logwrite = <$sender_rate>",
+        Where.HELO: "accept logwrite = <$sender_rate>",
+    }
+    client = Client(acls, conditions=ConditionPorts(hints=KeptHints()))
+    client.hello()
+    client.mail()
+    client.rcpt()
+    client.hello()
+    assert [each.text for each in client.shelf.of(events.WrittenByACL)] == ["<>", "<1.0>", "<>"]
+
+
+def test_the_body_is_visible_at_data() -> None:
+    client = Client({Where.RCPT: "accept", Where.DATA: "accept logwrite = <$message_body> $message_linecount"})
+    client.hello()
+    client.message(b"Subject: x\r\n\r\none\r\ntwo\r\n")
+    ((written),) = [each.text for each in client.shelf.of(events.WrittenByACL)]
+    assert written.startswith("<one two >")
+
+
+def test_only_the_first_line_of_a_reason_is_in_the_log() -> None:
+    client = Client({Where.RCPT: "deny message = ${expand:one\\\\ntwo}"})
+    client.hello()
+    client.mail()
+    assert client.rcpt().reply.lines == ("one", "two")
+    assert [each.reason for each in client.shelf.of(events.CommandRejected)] == ["one"]
+
+
+def test_a_local_caller_is_greeted_by_name() -> None:
+    client = Client()
+    client.session.facts = SessionFacts(caller=LocalCaller("anna", 1000, 1000))
+    assert client.hello("laptop").reply.text == "relay.test Hello anna at laptop"

@@ -1,11 +1,13 @@
 """Every value that goes into a column comes back as it was, and nothing in a column takes the queue down."""
 
+import dataclasses
 import json
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from relay.expand.values import Tainted, is_tainted
 from relay.mail.address import Address
 from relay.mail.envelope import BodyType, Parameters, Recipient
 from relay.mail.facts import (
@@ -137,3 +139,11 @@ def test_damaged_text_is_unreadable_and_nothing_worse(text: str) -> None:
     for decode in (codec.decode_facts, codec.decode_envelope, codec.decode_recipient):
         with pytest.raises(codec.Unreadable):
             decode(text)
+
+
+def test_text_from_outside_stays_so_in_the_queue() -> None:
+    variables = {"acl_m0": Tainted("../x"), "acl_m1": "ours"}
+    facts = dataclasses.replace(message().facts, acl_variables=variables)
+    found = codec.decode_facts(codec.encode_facts(facts)).acl_variables
+    assert found == variables
+    assert {name for name, value in found.items() if is_tainted(value)} == {"acl_m0"}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from relay.mail.ports import HintChange
 from relay.spool import hints
 from relay.spool.hints import Kind, RetryHint
 from relay.spool.sqlite import SQLiteStore
@@ -56,3 +57,26 @@ def test_a_damaged_hint_is_none(store: SQLiteStore, value: str) -> None:
     do(store, lambda queue: queue.put_hint(Kind.HOST.value, "a", value, NOW + 60))
 
     assert store.read(lambda queue: hints.retry_hint(queue, Kind.HOST, "a", NOW)) is None
+
+
+# Hints whose text is somebody else's business
+
+
+def test_a_change_sees_what_is_kept_and_keeps_what_comes_of_it(store: SQLiteStore) -> None:
+    def count(text: str | None) -> HintChange[str]:
+        number = int(text or 0) + 1
+        return HintChange(f"number {number}", str(number), NOW + 60)
+
+    changes = [lambda queue: hints.change_hint(queue, "counts", "a", NOW, count)] * 3
+    assert do(store, *changes) == ["number 1", "number 2", "number 3"]
+    assert do(store, lambda queue: hints.change_hint(queue, "counts", "a", NOW + 60, count)) == ["number 1"], "its end"
+
+
+def test_a_change_may_leave_things_as_they_are(store: SQLiteStore) -> None:
+    def look(text: str | None) -> HintChange[str | None]:
+        return HintChange(text)
+
+    do(store, lambda queue: queue.put_hint("counts", "a", "7", NOW + 60))
+    twice = [lambda queue: hints.change_hint(queue, "counts", "a", NOW, look)] * 2
+    assert do(store, *twice) == ["7", "7"]
+    assert do(store, lambda queue: hints.change_hint(queue, "counts", "b", NOW, look)) == [None]

@@ -1,0 +1,392 @@
+"""The condition `verify` in all its forms (decision).
+
+What the session knows is answered from it (a certificate), what the message says from its header; names and addresses
+are asked of the resolver, whether mail could be routed of the `Addresses` port, and what needs a connection of its
+own (callouts) or a peer's key of `Inquiries`. Exim: acl.c, acl_verify.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from relay.esmtp.grammar import Malformed, read_address
+from relay.esmtp.header_addresses import Unreadable
+from relay.expand.evaluate import Expansion, compile_expansion
+from relay.expand.list_items import confirmed_names
+from relay.expand.scope import Scope
+from relay.mail.address import NULL_SENDER, Address
+from relay.mail.header import Field
+from relay.mail.ports import HostNotFound, TemporaryFailure
+from relay.mail.text import printable
+from relay.policy.acl_program import ACLBroken, Finding, Holds, Role, Run, Verified
+from relay.policy.acl_steps import Argument, Compiled, Mistake, only_in
+from relay.policy.acl_values import Where
+from relay.policy.header_checks import bad_field_name, bad_syntax, header_senders, is_blind
+from relay.policy.words import nearest
+
+_WITH_DATA = only_in(Where.DATA, Where.MIME, Where.NOT_SMTP)
+_WITH_SENDER = only_in(Where.MAIL, Where.RCPT, Where.PREDATA, Where.DATA, Where.NOT_SMTP)
+
+_Kind = Callable[[Argument, tuple[str, ...]], Compiled]
+"""Compiles one form from its options (for `sender`: the address before them)."""
+
+
+def _complain(run: Run, complaint: str) -> Holds:
+    """A fault of the message: for the log, and for the client where it may know."""
+    run.log_message = complaint
+    if run.context.ports.tells_details:
+        run.user_message = f"Rejected after DATA: {complaint}"
+    return Holds.NO
+
+
+# What the session knows
+
+
+def _certificate(argument: Argument, options: tuple[str, ...]) -> Compiled:
+    """Holds when the certificate of the TLS layer now in force was verified (Exim: verify = certificate)."""
+
+    async def test(run: Run) -> Holds:
+        tls = run.scope.session.tls
+        if tls is not None and tls.is_verified:
+            return Holds.YES
+        run.user_message = "no verified certificate"
+        return Holds.NO
+
+    return Compiled(test)
+
+
+async def _client_names(scope: Scope) -> tuple[str, ...]:
+    """The confirmed names of the client, none where it has none. Raises TemporaryFailure."""
+    session = scope.session
+    if session.peer_host:
+        return (session.peer_host,)
+    if scope.client_names is not None:
+        return await scope.client_names()
+    if scope.resolver is None or session.peer is None:
+        raise TemporaryFailure("nobody asks the DNS here")
+    return await confirmed_names(session.peer.address, scope.resolver)
+
+
+def _reverse_host_lookup(argument: Argument, options: tuple[str, ...]) -> Compiled:
+    """Holds when the client has a name that leads back to its address."""
+    defer_ok = any(each.lower() == "defer_ok" for each in options)
+
+    async def test(run: Run) -> Holds:
+        if run.scope.session.peer is None:
+            return Holds.YES
+        try:
+            if await _client_names(run.scope):
+                return Holds.YES
+        except TemporaryFailure:
+            if defer_ok:
+                return Holds.YES
+            raise TemporaryFailure("host lookup deferred for reverse lookup check") from None
+        run.log_message = "host lookup failed for reverse lookup check (failed to find host name from IP address)"
+        return Holds.NO
+
+    return Compiled(test)
+
+
+def _helo(argument: Argument, options: tuple[str, ...]) -> Compiled:
+    """Holds when the name of the greeting is the client's: its address, a name of it, or a name with its address."""
+
+    async def test(run: Run) -> Holds:
+        return Holds.YES if await _is_true_greeting(run.scope) else Holds.NO
+
+    return Compiled(test)
+
+
+async def _is_true_greeting(scope: Scope) -> bool:
+    session = scope.session
+    if session.hello is None:
+        return False
+    if session.peer is None:
+        return True
+    name, address = session.hello.name.lower(), session.peer.address.lower()
+    if name.startswith("["):
+        return name[1:].removesuffix("]").removeprefix("ipv6:").removeprefix("ipv4:") == address
+    try:
+        if any(each.lower() == name for each in await _client_names(scope)):
+            return True
+    except TemporaryFailure:
+        pass  # the other direction may still tell
+    if scope.resolver is None:
+        return False
+    try:
+        return session.peer.address in await scope.resolver.addresses(session.hello.name)
+    except (HostNotFound, TemporaryFailure):
+        return False
+
+
+# What the message says
+
+
+def _fields(run: Run) -> tuple[Field, ...]:
+    message = run.scope.message
+    return message.header if message is not None else ()
+
+
+def _header_syntax(argument: Argument, options: tuple[str, ...]) -> Compiled:
+    async def test(run: Run) -> Holds:
+        # A local caller's addresses without a domain get ours.
+        complaint = bad_syntax(_fields(run), allow_unqualified=run.scope.session.peer is None)
+        return _complain(run, complaint) if complaint else Holds.YES
+
+    return Compiled(test, forbidden=_WITH_DATA)
+
+
+def _header_names_ascii(argument: Argument, options: tuple[str, ...]) -> Compiled:
+    async def test(run: Run) -> Holds:
+        complaint = bad_field_name(_fields(run))
+        return _complain(run, complaint) if complaint else Holds.YES
+
+    return Compiled(test, forbidden=_WITH_DATA)
+
+
+def _not_blind(argument: Argument, options: tuple[str, ...]) -> Compiled:
+    caseless = any(each.lower() == "case_insensitive" for each in options)
+
+    async def test(run: Run) -> Holds:
+        message = run.scope.message
+        recipients = message.recipients if message is not None else ()
+        if any(is_blind(_fields(run), each, caseless=caseless) for each in recipients):
+            return _complain(run, "bcc recipient detected")
+        return Holds.YES
+
+    return Compiled(test, forbidden=_WITH_DATA)
+
+
+# Addresses
+
+_CALLS_OUT = frozenset({"callout", "callout_defer_ok", "check_postmaster", "quota"})
+
+
+def _stem(option: str) -> str:
+    return option.partition("=")[0].strip().lower()
+
+
+async def _verified(address: Address, role: Role, run: Run) -> Verified:
+    addresses = run.context.ports.addresses
+    if addresses is None:
+        raise TemporaryFailure("addresses can't be verified here")
+    return await addresses.verify(address, role, run.scope)
+
+
+async def _call_out(subject: str, about: Address, options: tuple[Expansion, ...], run: Run) -> Holds:
+    """What routing can't tell: asks the `Inquiries` port of an address. Raises ACLBroken where nobody serves it."""
+    context = run.context
+    inquiries = context.ports.inquiries
+    if inquiries is None or not inquiries.serves(subject):
+        raise ACLBroken(f'"{subject}" is not served yet')
+    context.scope = run.scope
+    values = tuple([await each.text(run.scope) for each in options])
+    answer = await inquiries.ask(subject, (str(about), *values), context)
+    run.scope = context.scope
+    if answer.user_message:
+        run.user_message = answer.user_message
+    if answer.log_message:
+        run.log_message = answer.log_message
+    return Holds.YES if answer.holds else Holds.NO
+
+
+def _peer(argument: Argument, options: tuple[str, ...]) -> Compiled:
+    """`verify = peer` (ours): judged by whoever knows the peers."""
+
+    async def test(run: Run) -> Holds:
+        return await _call_out("verify = peer", _sender_of(run), (), run)
+
+    return Compiled(test, inquiry="verify = peer")
+
+
+def _recipient(argument: Argument, options: tuple[str, ...]) -> Compiled:
+    """Holds when mail to the recipient could be routed."""
+    inquiry, expansions = _callout_of(argument, "recipient", options)
+    defer_ok = "defer_ok" in map(_stem, options)
+
+    async def test(run: Run) -> Holds:
+        view = run.scope.address
+        if view is None:
+            raise ACLBroken("cannot verify recipient: there is none")
+        local_part = view.original_local_part or view.local_part
+        recipient = Address(local_part, view.domain)
+        found = await _verified(recipient, Role.RECIPIENT, run)
+        match found.finding:
+            case Finding.GOOD:
+                run.scope = run.scope.child(address=replace(view, address_data=found.address_data))
+                return await _call_out(inquiry, recipient, expansions, run) if inquiry else Holds.YES
+            case Finding.BAD:
+                run.log_message = run.user_message = found.reason
+                run.learn(recipient_verify_failure="route")
+                return Holds.NO
+            case Finding.UNKNOWN:
+                if defer_ok:
+                    return Holds.YES
+                run.learn(recipient_verify_failure="route")
+                raise TemporaryFailure(found.reason)
+
+    return Compiled(test, inquiry=inquiry, forbidden=only_in(Where.RCPT))
+
+
+def _callout_of(argument: Argument, kind: str, options: tuple[str, ...]) -> tuple[str, tuple[Expansion, ...]]:
+    """What the options ask of `Inquiries` ("": nothing), and the options as expansions."""
+    wanted = sorted({_stem(option) for option in options} & _CALLS_OUT)
+    return f"verify = {kind}/{wanted[0]}" if wanted else "", tuple(argument.expansion(each) for each in options)
+
+
+def _sender(argument: Argument, options: tuple[str, ...]) -> Compiled:
+    """Holds when a bounce to the sender, or to the address behind `sender =`, could be routed."""
+    given, *rest = options
+    other = argument.expansion(given) if given else None
+    inquiry, expansions = _callout_of(argument, "sender", tuple(rest))
+    names = set(map(_stem, rest))
+
+    async def test(run: Run) -> Holds:
+        address = _sender_of(run) if other is None else _read(await other.text(run.scope))
+        if address.is_null:
+            return Holds.YES
+        if "no_details" in names:
+            run.context.memory.sender_told = True
+        found = await _verified_sender(address, run)
+        run.learn(sender_address_data=found.address_data)
+        if found.finding is Finding.GOOD:
+            return await _call_out(inquiry, address, expansions, run) if inquiry else Holds.YES
+        if found.finding is Finding.UNKNOWN and "defer_ok" in names:
+            return Holds.YES
+        run.context.memory.failed_sender = (str(address), found)
+        run.learn(sender_verify_failure="route")
+        if found.finding is Finding.UNKNOWN:
+            run.user_message = run.log_message = "Could not complete sender verify"
+            raise TemporaryFailure(run.log_message)
+        run.user_message = run.log_message = "Sender verify failed"
+        return Holds.NO
+
+    return Compiled(test, inquiry=inquiry, forbidden=_WITH_SENDER)
+
+
+def _sender_of(run: Run) -> Address:
+    message = run.scope.message
+    return (message.sender if message else None) or NULL_SENDER
+
+
+def _read(text: str) -> Address:
+    """An address of the configuration's own making. Raises ACLBroken."""
+    try:
+        return read_address(text.strip(), allow_null=True) if text.strip() else NULL_SENDER
+    except Malformed as error:
+        raise ACLBroken(f'"{printable(text, 100)}" is no address to verify: {error}') from None
+
+
+async def _verified_sender(address: Address, run: Run) -> Verified:
+    """Once in a message."""
+    known = run.context.memory.senders
+    found = known.get(str(address))
+    if found is None:
+        found = known[str(address)] = await _verified(address, Role.SENDER, run)
+    return found
+
+
+def _header_sender(argument: Argument, options: tuple[str, ...]) -> Compiled:
+    """Holds when one of the senders that the header names could be routed to."""
+    inquiry, expansions = _callout_of(argument, "header_sender", options)
+    defer_ok = "defer_ok" in map(_stem, options)
+
+    async def test(run: Run) -> Holds:
+        unknown = False
+        for name, found, text in header_senders(_fields(run)):
+            if isinstance(found, Unreadable):
+                if text.endswith("<>"):
+                    continue
+                shown = f"{printable(name)}:"
+                what = f"syntax error in '{shown}' header when scanning for sender: {found.reason}"
+                return _complain(run, f'{what} in "{printable(text, 1000)}"')
+            verified = await _verified_sender(found.address, run)
+            if verified.finding is Finding.GOOD:
+                return await _call_out(inquiry, found.address, expansions, run) if inquiry else Holds.YES
+            unknown = unknown or verified.finding is Finding.UNKNOWN
+        if unknown:
+            if defer_ok:
+                return Holds.YES
+            raise TemporaryFailure("all attempts to verify a sender in a header line deferred")
+        return _complain(run, "there is no valid sender in any header line")
+
+    return Compiled(test, inquiry=inquiry, forbidden=_WITH_DATA)
+
+
+# The forms
+
+_ADDRESS_OPTIONS = (
+    "callout",
+    "callout_defer_ok",
+    "check_postmaster",
+    "defer_ok",
+    "no_details",
+    "quota",
+    "success_on_redirect",
+)
+
+# What may be verified: its compiler, and the options that may follow it behind slashes.
+_KINDS: dict[str, tuple[_Kind, tuple[str, ...]]] = {
+    "certificate": (_certificate, ()),
+    "header_names_ascii": (_header_names_ascii, ()),
+    "header_sender": (_header_sender, _ADDRESS_OPTIONS),
+    "header_syntax": (_header_syntax, ()),
+    "helo": (_helo, ()),
+    "not_blind": (_not_blind, ("case_insensitive",)),
+    "peer": (_peer, ()),
+    "recipient": (_recipient, _ADDRESS_OPTIONS),
+    "reverse_host_lookup": (_reverse_host_lookup, ("defer_ok",)),
+    "sender": (_sender, _ADDRESS_OPTIONS),
+}
+_UNSUPPORTED = ("arc", "csa")
+
+
+def _compile_form(argument: Argument, text: str) -> Compiled:
+    """One form of `verify` from its text. Raises Mistake."""
+    kind, *options = [part.strip() for part in text.split("/")]
+    word, sign, address = kind.partition("=")
+    name = word.strip().lower()
+    if name in _UNSUPPORTED:
+        raise Mistake(f'"verify = {name}" is not supported', "remove the line and decide by other means")
+    if name not in _KINDS or (sign and name != "sender"):
+        raise Mistake(f'"{text}" is nothing that can be verified', nearest(name, _KINDS))
+    compiler, allowed = _KINDS[name]
+    for option in options:
+        stem = _stem(option)
+        if not allowed:
+            raise Mistake(f'unexpected "/" in "{text}": this verify item has no options', "remove the options")
+        if stem not in allowed:
+            raise Mistake(f'unknown option "{option}" in "verify = {text}"', nearest(stem, allowed))
+    return compiler(argument, (address.strip(), *options) if name == "sender" else tuple(options))
+
+
+class _Expanded(Argument):
+    """An argument that was expanded already: a peer had a hand in it, and it is not expanded again."""
+
+    __slots__ = ()
+
+    def expansion(self, text: str | None = None) -> Expansion:
+        source = self.text if text is None else text
+        return compile_expansion(source.replace("\\", "\\\\").replace("$", "\\$"))
+
+
+def compile_verify(argument: Argument) -> Compiled:
+    """`verify = form / option / option`."""
+    text = argument.text
+    if "{" not in text and "$" not in text.partition("/")[0].partition("=")[0]:
+        # The kind is known, so is nearly everything; a variable may stand in an option or in the address of a sender.
+        return _compile_form(argument, text)
+    expansion = argument.expansion()
+
+    async def test(run: Run) -> Holds:
+        run.shown = found = await expansion.text(run.scope)
+        expanded = _Expanded(argument.location, argument.name, found, argument.verb, argument.named_lists)
+        try:
+            compiled = _compile_form(expanded, found)
+        except Mistake as mistake:
+            raise ACLBroken(mistake.what) from None
+        if run.context.where in compiled.forbidden:
+            raise ACLBroken(f"cannot verify {found} in ACL for {run.context.where.value}")
+        return await compiled.test(run)
+
+    return Compiled(test, inquiry="verify = …/callout" if "callout" in text else "")

@@ -1,0 +1,157 @@
+"""What is known of one client at this moment, and how expansions see it (values).
+
+The rooms of a session (`session.py`, `admission.py`, `message_end.py`) share one `Client`: its facts, the transaction
+under way, and what ACLs have left for as long as the connection lasts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from relay.expand.list_items import confirmed_names
+from relay.expand.scope import AddressView, MessageView, Scope
+from relay.mail.address import Address
+from relay.mail.envelope import Envelope, Recipient
+from relay.mail.facts import SessionFacts, TLSFacts
+from relay.policy.acl_program import Memory
+from relay.policy.acl_values import Effects
+from relay.reception.message import IncomingMessage
+from relay.reception.rules import Ports, Rules
+
+
+@dataclass(slots=True)
+class Transaction:
+    """One MAIL … end of data."""
+
+    envelope: Envelope
+    message_id: str
+    variables: dict[str, str]
+    """acl_m… of this message."""
+    effects: Effects = field(default_factory=Effects)
+    recipients: list[Recipient] = field(default_factory=list)
+    rejected: int = 0
+    """Recipients that were refused for good."""
+    deferred: int = 0
+    discarded: bool = False
+    """An ACL said `discard`: the client hears yes, and nothing is kept."""
+    discarded_by: str = ""
+    discard_text: str = ""
+    kept: bool = False
+    """The queue has the message: whatever the client is told, nothing of it is taken back."""
+    data_asked: bool = False
+    """The list of recipients is whole."""
+    incoming: IncomingMessage | None = None
+
+
+class Client:
+    """The state of one session."""
+
+    def __init__(self, rules: Rules, ports: Ports, facts: SessionFacts) -> None:
+        self.facts = facts
+        self.transaction: Transaction | None = None
+        self.variables: dict[str, str] = {}
+        """acl_c… of this connection."""
+        self.effects = Effects()
+        """What ACLs did outside of a transaction."""
+        self.memory = Memory()
+        self.host_data = ""
+        self.sender_data = ""
+        self._rules = rules
+        self._ports = ports
+        self._names: tuple[str, ...] | None = None
+
+    def forget_transaction(self) -> Transaction | None:
+        """There is no message under way any more; what there was."""
+        transaction, self.transaction = self.transaction, None
+        self.memory.begin_message()
+        self.sender_data = ""
+        return transaction
+
+    def forget(self, tls: TLSFacts | None) -> None:
+        """Another TLS layer, or none: nothing that was known before counts any more but the two endpoints."""
+        self.forget_transaction()
+        self.variables = {}
+        self.effects = Effects()
+        self.host_data = ""
+        self.facts = replace(
+            self.facts, tls=tls, hello=None, authentication=None, peer_name="", tls_on_connect=self.facts.tls_on_connect
+        )
+
+    async def names(self) -> tuple[str, ...]:
+        """Confirmed names of the client, asked for once in a connection. Raises TemporaryFailure."""
+        resolver, peer = self._ports.resolver, self.facts.peer
+        if self._names is None:
+            self._names = () if resolver is None or peer is None else await confirmed_names(peer.address, resolver)
+            if self._names:
+                self.facts = replace(self.facts, peer_host=self._names[0])
+        return self._names
+
+    def acl_variables(self) -> dict[str, str]:
+        """Those of the connection and those of the message."""
+        transaction = self.transaction
+        return {**self.variables, **transaction.variables} if transaction is not None else dict(self.variables)
+
+    def keep_variables(self, variables: dict[str, str]) -> None:
+        """acl_c… live as long as the connection, acl_m… as long as the message: MAIL begins without any."""
+        for name, value in variables.items():
+            if not name.startswith("acl_m"):
+                self.variables[name] = value
+            elif self.transaction is not None:
+                self.transaction.variables[name] = value
+
+    def scope(self, address: Address | None = None, message: MessageView | None = None) -> Scope:
+        """What expansions see at this moment."""
+        return Scope(
+            session=self.facts,
+            now=self._ports.clock.now(),
+            main=self._rules.main,
+            message=message or self._message_view(),
+            address=address_view(address) if address else None,
+            acl_variables=self.acl_variables(),
+            local_addresses=self._rules.local_addresses,
+            lookups=self._ports.lookups,
+            resolver=self._ports.resolver,
+            client_names=self.names,
+            files=self._ports.files,
+            named_lists=self._rules.named_lists,
+            host_data=self.host_data,
+            sender_data=self.sender_data,
+            more=dict(self.memory.found),
+        )
+
+    def _message_view(self) -> MessageView | None:
+        transaction = self.transaction
+        if transaction is None:
+            return None
+        incoming = transaction.incoming
+        return MessageView(
+            sender=transaction.envelope.sender,
+            recipients=tuple(each.address for each in transaction.recipients),
+            recipients_visible=transaction.data_asked,
+            size=incoming.size if incoming is not None else transaction.envelope.size,
+            body_size=incoming.body_size if incoming is not None else 0,
+            header=incoming.fields if incoming is not None else (),
+            # Exim gives a message its id when its data begins.
+            message_id=transaction.message_id if incoming is not None else "",
+            body_start=_with_line_feeds(incoming.body.start) if incoming is not None else b"",
+            body_end=_with_line_feeds(incoming.body.end) if incoming is not None else b"",
+            body_lines=incoming.body.lines if incoming is not None else 0,
+            body_zeros=incoming.body.zeros if incoming is not None else 0,
+            lines=incoming.lines if incoming is not None else 0,
+            rejected_recipients=transaction.rejected,
+            deferred_recipients=transaction.deferred,
+        )
+
+
+def _with_line_feeds(data: bytes) -> bytes:
+    return data.replace(b"\r\n", b"\n")
+
+
+def address_view(address: Address) -> AddressView:
+    """A recipient as ACLs see it: in lower case, the local part as it came beside it (control = caseful_local_part)."""
+    return AddressView(
+        local_part=address.local_part.lower(),
+        domain=address.domain.lower(),
+        original_local_part=address.local_part,
+        original_domain=address.domain,
+    )

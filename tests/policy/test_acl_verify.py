@@ -1,0 +1,260 @@
+"""The condition `verify` in its forms: what it answers, what it says of a refusal, and whom it asks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from policy.acl_world import DNS, Routes, World, message
+from relay.expand.values import Tainted
+from relay.mail import events
+from relay.mail.address import NULL_SENDER, Address
+from relay.mail.facts import Hello
+from relay.policy.acl_program import Finding, Role, Verified
+from relay.policy.acl_values import Accepted, Deferred, Denied, Where
+
+BAD = Verified(Finding.BAD, "Unrouteable address")
+UNKNOWN = Verified(Finding.UNKNOWN, "all routers are asleep")
+
+
+# The greeting and the name of the client
+
+
+@pytest.mark.parametrize(
+    "helo, reverse, forward, holds",
+    [
+        ("client.test", {"192.0.2.7": ("client.test",)}, {"client.test": ("192.0.2.7",)}, True),
+        ("CLIENT.test", {"192.0.2.7": ("other.test", "client.test")}, {"client.test": ("192.0.2.7",)}, True),
+        ("client.test", {}, {"client.test": ("203.0.113.1", "192.0.2.7")}, True),
+        ("client.test", {}, {"client.test": ("203.0.113.1",)}, False),
+        # A name that does not lead back is no name of the client's.
+        ("client.test", {"192.0.2.7": ("client.test",)}, {}, False),
+        ("client.test", {"192.0.2.7": None}, {"client.test": ("192.0.2.7",)}, True),
+        ("client.test", {}, {"client.test": None}, False),
+        ("[192.0.2.7]", {}, {}, True),
+        ("[192.0.2.77]", {}, {}, False),
+        ("[IPv4:192.0.2.7]", {}, {}, True),
+        ("192.0.2.7", {}, {}, False),
+    ],
+)
+def test_helo(
+    helo: str,
+    reverse: dict[str, tuple[str, ...] | None],
+    forward: dict[str, tuple[str, ...] | None],
+    holds: bool,
+) -> None:
+    world = World(dns=DNS(reverse=reverse, forward=forward))
+    world.facts = replace(world.facts, hello=Hello(helo, True))
+    assert world.holds("verify = helo") is holds
+
+
+def test_without_a_greeting_there_is_nothing_true() -> None:
+    world = World()
+    world.facts = replace(world.facts, hello=None)
+    assert not world.holds("verify = helo", Where.CONNECT)
+
+
+def test_a_local_greeting_is_believed() -> None:
+    world = World().local()
+    world.facts = replace(world.facts, hello=Hello("anything", True))
+    assert world.holds("verify = helo")
+
+
+def test_reverse_host_lookup() -> None:
+    told = DNS(reverse={"192.0.2.7": ("client.test",)}, forward={"client.test": ("192.0.2.7",)})
+    assert World(dns=told).holds("verify = reverse_host_lookup")
+    assert World().local().holds("verify = reverse_host_lookup")
+    verdict = World().ask("require verify = reverse_host_lookup\naccept")
+    assert isinstance(verdict, Denied)
+    assert verdict.log_text.startswith("host lookup failed for reverse lookup check")
+
+
+def test_reverse_host_lookup_without_an_answer() -> None:
+    world = World(dns=DNS(reverse={"192.0.2.7": None}))
+    verdict = world.ask("require verify = reverse_host_lookup\naccept")
+    assert isinstance(verdict, Deferred)
+    assert verdict.log_text == "host lookup deferred for reverse lookup check"
+    assert world.holds("verify = reverse_host_lookup/defer_ok")
+
+
+# The header
+
+
+@pytest.mark.parametrize(
+    "condition, header, log",
+    [
+        ("header_syntax", "To: a@@b\n", 'failing address in "To:" header is: a@@b'),
+        ("not_blind", "To: someone@else.test\n", "bcc recipient detected"),
+    ],
+)
+def test_a_fault_of_the_header(condition: str, header: str, log: str) -> None:
+    world = World(message=message(header, "bert@far.test"))
+    verdict = world.ask(f"require verify = {condition}\naccept", Where.DATA)
+    assert isinstance(verdict, Denied)
+    assert verdict.log_text.endswith(log)
+    assert verdict.reply.text == "Administrative prohibition"
+    world.details = True
+    told = world.ask(f"require verify = {condition}\naccept", Where.DATA)
+    assert isinstance(told, Denied)
+    assert " ".join(told.reply.lines).startswith("Rejected after DATA: ")
+
+
+@pytest.mark.parametrize(
+    "condition", ["header_syntax", "header_names_ascii", "not_blind", "not_blind/case_insensitive"]
+)
+def test_a_good_header(condition: str) -> None:
+    world = World(message=message("From: anna@x.test\nTo: bert@far.test\n", "bert@far.test"))
+    assert world.holds(f"verify = {condition}", Where.DATA)
+    assert isinstance(world.ask(f"accept verify = {condition}", Where.RCPT), Deferred), "there is no header yet"
+
+
+# Recipients
+
+
+def test_a_recipient_that_can_be_routed() -> None:
+    world = World(routes=Routes({"Bert@far.test": Verified(Finding.GOOD, address_data="from the router")}))
+    assert isinstance(world.ask("require verify = recipient\naccept logwrite = $address_data"), Accepted)
+    assert world.journal.written == ["from the router"]
+    assert world.routes.asked == [("Bert@far.test", Role.RECIPIENT)]
+
+
+def test_a_recipient_that_can_not() -> None:
+    world = World(routes=Routes({"Bert@far.test": BAD}))
+    verdict = world.ask("require verify = recipient\naccept")
+    assert isinstance(verdict, Denied)
+    assert (verdict.reply.text, verdict.log_text) == ("Unrouteable address", "Unrouteable address")
+    assert world.shown("$recipient_verify_failure") == "route"
+
+
+def test_a_message_of_ones_own_knows_the_reason() -> None:
+    world = World(routes=Routes({"Bert@far.test": BAD}))
+    verdict = world.ask("require message = no: $acl_verify_message\nverify = recipient\naccept")
+    assert isinstance(verdict, Denied)
+    assert verdict.reply.text == "no: Unrouteable address"
+
+
+def test_a_recipient_of_which_nothing_is_known_now() -> None:
+    world = World(routes=Routes({"Bert@far.test": UNKNOWN}))
+    verdict = world.ask("require verify = recipient\naccept")
+    assert isinstance(verdict, Deferred)
+    assert verdict.log_text == "all routers are asleep"
+    assert verdict.reply.text == "Temporary local problem - please try later"
+    assert world.holds("verify = recipient/defer_ok")
+
+
+# Senders
+
+
+def test_a_sender_is_verified_once_in_a_message() -> None:
+    world = World()
+    for _ in range(3):
+        assert world.holds("verify = sender")
+    assert world.routes.asked == [("anna@laptop.test", Role.SENDER)]
+    world.memory.begin_message()
+    assert world.holds("verify = sender")
+    assert len(world.routes.asked) == 2
+
+
+def test_a_sender_that_can_not_be_answered() -> None:
+    world = World(routes=Routes({"anna@laptop.test": BAD}))
+    verdict = world.ask("require verify = sender\naccept")
+    assert isinstance(verdict, Denied)
+    assert verdict.reply.lines == (
+        "Verification failed for <anna@laptop.test>",
+        "Unrouteable address",
+        "Sender verify failed",
+    )
+    assert verdict.log_text == "Sender verify failed"
+    assert world.journal.events == [
+        events.SenderUnverified(world.facts, "anna@laptop.test", "Unrouteable address", False)
+    ]
+    again = world.ask("require verify = sender\naccept")
+    assert isinstance(again, Denied)
+    assert again.reply.lines == ("Sender verify failed",), "the details are told once"
+
+
+def test_details_of_a_sender_may_be_kept_back() -> None:
+    world = World(routes=Routes({"anna@laptop.test": BAD}))
+    verdict = world.ask("require verify = sender/no_details\naccept")
+    assert isinstance(verdict, Denied)
+    assert verdict.reply.lines == ("Sender verify failed",)
+
+
+def test_a_sender_of_which_nothing_is_known_now() -> None:
+    world = World(routes=Routes({"anna@laptop.test": UNKNOWN}))
+    verdict = world.ask("require verify = sender\naccept")
+    assert isinstance(verdict, Deferred)
+    assert verdict.log_text == "Could not complete sender verify"
+    assert world.journal.events == [
+        events.SenderUnverified(world.facts, "anna@laptop.test", "all routers are asleep", True)
+    ]
+    assert world.holds("verify = sender/defer_ok")
+
+
+def test_the_sender_of_bounces_is_not_asked_for() -> None:
+    world = World()
+    world.message = replace(world.message, sender=NULL_SENDER)
+    assert world.holds("verify = sender")
+    assert world.routes.asked == []
+
+
+def test_another_address_as_the_sender() -> None:
+    world = World(routes=Routes({"boss@x.test": BAD}))
+    world.variables["acl_m_who"] = "boss@x.test"
+    assert not world.holds("verify = sender=$acl_m_who")
+    assert world.holds("verify = sender = clerk@x.test")
+    assert isinstance(world.ask("accept verify = sender=@@"), Deferred)
+
+
+def test_text_from_outside_is_not_expanded_again() -> None:
+    world = World()
+    world.variables["acl_m_form"] = Tainted("sender=${acl{none}}@x.test")
+    assert world.holds("verify = ${if eq{1}{1}{$acl_m_form}}")
+    assert world.routes.asked == [("${acl{none}}@x.test", Role.SENDER)]
+
+
+# The sender that the header names
+
+
+def test_one_good_sender_in_the_header_is_enough() -> None:
+    world = World(message=message("From: a@x.test\nSender: b@x.test\n"))
+    world.routes = Routes({"b@x.test": BAD})
+    assert world.holds("verify = header_sender", Where.DATA)
+    assert world.routes.asked == [("b@x.test", Role.SENDER), ("a@x.test", Role.SENDER)]
+
+
+@pytest.mark.parametrize(
+    "header, found, log",
+    [
+        ("Subject: x\n", {}, "there is no valid sender in any header line"),
+        ("From: a@x.test\n", {"a@x.test": BAD}, "there is no valid sender in any header line"),
+        ("From: <a\n", {}, "syntax error in 'From:' header when scanning for sender: "),
+    ],
+)
+def test_no_sender_in_the_header(header: str, found: dict[str, Verified], log: str) -> None:
+    world = World(message=message(header), routes=Routes(found))
+    verdict = world.ask("require verify = header_sender\naccept", Where.DATA)
+    assert isinstance(verdict, Denied)
+    assert verdict.log_text.startswith(log)
+
+
+def test_a_header_sender_of_which_nothing_is_known_now() -> None:
+    world = World(message=message("From: a@x.test\n"), routes=Routes({"a@x.test": UNKNOWN}))
+    verdict = world.ask("require verify = header_sender\naccept", Where.DATA)
+    assert isinstance(verdict, Deferred)
+    assert verdict.log_text == "all attempts to verify a sender in a header line deferred"
+    assert world.holds("verify = header_sender/defer_ok", Where.DATA)
+
+
+def test_a_warning_about_the_sender_is_in_the_log() -> None:
+    world = World(routes=Routes({"anna@laptop.test": BAD}))
+    world.ask("warn !verify = sender\nlog_message = odd sender\naccept")
+    assert [each.text for each in world.journal.events if isinstance(each, events.Warned)] == ["odd sender"]
+
+
+def test_an_unqualified_sender_is_the_verifiers_business() -> None:
+    world = World(message=message("Subject: x\n"))
+    world.message = replace(world.message, sender=Address("anna"))
+    assert world.holds("verify = sender")
+    assert world.routes.asked == [("anna", Role.SENDER)]

@@ -1,0 +1,109 @@
+"""VRFY, EXPN, ETRN and AUTH by their ACLs."""
+
+from __future__ import annotations
+
+import pytest
+
+from policy.acl_world import Routes
+from reception.test_session import Client, rejections
+from relay.esmtp import questions as esmtp
+from relay.mail import events
+from relay.policy.acl_program import ConditionPorts, Finding, Verified
+from relay.policy.acl_values import Where
+
+ROUTES = Routes(
+    {
+        "nobody@far.test": Verified(Finding.BAD, "Unrouteable address"),
+        "later@far.test": Verified(Finding.UNKNOWN, "asleep"),
+    }
+)
+ASKED = {
+    Where.VRFY: "deny domains = secret.test\n accept",
+    Where.EXPN: "deny condition = ${if eq{$sender_helo_name}{spy}}\n accept",
+    Where.ETRN: "deny condition = ${if eq{$smtp_command_argument}{#no.test}}\n accept message = as you wish",
+    Where.AUTH: "deny message = not you",
+}
+
+
+def client(routes: Routes | None = ROUTES) -> Client:
+    found = Client(ASKED, conditions=ConditionPorts(addresses=routes))
+    found.hello()
+    return found
+
+
+@pytest.mark.parametrize(
+    "text, code, line",
+    [
+        ("bert@far.test", 250, "<bert@far.test> is deliverable"),
+        ("Bert <bert@far.test>", 250, "<bert@far.test> is deliverable"),
+        ("bert", 250, "<bert@here.test> is deliverable"),
+        ("nobody@far.test", 550, "<nobody@far.test> is not deliverable"),
+        ("later@far.test", 451, "Cannot resolve <later@far.test> at this time"),
+        ("", 501, "Syntactically invalid argument(s)"),
+        ("a@x.test, b@x.test", 501, "Syntactically invalid argument(s)"),
+    ],
+)
+def test_vrfy(text: str, code: int, line: str) -> None:
+    reply = client().ask(esmtp.VrfyAsked(text)).reply
+    assert (reply.code, reply.text) == (code, line)
+
+
+def test_vrfy_may_be_refused() -> None:
+    asking = client()
+    assert asking.code(esmtp.VrfyAsked("x@secret.test")) == 252
+    assert rejections(asking) == [("VRFY x@secret.test", False)]
+
+
+def test_where_nobody_can_tell_vrfy_says_so() -> None:
+    assert client(None).code(esmtp.VrfyAsked("bert@far.test")) == 252
+    assert client(None).code(esmtp.ExpnAsked("bert@far.test")) == 252
+
+
+@pytest.mark.parametrize(
+    "text, code, line",
+    [
+        ("bert@far.test", 250, "<bert@far.test>"),
+        ("nobody@far.test", 550, "nobody@far.test: Unrouteable address"),
+        ("later@far.test", 451, "later@far.test cannot be resolved at this time: asleep"),
+        ("@@", 501, None),
+    ],
+)
+def test_expn(text: str, code: int, line: str | None) -> None:
+    reply = client().ask(esmtp.ExpnAsked(text)).reply
+    assert reply.code == code
+    assert line is None or reply.text == line
+
+
+def test_expn_may_be_refused() -> None:
+    asking = client()
+    asking.hello("spy")
+    assert asking.code(esmtp.ExpnAsked("all")) == 550
+
+
+def test_without_acls_nobody_is_told_anything() -> None:
+    asking = Client({})
+    codes = [asking.code(each) for each in (esmtp.VrfyAsked("a"), esmtp.ExpnAsked("a"), esmtp.EtrnAsked("#a"))]
+    assert codes == [252, 550, 458]
+
+
+@pytest.mark.parametrize(
+    "text, code, line",
+    [
+        ("#far.test", 250, "as you wish"),
+        ("far.test", 501, "argument must begin with #"),
+        ("#no.test", 458, "Administrative prohibition"),
+    ],
+)
+def test_etrn(text: str, code: int, line: str) -> None:
+    asking = client()
+    reply = asking.ask(esmtp.EtrnAsked(text)).reply
+    assert (reply.code, reply.text) == (code, line)
+    (note,) = asking.shelf.of(events.DaemonNote)
+    assert note.text == f"ETRN {text} received from H=[192.0.2.7]"
+
+
+def test_auth_may_be_refused() -> None:
+    asking = client()
+    reply = asking.ask(esmtp.AuthAsked("PLAIN", None)).reply
+    assert (reply.code, reply.text) == (503, "not you")
+    assert rejections(asking) == [("AUTH PLAIN", False)]
