@@ -8,6 +8,8 @@ pins and peers are the business of `trust`.
 from __future__ import annotations
 
 import datetime
+from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -31,6 +33,10 @@ CLIENT = Purpose("client", ExtendedKeyUsageOID.CLIENT_AUTH)
 SERVER = Purpose("server", ExtendedKeyUsageOID.SERVER_AUTH)
 
 
+# Chains that are remembered for resumed sessions; a ticket carries the leaf alone.
+_CHAINS = 256
+
+
 class AnchorSet:
     """The anchors of one `tls_verify_certificates` value with its CRLs, ready to verify against."""
 
@@ -39,6 +45,7 @@ class AnchorSet:
         self._own = {certificate.public_bytes(Encoding.DER) for certificate in certificates}
         self._revoked = crls
         self._prepared = [crypto.X509.from_cryptography(certificate) for certificate in certificates]
+        self._chains: OrderedDict[bytes, tuple[x509.Certificate, ...]] = OrderedDict()
 
     def __contains__(self, certificate: x509.Certificate) -> bool:
         return self.holds(certificate.public_bytes(Encoding.DER))
@@ -57,6 +64,22 @@ class AnchorSet:
             for crl in self._revoked:
                 store.add_crl(crl)
         store.set_flags(flags)
+
+    def remember(self, chain: tuple[x509.Certificate, ...]) -> None:
+        """Keeps the issuers that came with a leaf. They vouch for nothing by being kept."""
+        if len(chain) < 2:
+            return
+        octets = chain[0].public_bytes(Encoding.DER)
+        self._chains[octets] = chain
+        self._chains.move_to_end(octets)
+        while len(self._chains) > _CHAINS:
+            self._chains.popitem(last=False)
+
+    def recall(self, chain: tuple[x509.Certificate, ...]) -> tuple[x509.Certificate, ...]:
+        """The chain of a resumed session, with the issuers that its leaf came with the first time."""
+        if len(chain) != 1:
+            return chain
+        return self._chains.get(chain[0].public_bytes(Encoding.DER), chain)
 
     def verify(self, chain: tuple[x509.Certificate, ...], purpose: Purpose, now: float) -> Verification:
         """Judges a chain (leaf first, as sent) at `now`, seconds since the epoch."""
@@ -77,7 +100,8 @@ class AnchorSet:
         try:
             context.verify_certificate()
         except crypto.X509StoreContextError as error:
-            return Unverified(_reason(error, leaf))
+            code, depth, text = error.errors[0], error.errors[1], error.errors[2]
+            return Unverified(self.reason(code, depth, text, error.certificate.to_cryptography()))
         if not _serves(leaf, purpose):
             return Unverified(f"the certificate is not for use as a {purpose.name}")
         return Verified("anchor")
@@ -87,10 +111,40 @@ class AnchorSet:
         fault = date_fault(leaf, now)
         if fault:
             return Unverified(fault)
+        revoked = self._revocation(leaf)
+        return Unverified(f"the certificate was revoked{revoked}") if revoked else Verified("itself")
+
+    def _revocation(self, certificate: x509.Certificate) -> str:
+        """` on` with the date on which a list says that a certificate was revoked, or nothing."""
         for crl in self._revoked:
-            if crl.issuer == leaf.issuer and crl.get_revoked_certificate_by_serial_number(leaf.serial_number):
-                return Unverified("the certificate is revoked")
-        return Verified("itself")
+            if crl.issuer == certificate.issuer:
+                entry = crl.get_revoked_certificate_by_serial_number(certificate.serial_number)
+                if entry is not None:
+                    return f" on {entry.revocation_date_utc:%Y-%m-%d %H:%M} UTC"
+        return ""
+
+    def reason(self, code: int, depth: int, text: str, certificate: x509.Certificate) -> str:
+        """What OpenSSL found wrong (X509_V_ERR_*), in words an operator can act on; `certificate` is the one at
+        fault."""
+        whose = "the certificate" if depth == 0 else "an issuing certificate"
+        match code:
+            case 18:
+                return "the certificate is self-signed and not in the trusted set"
+            case 2 | 19 | 20 | 21:
+                return "the issuer of the certificate is not in the trusted set"
+            case 10:
+                return f"{whose} has expired on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
+            case 9:
+                return f"{whose} is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
+            case 23:
+                return f"{whose} was revoked{self._revocation(certificate)}"
+            case 26:
+                return f"{whose} is not for use as a client"
+            case 3:
+                return f"there is no revocation list for {whose}"
+            case 12:
+                return "the revocation list has expired"
+        return f"{whose}: {text}"
 
 
 def date_fault(certificate: x509.Certificate, now: float) -> str:
@@ -114,36 +168,6 @@ def _serves(leaf: x509.Certificate, purpose: Purpose) -> bool:
     return purpose.usage in usages or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usages
 
 
-# X509_V_ERR_* codes that have a better text than OpenSSL's (tried out, see the tests).
-_SELF_SIGNED = 18
-_ISSUER_UNKNOWN = frozenset({2, 19, 20, 21})
-_EXPIRED = 10
-_NOT_YET = 9
-_REVOKED = 23
-_NO_CRL = 3
-_CRL_EXPIRED = 12
-
-
-def _reason(error: crypto.X509StoreContextError, leaf: x509.Certificate) -> str:
-    code, depth, text = error.errors[0], error.errors[1], error.errors[2]
-    whose = "the certificate" if depth == 0 else "an issuing certificate"
-    if code == _SELF_SIGNED:
-        return "the certificate is self-signed and not in the trusted set"
-    if code in _ISSUER_UNKNOWN:
-        return "the issuer of the certificate is not in the trusted set"
-    if code == _EXPIRED:
-        return f"{whose} has expired" + (f" on {leaf.not_valid_after_utc:%Y-%m-%d %H:%M} UTC" if depth == 0 else "")
-    if code == _NOT_YET:
-        return f"{whose} is not valid yet"
-    if code == _REVOKED:
-        return f"{whose} is revoked"
-    if code == _NO_CRL:
-        return f"there is no revocation list for {whose}"
-    if code == _CRL_EXPIRED:
-        return "the revocation list has expired"
-    return f"{whose}: {text}"
-
-
 def load_anchors(name: str, crl: str = "") -> AnchorSet:
     """Reads an anchor set. In a directory a file without certificates is passed over, one that is broken is an error.
 
@@ -160,12 +184,23 @@ def load_anchors(name: str, crl: str = "") -> AnchorSet:
     return AnchorSet(list(found.values()), _read_crls(crl) if crl else [])
 
 
-def _read_crls(path: str) -> list[x509.CertificateRevocationList]:
-    mark = b"-----BEGIN X509 CRL-----"
-    pieces = read_octets(path).split(mark)[1:]
-    if not pieces:
-        raise TLSFileError(path, "holds no revocation list in PEM form", "correct tls_crl")
+_CRL_MARK = b"-----BEGIN X509 CRL-----"
+
+
+def _read_crls(name: str) -> list[x509.CertificateRevocationList]:
+    """The revocation lists of a file, or of all files of a directory (as c_rehash leaves it, or not)."""
+    paths = anchor_files(name) if name != "system" else [name]
+    found: dict[bytes, x509.CertificateRevocationList] = {}
+    for path in paths:
+        for each in _crls_of(path):
+            found.setdefault(each.public_bytes(Encoding.DER), each)
+    if not found:
+        raise TLSFileError(name, "holds no revocation list in PEM form", "correct tls_crl")
+    return list(found.values())
+
+
+def _crls_of(path: str) -> Sequence[x509.CertificateRevocationList]:
     try:
-        return [x509.load_pem_x509_crl(mark + piece) for piece in pieces]
+        return [x509.load_pem_x509_crl(_CRL_MARK + piece) for piece in read_octets(path).split(_CRL_MARK)[1:]]
     except ValueError as error:
         raise TLSFileError(path, f"a revocation list can't be read: {error}", "replace the file") from None

@@ -1,43 +1,56 @@
-"""Cipher lists: ours, and an operator's (machine).
-
-TLS 1.2 and TLS 1.3 suites are set by different calls in OpenSSL. Exim lets underscores stand for hyphens in
-`tls_require_ciphers`, so that lists written for another library can be used; so do we.
-"""
+"""Puts cipher lists on contexts (machine)."""
 
 from __future__ import annotations
 
 from OpenSSL import SSL
 
-# Forward secrecy and AEAD first; CBC suites with SHA-1 stay for old clients, since the alternative is clear text.
-DEFAULT_LIST = (
-    "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:ECDHE+AES:DHE+AES:RSA+AESGCM:RSA+AES:!aNULL:!PSK:!SRP:!DSS"
-)
+from relay.tls.cipher_lists import is_modern, is_openssl_list, read_ciphers, shown
+from relay.tls.priorities import BadCipherList, CipherChoice
+
+__all__ = ["BadCipherList", "set_ciphers", "unknown_items"]
 
 
-class BadCipherList(Exception):
-    """The list names no cipher suite that this OpenSSL has."""
-
-
-def set_ciphers(context: SSL.Context, required: str) -> None:
-    """Puts `tls_require_ciphers` (empty: our own list) on a context. TLS 1.3 suites are named as in RFC 8446.
+def set_ciphers(context: SSL.Context, required: str) -> CipherChoice:
+    """Puts `tls_require_ciphers` (empty: our own list) on a context. Groups are for the caller to set.
 
     Raises BadCipherList.
     """
-    if not required:
-        context.set_cipher_list(DEFAULT_LIST.encode("ascii"))
-        return
-    items = [item.strip() for item in required.split(":") if item.strip()]
-    modern = [item for item in items if item.startswith("TLS_")]
-    older = [item.replace("_", "-") for item in items if not item.startswith("TLS_")]
-    if not items:
-        raise BadCipherList(f"no cipher suite matches {required!r}")
+    choice = read_ciphers(required)
     try:
-        if not older:
-            # Else OpenSSL's own list for TLS 1.2 would stand beside what is required.
+        if not choice.old_version:
             context.set_min_proto_version(SSL.TLS1_3_VERSION)
-        if modern:
-            context.set_tls13_ciphersuites(":".join(modern).encode("ascii"))
-        if older:
-            context.set_cipher_list(":".join(older).encode("ascii"))
+        if not choice.new_version:
+            context.set_max_proto_version(SSL.TLS1_2_VERSION)
+        if choice.modern:
+            context.set_tls13_ciphersuites(":".join(choice.modern).encode("ascii"))
+        if choice.suites:
+            context.set_cipher_list(":".join(choice.suites).encode("ascii"))
     except (SSL.Error, UnicodeEncodeError):
-        raise BadCipherList(f"no cipher suite matches {required!r}") from None
+        raise BadCipherList(f"no cipher suite matches {shown(required)!r}") from None
+    return choice
+
+
+def unknown_items(required: str) -> tuple[str, ...]:
+    """Items of an OpenSSL list that this OpenSSL does not know; it passes over them where others are known.
+
+    Raises BadCipherList.
+    """
+    choice = read_ciphers(required)
+    if not is_openssl_list(required):
+        return ()
+    unknown = [item for item in choice.modern if not _is_known(item)]
+    unknown += [item for item in choice.suites if not item.startswith("@") and not _is_known(item.lstrip("!-+"))]
+    return tuple(unknown)
+
+
+def _is_known(item: str) -> bool:
+    context = SSL.Context(SSL.TLS_METHOD)
+    try:
+        octets = item.encode("ascii")
+        if is_modern(item):
+            context.set_tls13_ciphersuites(octets)
+        else:
+            context.set_cipher_list(octets)
+    except (SSL.Error, UnicodeEncodeError):
+        return False
+    return True

@@ -7,6 +7,7 @@ is not decided here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -18,6 +19,34 @@ from relay.tls.names import read_certificate
 # RFC 9266: the label, an empty context, 32 octets. An absent context gives another value in TLS 1.2.
 _BINDING_LABEL = b"EXPORTER-Channel-Binding"
 _READ_SIZE = 65536
+
+
+def set_groups(context: SSL.Context, names: Sequence[str]) -> bool:
+    """Limits the groups of the key exchange to those named, in that order. False where OpenSSL knows one of them not.
+
+    Private: the public `set_tmp_ecdh` takes a single curve, no hybrid and no list. tests/tls/test_engine.py notices
+    when the name goes.
+    """
+    done: int = SSL._lib.SSL_CTX_set1_curves_list(context._context, ":".join(names).encode("ascii", "replace"))  # type: ignore[attr-defined]  # see above
+    if not done:
+        SSL._lib.ERR_clear_error()  # type: ignore[attr-defined]  # else a later call would report this one's error
+    return bool(done)
+
+
+@dataclass(slots=True)
+class HandshakeNotes:
+    """What the callbacks of a context leave behind for the connection that they were called for."""
+
+    refusal: str = ""
+    """Why the peer's certificate was refused inside the handshake."""
+    staple: str = ""
+    """What became of the client's question for an OCSP response: "sent", "none", or "" where it did not ask."""
+
+
+def notes_of(connection: SSL.Connection) -> HandshakeNotes:
+    """The notes of a connection that an `Engine` made; of any other, ones that nobody reads."""
+    notes = connection.get_app_data()
+    return notes if isinstance(notes, HandshakeNotes) else HandshakeNotes()
 
 
 class TLSBroken(Exception):
@@ -43,6 +72,8 @@ class Handshake:
     peer: Certificate | None
     chain: tuple[x509.Certificate, ...]
     binding: bytes
+    staple: str = ""
+    """As a server: "sent" or "none" where the client asked for an OCSP response."""
 
 
 class Engine:
@@ -52,6 +83,8 @@ class Engine:
         self, context: SSL.Context, *, is_server: bool, server_name: str = "", alpn: tuple[str, ...] = ()
     ) -> None:
         self._connection = SSL.Connection(context, None)
+        self._notes = HandshakeNotes()
+        self._connection.set_app_data(self._notes)
         self._is_server = is_server
         if is_server:
             self._connection.set_accept_state()
@@ -146,6 +179,7 @@ class Engine:
             peer=read_certificate(chain[0]) if chain else None,
             chain=chain,
             binding=connection.export_keying_material(_BINDING_LABEL, 32, b""),
+            staple=self._notes.staple,
         )
 
     def _peer_chain(self) -> tuple[x509.Certificate, ...]:
@@ -161,9 +195,10 @@ class Engine:
         # OpenSSL's parser. tests/tls/test_engine.py notices when the name goes.
         return bool(SSL._lib.SSL_session_reused(self._connection._ssl))  # type: ignore[attr-defined]  # see above
 
-    @staticmethod
-    def _broken(error: SSL.Error) -> TLSBroken:
+    def _broken(self, error: SSL.Error) -> TLSBroken:
         text = _first_text(error)
+        if self._notes.refusal and "verify failed" in text:
+            return TLSBroken(self._notes.refusal)
         return TLSBroken(text, by_peer=" alert " in f" {text} ")
 
 

@@ -6,17 +6,30 @@ a second context. So the records of the ClientHello are collected here first. RF
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
 from relay.tls.records import HANDSHAKE, HEADER_SIZE, NotTLS
 
 _CLIENT_HELLO = 1
 _EXTENSION_SERVER_NAME = 0
+_EXTENSION_STATUS_REQUEST = 5
 _EXTENSION_ALPN = 16
+_EXTENSION_SESSION_TICKET = 35
+_EXTENSION_PRE_SHARED_KEY = 41
+_EXTENSION_PSK_MODES = 45
 # A post-quantum hello with tickets stays under 4 kB; what is longer than this nobody needs.
 HELLO_LIMIT = 65536
 # One octet a record is legal but nobody's practice beyond a few hundred pieces.
 RECORD_LIMIT = 1024
+
+
+class Wish(enum.Enum):
+    """What a client may ask for beside a session."""
+
+    STAPLE = "an OCSP response"
+    TICKET = "a ticket to resume with"
+    RESUMPTION = "to resume an earlier session"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +38,7 @@ class ClientHello:
 
     server_name: str = ""
     alpn: tuple[str, ...] = ()
+    wishes: frozenset[Wish] = frozenset()
 
 
 class HelloReader:
@@ -83,6 +97,45 @@ class _Reader:
         return _Reader(self.take(self.number(size)))
 
 
+def protocol_fault(hello: ClientHello, accepted: tuple[str, ...], *, required: bool) -> str:
+    """Why the protocol names that a client offers (ALPN) are not enough, or "" (Exim: tls_alpn, hosts_require_alpn).
+
+    A client that means another protocol is one that somebody has led here; it gets no session. RFC 7301 3.2.
+    """
+    if not accepted:
+        return ""
+    if not hello.alpn:
+        return "the client names no protocol (ALPN), and hosts_require_alpn demands one" if required else ""
+    if len(hello.alpn) == 1 and hello.alpn[0] in accepted:
+        return ""
+    return f"the client wants to speak {':'.join(hello.alpn)} (ALPN)"
+
+
+class Resumption(enum.IntFlag):
+    """The bits of `$tls_in_resumption` (Exim: RESUME_SUPPORTED and on)."""
+
+    BUILT_IN = 1
+    TICKET_ASKED = 2
+    SESSION_OFFERED = 4
+    TICKET_ISSUED = 8
+    RESUMED = 16
+
+
+def resumption(hello: ClientHello, *, allowed: bool, resumed: bool, version: str) -> Resumption:
+    """What a server can say of resumption after a handshake; `allowed`: by tls_resumption_hosts."""
+    bits = Resumption.BUILT_IN
+    if not allowed:
+        return bits
+    if Wish.TICKET in hello.wishes:
+        bits |= Resumption.TICKET_ASKED
+        # TLS 1.3 issues a new one each time, TLS 1.2 only after a full handshake.
+        if not resumed or version == "TLS1.3":
+            bits |= Resumption.TICKET_ISSUED
+    if Wish.RESUMPTION in hello.wishes:
+        bits |= Resumption.SESSION_OFFERED
+    return bits | Resumption.RESUMED if resumed else bits
+
+
 def parse_client_hello(body: bytes) -> ClientHello:
     """The body of a ClientHello message without its four octets of type and length. Raises NotTLS."""
     reader = _Reader(body)
@@ -95,6 +148,7 @@ def parse_client_hello(body: bytes) -> ClientHello:
     extensions = reader.vector(2)
     server_name = ""
     alpn: tuple[str, ...] = ()
+    wishes: set[Wish] = set()
     while not extensions.is_at_end:
         kind = extensions.number(2)
         content = extensions.vector(2)
@@ -102,7 +156,20 @@ def parse_client_hello(body: bytes) -> ClientHello:
             server_name = _server_name(content)
         elif kind == _EXTENSION_ALPN:
             alpn = _alpn(content)
-    return ClientHello(server_name, alpn)
+        else:
+            wishes |= _wishes(kind, content.data)
+    return ClientHello(server_name, alpn, frozenset(wishes))
+
+
+def _wishes(kind: int, content: bytes) -> set[Wish]:
+    """RFC 6066 8, RFC 5077 3.2, RFC 8446 4.2.9 and 4.2.11."""
+    if kind == _EXTENSION_STATUS_REQUEST:
+        return {Wish.STAPLE}
+    if kind == _EXTENSION_SESSION_TICKET:
+        return {Wish.TICKET, Wish.RESUMPTION} if content else {Wish.TICKET}
+    if kind == _EXTENSION_PSK_MODES:
+        return {Wish.TICKET}
+    return {Wish.RESUMPTION} if kind == _EXTENSION_PRE_SHARED_KEY else set()
 
 
 def _server_name(content: _Reader) -> str:

@@ -23,7 +23,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from relay.tls.names import read_certificate
@@ -88,8 +88,13 @@ def make_key() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
 
+def make_rsa_key() -> rsa.RSAPrivateKey:
+    """A new RSA key of 2048 bits, for clients that know nothing else."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
 def make_certificate(
-    key: ec.EllipticCurvePrivateKey,
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey,
     host_name: str,
     *,
     now: datetime.datetime,
@@ -116,7 +121,7 @@ def make_certificate(
         .not_valid_before(now - CLOCK_SKEW)
         .not_valid_after(now + lifetime)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_signature_only(), critical=True)
+        .add_extension(_key_usage(enciphers=isinstance(key, rsa.RSAPrivateKey)), critical=True)
         .add_extension(
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
             critical=False,
@@ -127,11 +132,12 @@ def make_certificate(
     return builder.sign(key, hashes.SHA256())
 
 
-def _signature_only() -> x509.KeyUsage:
+def _key_usage(*, enciphers: bool) -> x509.KeyUsage:
+    """Signatures; an RSA key also for the key exchange of suites that have no other."""
     return x509.KeyUsage(
         digital_signature=True,
         content_commitment=False,
-        key_encipherment=False,
+        key_encipherment=enciphers,
         data_encipherment=False,
         key_agreement=False,
         key_cert_sign=False,

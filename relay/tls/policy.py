@@ -21,10 +21,39 @@ class CertificateRequest(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class IdentityFiles:
+    """The files of one certificate of ours. File names are absolute."""
+
+    certificate: str
+    """The chain, leaf first."""
+    privatekey: str = ""
+    """Empty: the key is in the certificate's file."""
+    staple: str = ""
+    """File with an OCSP response for the leaf; with `PEM ` before its name it is in that form, else in DER."""
+
+
+def staple_file(text: str) -> str:
+    """The file in an item of `tls_ocsp_file`."""
+    return text[4:].strip() if text[:4] in ("PEM ", "DER ") else text
+
+
+def staple_files(items: tuple[str, ...]) -> tuple[str, ...]:
+    """Items of `tls_ocsp_file` with `PEM ` before each name that is of that form: a prefix holds on for the rest."""
+    form, found = "DER", []
+    for item in items:
+        if item[:4] in ("PEM ", "DER "):
+            form = item[:3]
+        name = staple_file(item)
+        found.append(f"PEM {name}" if form == "PEM" and name else name)
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
 class ServerTLS:
     """Exim's main TLS options for one connection, expanded. File names are absolute."""
 
     certificate: str
+    """Empty: a self-signed one for `self_signed_for`."""
     privatekey: str = ""
     """Empty: the key is in the certificate's file."""
     verify_certificates: str = "system"
@@ -35,6 +64,28 @@ class ServerTLS:
     resumption: bool = False
     policy_name: str = ""
     """Anything else that resumption must not cross (listener, SNI)."""
+    staple: str = ""
+    """The first certificate's OCSP response, as in `IdentityFiles`."""
+    further: tuple[IdentityFiles, ...] = ()
+    """Certificates of other key types (Exim: tls_certificate with several names)."""
+    self_signed_for: str = ""
+    dhparam: str = ""
+    """A file, `none`, `historic`, a number of bits, or the name of a group; empty: ffdhe2048."""
+    dh_max_bits: int = 2236
+    groups: tuple[str, ...] = ()
+    """Key exchange groups (Exim: tls_eccurve); empty: OpenSSL's own choice, post-quantum hybrids first."""
+    switches: str = ""
+    """Exim: openssl_options, as `tls.switches` reads it."""
+    alpn: tuple[str, ...] = ()
+    """Protocol names that a client may offer; empty: whatever it offers is passed over."""
+    require_alpn: bool = False
+
+    @property
+    def identities(self) -> tuple[IdentityFiles, ...]:
+        """Every certificate with its files; none where it is self-signed."""
+        if not self.certificate:
+            return ()
+        return (IdentityFiles(self.certificate, self.privatekey, self.staple), *self.further)
 
 
 class TLSDemand(enum.Enum):

@@ -27,6 +27,20 @@ from relay.tls.engine import Engine, Handshake, TLSBroken
 from relay.tls.hello import ClientHello, HelloReader
 from relay.tls.records import NotTLS, RecordCutter, is_record_start
 
+# Alerts that a handshake is refused with, RFC 8446 6.2, RFC 7301 3.2.
+ACCESS_DENIED = 49
+INTERNAL_ERROR = 80
+UNRECOGNIZED_NAME = 112
+NO_APPLICATION_PROTOCOL = 120
+
+
+class HandshakeRefused(Exception):
+    """There is to be no handshake with this client; the text is for the log, `alert` for the client."""
+
+    def __init__(self, reason: str, alert: int = INTERNAL_ERROR) -> None:
+        super().__init__(reason)
+        self.alert = alert
+
 
 class State(enum.Enum):
     """Where the stack stands; `MOVES` says what may follow what."""
@@ -147,9 +161,9 @@ class Stack:
         self._shake()
         self._run()
 
-    def refuse(self, reason: str) -> None:
-        """Answers `ContextNeeded` with no: the handshake ends with a fatal alert, internal_error (RFC 8446 6.2)."""
-        self._output += b"\x15\x03\x03\x00\x02\x02\x50"
+    def refuse(self, reason: str, alert: int = INTERNAL_ERROR) -> None:
+        """Answers `ContextNeeded` with no: the handshake ends with a fatal alert (RFC 8446 6.2)."""
+        self._output += b"\x15\x03\x03\x00\x02\x02" + bytes((alert,))
         self._fail(reason, by_peer=False)
 
     def connect(

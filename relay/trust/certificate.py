@@ -29,7 +29,12 @@ def judge_client(handshake: Handshake, anchors: AnchorSet, request: CertificateR
     """What a client's certificate is worth (Exim: tls_try_verify_hosts, tls_verify_hosts). Names are not checked."""
     if request is CertificateRequest.NONE:
         return NotAsked()
-    return anchors.verify(handshake.chain, CLIENT, now)
+    # A ticket brings the leaf alone; it is judged again now, with the issuers that it came with the first time.
+    chain = anchors.recall(handshake.chain) if handshake.resumed else handshake.chain
+    verdict = anchors.verify(chain, CLIENT, now)
+    if isinstance(verdict, Verified) and not handshake.resumed:
+        anchors.remember(chain)
+    return verdict
 
 
 def judge_server(handshake: Handshake, anchors: AnchorSet, policy: ClientTLS, now: float) -> Verification:

@@ -235,7 +235,7 @@ def test_a_chain_is_judged_by_the_clock_that_is_given_each_time() -> None:
     trusted, leaf = anchors(ca), ca.issue("laptop.test", days=30)
     assert verify(trusted, leaf, now=NOW + 29 * DAY) == BY_ANCHOR
     assert "expired" in reason(verify(trusted, leaf, now=NOW + 31 * DAY))
-    assert "not valid yet" in reason(verify(trusted, leaf, now=NOW - DAY))
+    assert "is not valid before" in reason(verify(trusted, leaf, now=NOW - DAY))
     assert verify(trusted, leaf, now=NOW) == BY_ANCHOR
 
 
@@ -298,7 +298,7 @@ def test_revoked_by_a_list() -> None:
     good, bad = ca.issue("good.test"), ca.issue("bad.test")
     trusted = anchors(ca, crls=[ca.crl([bad])])
     assert verify(trusted, good) == BY_ANCHOR
-    assert reason(verify(trusted, bad)) == "the certificate is revoked"
+    assert reason(verify(trusted, bad)) .startswith("the certificate was revoked on 20")
 
 
 def test_each_issuer_needs_its_list_once_there_is_one() -> None:
@@ -309,7 +309,7 @@ def test_each_issuer_needs_its_list_once_there_is_one() -> None:
     assert "no revocation list for an issuing" in reason(verify(anchors(ca, crls=[middle.crl()]), leaf))
     assert verify(anchors(ca, crls=[ca.crl(), middle.crl()]), leaf) == BY_ANCHOR
     revoked = anchors(ca, crls=[ca.crl([middle.own]), middle.crl()])
-    assert reason(verify(revoked, leaf)) == "an issuing certificate is revoked"
+    assert reason(verify(revoked, leaf)) .startswith("an issuing certificate was revoked on 20")
 
 
 def test_a_list_of_somebody_else_does_not_count() -> None:
@@ -328,7 +328,7 @@ def test_a_certificate_in_the_set_needs_no_list_but_heeds_one() -> None:
     leaf = ca.issue("laptop.test")
     assert verify(anchors(leaf, crls=[authority("Other").crl()]), leaf) == BY_ITSELF
     assert verify(anchors(leaf, crls=[ca.crl()]), leaf) == BY_ITSELF
-    assert reason(verify(anchors(leaf, crls=[ca.crl([leaf])]), leaf)) == "the certificate is revoked"
+    assert reason(verify(anchors(leaf, crls=[ca.crl([leaf])]), leaf)) .startswith("the certificate was revoked on 20")
     own = certs.laptop()
     assert verify(anchors(own, crls=[ca.crl()]), own) == BY_ITSELF
 
@@ -401,7 +401,7 @@ def test_revocation_lists_from_the_disk(tmp_path: Path) -> None:
     lists = put(tmp_path / "crl.pem", b"two lists\n", ca.crl(), middle.crl([bad]))
     trusted = load_anchors(name, lists)
     assert verify(trusted, good) == BY_ANCHOR
-    assert reason(verify(trusted, bad)) == "the certificate is revoked"
+    assert reason(verify(trusted, bad)) .startswith("the certificate was revoked on 20")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from OpenSSL import SSL
 
-from relay.tls.hello import HELLO_LIMIT, RECORD_LIMIT, ClientHello, HelloReader, parse_client_hello
+from relay.tls.hello import HELLO_LIMIT, RECORD_LIMIT, ClientHello, HelloReader, Resumption, Wish, parse_client_hello, protocol_fault, resumption
 from relay.tls.records import HEADER_SIZE, NotTLS
 
 NAME, PROTOCOLS = "relay.example", ["smtp", "x-other"]
@@ -63,6 +63,10 @@ def read(records: list[bytes]) -> ClientHello | None:
     return found
 
 
+# Every library asks for a ticket to resume with.
+TICKET = frozenset({Wish.TICKET})
+
+
 # What a hello is made of, for those that no library would send.
 
 
@@ -95,9 +99,9 @@ def as_message(octets: bytes) -> bytes:
 
 @pytest.mark.parametrize("newest", [False, True])
 def test_a_hello_of_pythons_ssl(newest: bool) -> None:
-    assert read([of_python(NAME, PROTOCOLS, newest=newest)]) == ClientHello(NAME, tuple(PROTOCOLS))
-    assert read([of_python(NAME, newest=newest)]) == ClientHello(NAME)
-    assert read([of_python(None, newest=newest)]) == ClientHello()
+    assert read([of_python(NAME, PROTOCOLS, newest=newest)]) == ClientHello(NAME, tuple(PROTOCOLS), TICKET)
+    assert read([of_python(NAME, newest=newest)]) == ClientHello(NAME, wishes=TICKET)
+    assert read([of_python(None, newest=newest)]) == ClientHello(wishes=TICKET)
 
 
 @pytest.mark.parametrize("post_quantum", [False, True])
@@ -109,14 +113,14 @@ def test_a_hello_of_openssl_in_many_records(post_quantum: bool, size: int) -> No
         size = 2  # see RECORD_LIMIT
     records = in_records(octets, size)
     assert size > 3 or len(records) > 60
-    assert read(records) == ClientHello(NAME, tuple(PROTOCOLS))
+    assert read(records) == ClientHello(NAME, tuple(PROTOCOLS), TICKET)
 
 
 def test_hundreds_of_records() -> None:
     octets = message(of_openssl(post_quantum=True))
     records = in_records(octets, 3)
     assert len(records) > 400
-    assert read(records) == ClientHello(NAME, tuple(PROTOCOLS))
+    assert read(records) == ClientHello(NAME, tuple(PROTOCOLS), TICKET)
 
 
 def test_cut_between_two_records_at_every_octet() -> None:
