@@ -26,52 +26,49 @@ ROUTERS: OptionTable = table(
     Option("address_data", Kind.EXPANDED, None, "Text that stays with the address.", "router"),
     Option("cannot_route_message", Kind.EXPANDED, None, "What is said of an address that is not routed.", "router"),
     Option("self", Kind.STRING, "freeze", "What to do where a host is this one.", "router"),
-    Option("unseen", Kind.EXPANDED_BOOLEAN, "false", "Deliver, and give a copy to the next router.", "router",
-           _UNSUPPORTED),
+    Option("unseen", Kind.EXPANDED_BOOLEAN, "false", "Deliver, and give a copy to the next router.", "router"),
+    Option("address_test", Kind.BOOLEAN, "true", "Run it for -bt.", "router"),
+    Option("caseful_local_part", Kind.BOOLEAN, "false", "Mind the case of local parts.", "router"),
+    Option("check_local_user", Kind.BOOLEAN, "false", "The local part must be a login of this machine.", "router"),
+    Option("disable_logging", Kind.BOOLEAN, "false", "Write no log line for its deliveries.", "router"),
+    Option("dnssec_request_domains", Kind.DOMAINS, "*", "Domains for which DNSSEC is asked for.", "router"),
+    Option("dnssec_require_domains", Kind.DOMAINS, None, "Domains for which DNSSEC is demanded.", "router"),
+    Option("errors_to", Kind.EXPANDED, None, "Who is told of failures, instead of the sender.", "router"),
+    Option("expn", Kind.BOOLEAN, "true", "Run it for EXPN.", "router"),
+    Option("fail_verify", Kind.BOOLEAN, "false", "Addresses that it takes are not verified.", "router"),
+    Option("fail_verify_recipient", Kind.BOOLEAN, "false", "The same of recipients.", "router"),
+    Option("fail_verify_sender", Kind.BOOLEAN, "false", "The same of senders.", "router"),
+    Option("fallback_hosts", Kind.EXPANDED, None, "Hosts to try where the others failed.", "router"),
+    Option("group", Kind.GROUP, None, "Group that its local deliveries run as.", "router"),
+    Option("headers_add", Kind.EXPANDED, None, "Fields for the delivered copies.", "router", repeat=Repeat.LINES),
+    Option("headers_remove", Kind.EXPANDED, None, "Fields to leave out of them.", "router", repeat=Repeat.NAMES),
+    Option("ignore_target_hosts", Kind.HOSTS, None, "Hosts that are as if they were not there.", "router"),
+    Option("initgroups", Kind.BOOLEAN, "false", "Run with all groups of the user.", "router"),
+    Option("local_part_prefix", Kind.STRING, None, "What local parts must begin with; it is taken off.", "router"),
+    Option("local_part_prefix_optional", Kind.BOOLEAN, "false", "The prefix may be missing.", "router"),
+    Option("local_part_suffix", Kind.STRING, None, "What local parts must end with; it is taken off.", "router"),
+    Option("local_part_suffix_optional", Kind.BOOLEAN, "false", "The suffix may be missing.", "router"),
+    Option("log_as_local", Kind.BOOLEAN, "false", "Log the local part alone (accept: true).", "router"),
+    Option("pass_router", Kind.STRING, None, "Where an address goes that is passed on.", "router"),
+    Option("redirect_router", Kind.STRING, None, "Where new addresses begin.", "router"),
+    Option("require_files", Kind.STRING, None, "Files that must be there.", "router"),
+    Option("router_home_directory", Kind.EXPANDED, None, "$home while it runs.", "router"),
+    Option("set", Kind.STRING, None, "Variables r_… of the address.", "router", repeat=Repeat.VARIABLES),
+    Option("transport_current_directory", Kind.EXPANDED, None, "Where the transport runs.", "router"),
+    Option("transport_home_directory", Kind.EXPANDED, None, "$home of the transport.", "router"),
+    Option("user", Kind.USER, None, "User that its local deliveries run as.", "router"),
+    Option("verify", Kind.BOOLEAN, "true", "Run it to verify addresses.", "router"),
+    Option("verify_only", Kind.BOOLEAN, "false", "Run it to verify addresses alone.", "router"),
+    Option("verify_recipient", Kind.BOOLEAN, "true", "Run it to verify recipients.", "router"),
+    Option("verify_sender", Kind.BOOLEAN, "true", "Run it to verify senders.", "router"),
     *listed("router", _IGNORED, _NO_EFFECT, """
-        address_test                       boolean    true
         debug_print                        expanded
-        disable_logging                    boolean    false
-        dnssec_request_domains             domains    *
         dsn_lasthop                        boolean    false
-        expn                               boolean    true
-        initgroups                         boolean    false
-        log_as_local                       boolean    false
         retry_use_local_part               boolean    false
-        router_home_directory              expanded
-        transport_current_directory        expanded
-        transport_home_directory           expanded
-    """),
-    *listed("router", _IGNORED, "addresses are not verified by routing yet", """
-        fail_verify                        boolean    false
-        fail_verify_recipient              boolean    false
-        fail_verify_sender                 boolean    false
-        verify                             boolean    true
-        verify_only                        boolean    false
-        verify_recipient                   boolean    true
-        verify_sender                      boolean    true
     """),
     *listed("router", _UNSUPPORTED, _NOT_YET, """
-        caseful_local_part                 boolean    false
-        check_local_user                   boolean    false
-        dnssec_require_domains             domains
-        errors_to                          expanded
-        fallback_hosts                     expanded
-        group                              group
-        ignore_target_hosts                hosts
-        local_part_prefix                  string
-        local_part_prefix_optional         boolean    false
-        local_part_suffix                  string
-        local_part_suffix_optional         boolean    false
-        pass_router                        string
-        redirect_router                    string
-        require_files                      expanded
         translate_ip_address               expanded
-        user                               user
     """),
-    Option("headers_add", Kind.EXPANDED, None, _NOT_YET, "router", _UNSUPPORTED, repeat=Repeat.LINES),
-    Option("headers_remove", Kind.EXPANDED, None, _NOT_YET, "router", _UNSUPPORTED, repeat=Repeat.NAMES),
-    Option("set", Kind.STRING, None, _NOT_YET, "router", _UNSUPPORTED, repeat=Repeat.VARIABLES),
 )  # fmt: skip
 
 _MANUALROUTE = table(
@@ -83,74 +80,79 @@ _MANUALROUTE = table(
     Option("same_domain_copy_routing", Kind.BOOLEAN, "false", "Route a domain once.", "manualroute", _IGNORED),
 )
 
-_DNSLOOKUP = table(*listed("dnslookup", _IGNORED, _NOT_SERVED, """
-    check_secondary_mx                 boolean    false
-    check_srv                          expanded
-    fail_defer_domains                 domains
-    ipv4_only                          expanded
-    ipv4_prefer                        expanded
-    mx_domains                         domains
-    mx_fail_domains                    domains
-    qualify_single                     boolean    true
-    rewrite_headers                    boolean    true
-    same_domain_copy_routing           boolean    false
-    search_parents                     boolean    false
-    srv_fail_domains                   domains
-    widen_domains                      string
-"""))  # fmt: skip
+_DNSLOOKUP = table(
+    Option("check_secondary_mx", Kind.BOOLEAN, "false", "Take only domains that this host is an exchanger of.",
+           "dnslookup"),
+    Option("check_srv", Kind.EXPANDED, None, "Service to look for SRV records of.", "dnslookup"),
+    Option("fail_defer_domains", Kind.DOMAINS, None, "Domains that wait where no host is found.", "dnslookup"),
+    Option("ipv4_only", Kind.EXPANDED, None, "Whether only IPv4 addresses are used.", "dnslookup"),
+    Option("ipv4_prefer", Kind.EXPANDED, None, "Whether IPv4 addresses come first.", "dnslookup"),
+    Option("mx_domains", Kind.DOMAINS, None, "Domains that must have MX records.", "dnslookup"),
+    Option("mx_fail_domains", Kind.DOMAINS, None, "Domains whose MX lookup may fail.", "dnslookup"),
+    Option("qualify_single", Kind.BOOLEAN, "true", "Complete a domain of one label.", "dnslookup"),
+    Option("search_parents", Kind.BOOLEAN, "false", "Look a domain up in those of the search list.", "dnslookup"),
+    Option("srv_fail_domains", Kind.DOMAINS, None, "Domains whose SRV lookup may fail.", "dnslookup"),
+    Option("widen_domains", Kind.STRING, None, "Endings to try.", "dnslookup"),
+    Option("rewrite_headers", Kind.BOOLEAN, "true", "Header lines are not rewritten here.", "dnslookup", _IGNORED),
+    Option("same_domain_copy_routing", Kind.BOOLEAN, "false", _NO_EFFECT, "dnslookup", _IGNORED),
+)  # fmt: skip
 
-_REDIRECT = table(*listed("redirect", _IGNORED, _NOT_SERVED, """
-    allow_defer                        boolean    false
-    allow_fail                         boolean    false
-    allow_filter                       boolean    false
-    allow_freeze                       boolean    false
-    check_ancestor                     boolean    false
-    check_group                        boolean    true
-    check_owner                        boolean    true
-    data                               expanded
-    directory_transport                expanded
-    file                               expanded
-    file_transport                     expanded
-    filter_prepend_home                boolean    true
-    forbid_blackhole                   boolean    false
-    forbid_exim_filter                 boolean    false
-    forbid_file                        boolean    false
-    forbid_filter_dlfunc               boolean    false
-    forbid_filter_existstest           boolean    false
-    forbid_filter_logwrite             boolean    false
-    forbid_filter_lookup               boolean    false
-    forbid_filter_perl                 boolean    false
-    forbid_filter_readfile             boolean    false
-    forbid_filter_readsocket           boolean    false
-    forbid_filter_reply                boolean    false
-    forbid_filter_run                  boolean    false
-    forbid_include                     boolean    false
-    forbid_pipe                        boolean    false
-    forbid_sieve_filter                boolean    false
-    forbid_smtp_code                   boolean    false
-    hide_child_in_errmsg               boolean    false
-    ignore_eacces                      boolean    false
-    ignore_enotdir                     boolean    false
-    include_directory                  string
-    modemask                           octal      022
-    one_time                           boolean    false
-    owners                             accounts
-    owngroups                          accounts
-    pipe_transport                     expanded
-    qualify_domain                     expanded
-    qualify_preserve_domain            boolean    false
-    repeat_use                         boolean    true
-    reply_transport                    expanded
-    rewrite                            boolean    true
-    sieve_enotify_mailto_owner         string
-    sieve_inbox                        expanded
-    sieve_subaddress                   expanded
-    sieve_useraddress                  expanded
-    sieve_vacation_directory           expanded
-    skip_syntax_errors                 boolean    false
-    syntax_errors_text                 expanded
-    syntax_errors_to                   string
-"""))  # fmt: skip
+_REDIRECT = table(
+    Option("allow_defer", Kind.BOOLEAN, "false", "Permit :defer:.", "redirect"),
+    Option("allow_fail", Kind.BOOLEAN, "false", "Permit :fail:.", "redirect"),
+    Option("check_ancestor", Kind.BOOLEAN, "false", "Leave an address that leads back to itself.", "redirect"),
+    Option("check_group", Kind.BOOLEAN, "true", "The file must be of a permitted group.", "redirect"),
+    Option("check_owner", Kind.BOOLEAN, "true", "The file must be of a permitted user.", "redirect"),
+    Option("data", Kind.EXPANDED, None, "The new addresses.", "redirect"),
+    Option("directory_transport", Kind.EXPANDED, None, "Transport for directories.", "redirect"),
+    Option("file", Kind.EXPANDED, None, "A file with them.", "redirect"),
+    Option("file_transport", Kind.EXPANDED, None, "Transport for files.", "redirect"),
+    Option("forbid_blackhole", Kind.BOOLEAN, "false", "Do not permit :blackhole:.", "redirect"),
+    Option("forbid_file", Kind.BOOLEAN, "false", "Do not permit files.", "redirect"),
+    Option("forbid_include", Kind.BOOLEAN, "false", "Do not permit :include:.", "redirect"),
+    Option("forbid_pipe", Kind.BOOLEAN, "false", "Do not permit commands.", "redirect"),
+    Option("forbid_smtp_code", Kind.BOOLEAN, "false", "A reply code in :fail: and :defer: is left out.", "redirect"),
+    Option("hide_child_in_errmsg", Kind.BOOLEAN, "false", "Reports name the original address alone.", "redirect"),
+    Option("ignore_eacces", Kind.BOOLEAN, "false", "A file that may not be read is none.", "redirect"),
+    Option("ignore_enotdir", Kind.BOOLEAN, "false", "A path that leads nowhere is no file.", "redirect"),
+    Option("include_directory", Kind.STRING, None, "Directory that included files must be in.", "redirect"),
+    Option("modemask", Kind.OCTAL, "022", "Bits that the file's mode must not have.", "redirect"),
+    Option("one_time", Kind.BOOLEAN, "false", "Permit addresses alone; what they got is remembered.", "redirect"),
+    Option("owners", Kind.ACCOUNTS, None, "Users who may own the file.", "redirect"),
+    Option("owngroups", Kind.ACCOUNTS, None, "Groups that it may be of.", "redirect"),
+    Option("pipe_transport", Kind.EXPANDED, None, "Transport for commands.", "redirect"),
+    Option("qualify_domain", Kind.EXPANDED, None, "Domain for addresses without one.", "redirect"),
+    Option("qualify_preserve_domain", Kind.BOOLEAN, "false", "They get the domain of the original.", "redirect"),
+    Option("repeat_use", Kind.BOOLEAN, "true", "It may run for addresses that it has made.", "redirect"),
+    Option("rewrite", Kind.BOOLEAN, "true", "The rewriting rules apply to them.", "redirect"),
+    Option("skip_syntax_errors", Kind.BOOLEAN, "false", "Pass over items with mistakes.", "redirect"),
+    *listed("redirect", _IGNORED, "filters are not served, and refused where one is met", """
+        allow_filter                       boolean    false
+        allow_freeze                       boolean    false
+        filter_prepend_home                boolean    true
+        forbid_exim_filter                 boolean    false
+        forbid_filter_dlfunc               boolean    false
+        forbid_filter_existstest           boolean    false
+        forbid_filter_logwrite             boolean    false
+        forbid_filter_lookup               boolean    false
+        forbid_filter_perl                 boolean    false
+        forbid_filter_readfile             boolean    false
+        forbid_filter_readsocket           boolean    false
+        forbid_filter_reply                boolean    false
+        forbid_filter_run                  boolean    false
+        forbid_sieve_filter                boolean    false
+        reply_transport                    expanded
+        sieve_enotify_mailto_owner         string
+        sieve_inbox                        expanded
+        sieve_subaddress                   expanded
+        sieve_useraddress                  expanded
+        sieve_vacation_directory           expanded
+    """),
+    *listed("redirect", _IGNORED, "mistakes that are passed over are told to nobody", """
+        syntax_errors_text                 expanded
+        syntax_errors_to                   string
+    """),
+)  # fmt: skip
 
 _IPLOOKUP = table(*listed("iplookup", _IGNORED, _NOT_SERVED, """
     hosts                              string

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 import dns.exception
+import dns.flags
 import dns.name
 import dns.resolver
 import dns.reversename
 from twisted.internet.threads import deferToThreadPool
 
-from relay.mail.ports import HostNotFound, TemporaryFailure
+from relay.mail.ports import DNSAnswer, HostNotFound, NoRecords, TemporaryFailure
 from relay.mail.text import from_wire
-from relay.policy.routing import NoNetwork
+from relay.policy.routers.ports import NoNetwork
 
 # Seconds for one question to the DNS, all servers and tries together.
 DNS_LIFETIME = 10.0
@@ -49,8 +51,34 @@ class SystemResolver:
         answer: tuple[str, ...] = await self._in_thread(lookup_records, name, kind)
         return answer
 
+    async def query(self, name: str, kind: str, *, qualify: bool = False, parents: bool = False) -> DNSAnswer:
+        """The `DNS` port. Raises NoRecords, HostNotFound, TemporaryFailure."""
+        answer: DNSAnswer = await self._in_thread(lookup_dns, name, kind, qualify, parents)
+        return answer
+
     def _in_thread(self, function: Any, *arguments: Any) -> Any:
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *arguments)
+
+
+class BlockingResolver:
+    """The ports `Resolver`, `Records` and `DNS` for commands that have nothing else to do: they answer at once."""
+
+    async def addresses(self, name: str) -> tuple[str, ...]:
+        """Raises HostNotFound, TemporaryFailure."""
+        literal = _literal(name)
+        return lookup_addresses(name) if literal is None else (literal,)
+
+    async def names(self, address: str) -> tuple[str, ...]:
+        """Raises HostNotFound, TemporaryFailure."""
+        return lookup_names(address)
+
+    async def records(self, name: str, kind: str) -> tuple[str, ...]:
+        """Raises HostNotFound, TemporaryFailure."""
+        return lookup_records(name, kind)
+
+    async def query(self, name: str, kind: str, *, qualify: bool = False, parents: bool = False) -> DNSAnswer:
+        """Raises NoRecords, HostNotFound, TemporaryFailure."""
+        return lookup_dns(name, kind, qualify, parents)
 
 
 def _literal(name: str) -> str | None:
@@ -112,6 +140,49 @@ def lookup_records(name: str, kind: str) -> tuple[str, ...]:
     except (dns.exception.DNSException, OSError) as error:
         raise TemporaryFailure(f"{name} can't be looked up now: {error}") from None
     return tuple(_data(record) for record in answer)
+
+
+def lookup_dns(name: str, kind: str, qualify: bool = False, parents: bool = False) -> DNSAnswer:
+    """Records of a type for routing, with the name as the DNS spells it. Blocking.
+
+    Raises NoRecords, HostNotFound, TemporaryFailure.
+    """
+    # Made anew each time: a laptop's name servers change with its networks.
+    resolver = dns.resolver.Resolver()
+    resolver.flags = dns.flags.RD | dns.flags.AD
+    missing: HostNotFound = HostNotFound(f"{name} does not exist")
+    for each in _completions(name, qualify, parents, resolver):
+        try:
+            answer = resolver.resolve(dns.name.from_text(each), kind, lifetime=DNS_LIFETIME, search=False)
+        except dns.resolver.NoAnswer:
+            missing = NoRecords(f"{name} has no {kind} record")
+        except (
+            dns.resolver.NXDOMAIN,
+            dns.exception.SyntaxError,
+            dns.name.LabelTooLong,
+            dns.name.NameTooLong,
+            ValueError,
+        ):
+            continue
+        except (dns.exception.DNSException, OSError) as error:
+            if not has_network():
+                raise NoNetwork(f"{name} can't be looked up: no network") from None
+            raise TemporaryFailure(f"{name} can't be looked up now: {error}") from None
+        else:
+            spelled = str(answer.response.answer[0].name).rstrip(".")
+            is_secure = bool(answer.response.flags & dns.flags.AD)
+            return DNSAnswer(tuple(record.to_text() for record in answer), spelled, is_secure)
+    raise missing
+
+
+def _completions(name: str, qualify: bool, parents: bool, resolver: dns.resolver.Resolver) -> Iterator[str]:
+    """The whole names to try, in the order of res_search(3)."""
+    is_single = "." not in name
+    if is_single and qualify and len(resolver.domain):
+        yield f"{name}.{resolver.domain}"
+    yield name if name.endswith(".") else f"{name}."
+    if parents:
+        yield from (f"{name}.{ending}" for ending in resolver.search)
 
 
 def _data(record: Any) -> str:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import assert_never
 
 from relay.expand.scope import Scope
-from relay.mail.address import Address
+from relay.mail.address import NULL_SENDER, Address
 from relay.policy.acl_program import Finding, Role, Verified
-from relay.policy.routing import Routed, RouteDeferred, Router, RoutingPorts, Unroutable, route
+from relay.policy.routers.answers import Discarded, Redirected, Routed, RouteDeferred, Unroutable
+from relay.policy.routers.items import AddressItem, top_item
+from relay.policy.routers.ports import Purpose, RoutingPorts
+from relay.policy.routers.settings import Router
+from relay.policy.routing import route
 
 
 class RoutedAddresses:
@@ -19,16 +24,33 @@ class RoutedAddresses:
         self._ports = ports
 
     async def verify(self, address: Address, role: Role, scope: Scope) -> Verified:
-        """Exim: verify_address without a callout."""
+        """Exim: verify_address without a callout. An address that stands for one other is as good as that one; one
+        that stands for several is good."""
         if not address.is_qualified:
             return Verified(Finding.BAD, f'A domain is required for "{address}"')
-        found = await route(address, self._routers, scope, self._ports)
-        match found:
-            case Routed():
-                return Verified(Finding.GOOD, address_data=found.address_data)
-            case Unroutable():
-                return Verified(Finding.BAD, found.reason)
-            case RouteDeferred():
-                return Verified(Finding.UNKNOWN, found.reason)
-            case _ as never:
-                assert_never(never)
+        purpose = Purpose.VERIFY_SENDER if role is Role.SENDER else Purpose.VERIFY_RECIPIENT
+        if role is Role.SENDER and scope.message is not None:
+            # What would be sent to a sender is a bounce.
+            scope = scope.child(message=replace(scope.message, sender=NULL_SENDER))
+        item = top_item(address)
+        while True:
+            found = await route(item, self._routers, scope, self._ports, purpose)
+            match found:
+                case Redirected(_, (AddressItem() as child,)):
+                    item = child
+                case Routed():
+                    return Verified(Finding.GOOD, address_data=found.carried.address_data)
+                case Redirected(_, (child, *_)):
+                    return Verified(Finding.GOOD, address_data=_address_data(child))
+                case Redirected() | Discarded():
+                    return Verified(Finding.GOOD)
+                case Unroutable():
+                    return Verified(Finding.BAD, found.reason)
+                case RouteDeferred():
+                    return Verified(Finding.UNKNOWN, found.reason)
+                case _ as never:
+                    assert_never(never)
+
+
+def _address_data(child: object) -> str:
+    return child.carried.address_data if isinstance(child, AddressItem) else ""

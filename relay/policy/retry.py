@@ -16,12 +16,14 @@ import random
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 from relay.expand.errors import ExpansionError
 from relay.expand.lists import ListKind, MatchList, NamedLists, compile_list
 from relay.expand.scope import Scope
 from relay.mail.address import Address
 from relay.mail.outcome import Deferred, ErrorClass
+from relay.mail.reply import Reply
 from relay.mail.source import ConfigurationError, Location, Problem
 from relay.policy.words import read_time
 
@@ -99,6 +101,10 @@ class RetryRule:
     error: ErrorTest
     steps: tuple[Step, ...]
     senders: MatchList | None = None
+    written: str = ""
+    """The pattern as it was written."""
+    error_written: str = ""
+    """The word for the error."""
 
     def covers(self, outcome: Deferred) -> bool:
         """Whether the rule is for this kind of failure."""
@@ -260,7 +266,7 @@ def _parse_rule(location: Location, line: str, named: NamedLists | None) -> Retr
     steps = tuple(_parse_step(part.strip()) for part in rest.split(";") if part.strip())
     # A pattern is one item, not a list: a separator that it can't hold keeps its colons.
     single = compile_list(ListKind.ADDRESS, f"<\x01 {pattern}", named)
-    return RetryRule(location, single, _parse_error(error), steps, senders)
+    return RetryRule(location, single, _parse_error(error), steps, senders, pattern, error)
 
 
 def _take_word(text: str) -> tuple[str, str]:
@@ -297,6 +303,23 @@ def _parse_error(word: str) -> ErrorTest:
     if name in _BY_MX:
         raise _Malformed(f'the error "{word}" is not served', f'write "{name.partition("_")[0]}"')
     raise _Malformed(f'unknown or malformed retry error "{word}"', f"known are * {' '.join(_NAMED_ERRORS)} rcpt_4xx")
+
+
+def outcome_named(word: str) -> Deferred:
+    """A failure of the kind that a word of the retry section names, for `-brt`. Raises ValueError."""
+    try:
+        test = _parse_error(word)
+    except _Malformed as malformed:
+        raise ValueError(malformed.what) from None
+    match test:
+        case AnyError():
+            return Deferred("")
+        case OneOf(classes):
+            return Deferred("", next(iter(classes), ErrorClass.OTHER))
+        case ReplyCode(error, first, last):
+            return Deferred("", error, Reply(first if first == last else first + 1, "", ("",)))
+        case _ as never:
+            assert_never(never)
 
 
 def _parse_step(text: str) -> Step:

@@ -187,6 +187,10 @@ def _session(session: SessionFacts) -> Fields:
         fields["name"] = session.peer_name
     if session.tls_on_connect:
         fields["toc"] = True
+    if session.ident:
+        fields["ident"] = session.ident
+    if session.given_protocol:
+        fields["proto"] = session.given_protocol
     if session.batched:
         fields["bs"] = True
     return fields
@@ -210,6 +214,8 @@ def _session_of(fields: Fields) -> SessionFacts:
         authentication=None if "auth" not in fields else Authentication(str(fields["auth"][0]), str(fields["auth"][1])),
         peer_name=fields.get("name", ""),
         batched=bool(fields.get("bs", False)),
+        ident=fields.get("ident", ""),
+        given_protocol=fields.get("proto", ""),
     )
 
 

@@ -9,7 +9,8 @@ How to think of the tables:
                while it is neither claimed nor frozen, and exactly those rows are in the index that claims walk
                through: a message that is delivered at once never touches it, and a claim costs the same at any
                length of the queue.
-    recipient  one row per recipient, `number` is its place in the envelope.
+    recipient  one row per recipient, `number` is its place in the envelope; `done` has what is dealt with of the
+               addresses that it stands for, a key a line.
     chunk      the body in pieces.
     arriving   a message whose body takes several pieces and is not complete, with the owner of those pieces. A
                body that fits in its last piece has no row here: it comes in the transaction that accepts it.
@@ -90,6 +91,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (kind, key)) {clustered}""",
         "CREATE INDEX hint_expires ON hint (expires)",
     ),
+    ("ALTER TABLE recipient ADD COLUMN done TEXT NOT NULL DEFAULT ''",),
 )
 """Step N takes a queue from version N to N + 1."""
 
@@ -147,11 +149,12 @@ MESSAGE_SET_ASIDE = "UPDATE message SET frozen = 1, owner = NULL WHERE message_i
 MESSAGE_COUNT = "SELECT count(*) FROM message"
 
 # Recipients
-RECIPIENTS = """SELECT number, recipient, state, attempts, last_error, first_failed
+RECIPIENTS = """SELECT number, recipient, state, attempts, last_error, first_failed, done
     FROM recipient WHERE message_id = ? ORDER BY number"""
 RECIPIENTS_PENDING = "SELECT number FROM recipient WHERE message_id = ? AND state = 'pending'"
 RECIPIENT_UPDATE = """UPDATE recipient SET state = ?, attempts = attempts + 1, last_error = ?,
     first_failed = COALESCE(?, first_failed) WHERE message_id = ? AND number = ? AND state = 'pending'"""
+RECIPIENT_DONE = "UPDATE recipient SET done = done || ? WHERE message_id = ? AND number = ?"
 RECIPIENTS_REMOVE = "DELETE FROM recipient WHERE message_id = ?"
 
 # Listing

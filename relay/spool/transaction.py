@@ -83,8 +83,9 @@ class SQLReading:
                 attempts=attempts,
                 last_error=codec.text_of_column(last_error),
                 first_failed=first_failed,
+                done=tuple(codec.text_of_column(line) for line in done.split("\n")[:-1]),
             )
-            for number, recipient, state, attempts, last_error, first_failed in self._execute(
+            for number, recipient, state, attempts, last_error, first_failed, done in self._execute(
                 schema.RECIPIENTS, (message_id,)
             )
         )
@@ -193,14 +194,14 @@ class SQLTransaction(SQLReading):
                 return self._settle_lost(settlement)
             self._execute(schema.RECIPIENTS_REMOVE, (message_id,))
             self._execute(schema.CHUNKS_REMOVE, (message_id,))
-            self._queue_bounce(settlement)
+            self._queue_bounces(settlement)
             return Settled.COMPLETED
         kept = (settlement.due, int(settlement.freeze), message_id, self._owner)
         if not self._execute(schema.MESSAGE_SETTLE, kept):
             return self._settle_lost(settlement)
         for each in settlement.updates:
             self._update_recipient(message_id, each)
-        self._queue_bounce(settlement)
+        self._queue_bounces(settlement)
         return Settled.KEPT
 
     def release(self, message_id: str, due: float) -> bool:
@@ -262,27 +263,36 @@ class SQLTransaction(SQLReading):
             self._execute(schema.RECIPIENT_ADD, (message.message_id, number, codec.encode_recipient(each)))
 
     def _update_recipient(self, message_id: str, update: RecipientUpdate) -> None:
+        if update.done:
+            self._add_done(message_id, update)
+        if not update.is_attempt:
+            return
         changed = (update.state.value, codec.column_text(update.error), update.first_failed)
         self._execute(schema.RECIPIENT_UPDATE, (*changed, message_id, update.number))
+
+    def _add_done(self, message_id: str, update: RecipientUpdate) -> None:
+        lines = "".join(f"{codec.column_text(key)}\n" for key in update.done)
+        self._execute(schema.RECIPIENT_DONE, (lines, message_id, update.number))
 
     def _settle_lost(self, settlement: Settlement) -> Settled:
         """A delivery that happened is recorded whoever has the message now, so that it is not repeated."""
         for each in settlement.updates:
             if each.state is RecipientState.DELIVERED:
                 self._update_recipient(settlement.message_id, each)
+            elif each.done:
+                self._add_done(settlement.message_id, each)
         return Settled.LOST
 
-    def _queue_bounce(self, settlement: Settlement) -> None:
-        bounce = settlement.bounce
-        if bounce is None:
-            return
-        try:
-            for number, start in enumerate(range(0, len(settlement.bounce_body), CHUNK_SIZE)):
-                piece = settlement.bounce_body[start : start + CHUNK_SIZE]
-                self._execute(schema.CHUNK_ADD, (bounce.message_id, number, piece))
-            self._insert(bounce)
-        except Taken as error:
-            raise _taken(bounce.message_id) from error
+    def _queue_bounces(self, settlement: Settlement) -> None:
+        for bounce in settlement.bounces:
+            message_id = bounce.message.message_id
+            try:
+                for number, start in enumerate(range(0, len(bounce.body), CHUNK_SIZE)):
+                    piece = bounce.body[start : start + CHUNK_SIZE]
+                    self._execute(schema.CHUNK_ADD, (message_id, number, piece))
+                self._insert(bounce.message)
+            except Taken as error:
+                raise _taken(message_id) from error
 
     def _may_change(self, message_id: str) -> Change:
         rows = self._execute(schema.MESSAGE_CLAIM, (message_id,))

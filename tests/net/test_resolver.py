@@ -7,18 +7,22 @@ import socket
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+import dns.flags
 import dns.message
 import dns.name
+import dns.rdataclass
 import dns.rdataset
+import dns.rdatatype
 import dns.resolver
+import dns.rrset
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from relay.mail.ports import HostNotFound, TemporaryFailure
+from relay.mail.ports import HostNotFound, NoRecords, TemporaryFailure
 from relay.net import resolver
-from relay.net.resolver import SystemResolver, has_network, lookup_addresses, lookup_names, lookup_records
-from relay.policy.routing import NoNetwork
+from relay.net.resolver import SystemResolver, has_network, lookup_addresses, lookup_dns, lookup_names, lookup_records
+from relay.policy.routers.ports import NoNetwork
 
 T = TypeVar("T")
 
@@ -310,3 +314,100 @@ def test_records_can_not_be_found_now(records: Callable[..., list[tuple[str, str
     records("A", error=dns.resolver.LifetimeTimeout(timeout=1, errors=[]))
     with pytest.raises(TemporaryFailure, match=r"bl\.test"):
         lookup_records("bl.test", "A")
+
+
+# The DNS for routing
+
+
+class Answers:
+    """What name servers say, by name and type; each question is written down."""
+
+    def __init__(self, known: dict[str, Any]) -> None:
+        self.known = known
+        self.asked: list[str] = []
+
+    def resolve(self, _resolver: Any, name: dns.name.Name, kind: str, **_options: Any) -> Any:
+        self.asked.append(f"{name} {kind}")
+        found = self.known.get(f"{name} {kind}", dns.resolver.NXDOMAIN())
+        if isinstance(found, Exception):
+            raise found
+        query = dns.message.make_query(name, kind)
+        response = dns.message.make_response(query)
+        response.index = None  # so that what is appended is found
+        for text in found["answer"]:
+            response.answer.append(dns.rrset.from_text(*text))
+        if found.get("secure"):
+            response.flags |= dns.flags.AD
+        return dns.resolver.Answer(name, dns.rdatatype.from_text(kind), dns.rdataclass.IN, response)
+
+
+@pytest.fixture
+def name_servers(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], Answers]:
+    def serve(known: dict[str, Any], search: tuple[str, ...] = ("sub.home.test", "home.test")) -> Answers:
+        answers = Answers(known)
+
+        def made(resolver: Any, *_arguments: Any, **_options: Any) -> None:
+            resolver.reset()
+            resolver.domain = dns.name.from_text("home.test")
+            resolver.search = [dns.name.from_text(each) for each in search]
+
+        monkeypatch.setattr(dns.resolver.Resolver, "__init__", made)
+        monkeypatch.setattr(dns.resolver.Resolver, "resolve", lambda self, *a, **k: answers.resolve(self, *a, **k))
+        return answers
+
+    return serve
+
+
+MX = {"answer": [("Far.test.", 60, "IN", "MX", "10 a.test.", "5 B.test.")]}
+
+
+def test_records_come_with_the_name_as_it_is_spelled(name_servers: Any) -> None:
+    name_servers({"far.test. MX": MX})
+    found = lookup_dns("far.test", "MX")
+    assert (sorted(found.records), found.name, found.is_secure) == (["10 a.test.", "5 B.test."], "Far.test", False)
+
+
+def test_aliases_are_followed_and_the_name_stays(name_servers: Any) -> None:
+    chain = [("www.test.", 60, "IN", "CNAME", "a.test."), ("a.test.", 60, "IN", "A", "192.0.2.1")]
+    name_servers({"www.test. A": {"answer": chain, "secure": True}})
+    found = lookup_dns("www.test", "A")
+    assert (found.records, found.name, found.is_secure) == (("192.0.2.1",), "www.test", True)
+
+
+def test_no_such_name_is_told_from_no_such_record(name_servers: Any) -> None:
+    name_servers({"here.test. MX": NO_ANSWER})
+    with pytest.raises(NoRecords):
+        lookup_dns("here.test", "MX")
+    with pytest.raises(HostNotFound) as caught:
+        lookup_dns("gone.test", "MX")
+    assert not isinstance(caught.value, NoRecords)
+
+
+@pytest.mark.parametrize("error", [dns.resolver.NoNameservers(), OSError("no route")])
+def test_name_servers_that_do_not_answer(name_servers: Any, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    name_servers({"far.test. MX": error})
+    monkeypatch.setattr(resolver, "has_network", lambda: True)
+    with pytest.raises(TemporaryFailure) as caught:
+        lookup_dns("far.test", "MX")
+    assert not isinstance(caught.value, NoNetwork)
+    monkeypatch.setattr(resolver, "has_network", lambda: False)
+    with pytest.raises(NoNetwork):
+        lookup_dns("far.test", "MX")
+
+
+@pytest.mark.parametrize(
+    ("name", "qualify", "parents", "asked"),
+    [
+        ("one", False, False, ["one. A"]),
+        ("one", True, False, ["one.home.test. A", "one. A"]),
+        ("one.two", True, False, ["one.two. A"]),
+        ("one.two", True, True, ["one.two. A", "one.two.sub.home.test. A", "one.two.home.test. A"]),
+        ("a..b", False, False, []),
+        ("x" * 70, False, False, []),
+    ],
+)
+def test_names_are_completed(name_servers: Any, name: str, qualify: bool, parents: bool, asked: list[str]) -> None:
+    servers = name_servers({})
+    with pytest.raises(HostNotFound):
+        lookup_dns(name, "A", qualify, parents)
+    assert servers.asked == asked

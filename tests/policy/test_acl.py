@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from relay.expand.errors import ExpansionFailed, ForcedFailure
 from relay.expand.evaluate import compile_expansion
 from relay.expand.lists import ListKind, NamedList, NamedLists
 from relay.expand.scope import AddressView, MessageView, Scope
@@ -278,9 +279,12 @@ def test_the_code_of_a_refusal(where: Where, code: int) -> None:
 
 
 def test_discard_is_for_messages() -> None:
-    verdict = decide("discard", Where.HELO)
+    ours = context(Where.HELO)
+    verdict = answer(run(read("discard log_message = why"), ours))
     assert isinstance(verdict, Deferred)
-    assert "not allowed" in verdict.log_text
+    assert verdict.log_text == "why"
+    (trouble,) = ours.journal.events
+    assert trouble.text == '"discard" verb not allowed in EHLO or HELO ACL'
 
 
 # Conditions
@@ -641,9 +645,9 @@ def test_an_acl_from_an_expansion_port() -> None:
     port = ExpandedACLs(Where.RCPT, book, ours.effects, ours.variables, ours.journal, ours.concurrency)
     assert answer(port.run("greet", ("you",), ours.scope)).message == "hello you"
     assert not answer(port.run("no", (), ours.scope)).accepted
-    with pytest.raises(TemporaryFailure):
+    with pytest.raises(ForcedFailure):
         answer(port.run("wait", (), ours.scope))
-    with pytest.raises(TemporaryFailure):
+    with pytest.raises(ExpansionFailed):
         answer(port.run("nobody", (), ours.scope))
 
 
@@ -745,3 +749,62 @@ def test_whatever_compiles_gives_a_verdict(lines: list[str]) -> None:
     except ConfigurationError:
         return
     assert isinstance(answer(run(acl, context())), Accepted | Denied | Deferred | Discarded)
+
+
+# What real Exim was found to do
+
+
+@pytest.mark.parametrize(
+    ("acl", "told", "logged"),
+    [
+        ("accept verify = certificate\n message = own", "no verified certificate", "no verified certificate"),
+        ("accept message = own\n verify = certificate", "own", "own"),
+        ("deny !verify = certificate\n condition = no", "no verified certificate", ""),
+        ("warn !verify = certificate\n condition = no", "Administrative prohibition", ""),
+        ("warn message = X-A: b", "Administrative prohibition", ""),
+    ],
+)
+def test_the_last_statement_explains_the_end_of_the_acl(acl: str, told: str, logged: str) -> None:
+    verdict = decide(acl)
+    assert isinstance(verdict, Denied)
+    assert (verdict.reply.text, verdict.log_text) == (told, logged)
+
+
+def test_an_inner_discard_keeps_its_texts() -> None:
+    verdict = decide(
+        "accept message = outer\n acl = inner", book={"inner": read("discard message = in\n log_message = why")}
+    )
+    assert isinstance(verdict, Discarded)
+    assert (verdict.message, verdict.log_text) == ("in", "why")
+
+
+def test_empty_lines_of_a_message_are_left_out_but_for_the_first() -> None:
+    assert split_message("one\n\n two\n") == ("one", "two")
+    assert split_message("\none") == ("", "one")
+
+
+def test_the_status_in_a_message_is_part_of_its_text() -> None:
+    verdict = decide("deny message = 551 5.7.9 no")
+    assert isinstance(verdict, Denied)
+    assert verdict.reply.encode() == b"551 5.7.9 no\r\n"
+
+
+@pytest.mark.parametrize(
+    ("modifier", "complaint"),
+    [
+        ("logwrite = :nosuch$acl_m0:text", 'unknown log name in ":nosuch:text" in "logwrite" in RCPT ACL'),
+        ("log_reject_target = nosuch$acl_m0", 'unknown log name "nosuch" in "log_reject_target" in RCPT ACL'),
+    ],
+)
+def test_an_unknown_log_is_reported(modifier: str, complaint: str) -> None:
+    ours = context()
+    verdict = answer(run(read(f"deny {modifier}"), ours))
+    assert isinstance(verdict, Denied)
+    assert verdict.logs == ("main", "reject")
+    assert [each.text for each in ours.journal.events] == [complaint]
+
+
+def test_an_expansion_that_fails_is_named() -> None:
+    verdict = decide("deny condition = ${eval:x$acl_m0}")
+    assert isinstance(verdict, Deferred)
+    assert verdict.log_text.startswith('failed to expand ACL string "${eval:x$acl_m0}": ')

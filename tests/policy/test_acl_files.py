@@ -73,8 +73,8 @@ def test_a_file_is_compiled_again_when_it_has_changed() -> None:
     [
         ("/acl/none", 'failed to open ACL file "/acl/none"'),
         ("/acl/broken", "unknown ACL verb"),
-        ("nobody", 'there is no ACL "nobody"'),
-        ("acl/relative", 'there is no ACL "acl/relative"'),
+        ("nobody", 'unknown ACL verb "nobody" in "nobody"'),
+        ("acl/relative", 'unknown ACL verb "acl/relative" in "acl/relative"'),
         ("accept hots = *", "unknown ACL condition"),
     ],
 )
@@ -87,7 +87,7 @@ def test_what_is_no_acl_refuses_for_now(text: str, why: str) -> None:
 def test_a_constant_name_that_leads_nowhere_refuses_for_now() -> None:
     found = ask("chekc_rcpt", Disk())
     assert isinstance(found, Deferred)
-    assert found.log_text == 'there is no ACL "chekc_rcpt"'
+    assert found.log_text == 'unknown ACL verb "chekc_rcpt" in "chekc_rcpt"'
 
 
 def test_an_acl_inside_of_another_may_be_a_file() -> None:

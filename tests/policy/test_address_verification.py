@@ -10,7 +10,8 @@ from relay.mail.address import Address
 from relay.mail.source import Location
 from relay.policy.acl_program import Finding, Role, Verified
 from relay.policy.address_verification import RoutedAddresses
-from relay.policy.routing import Accept, Preconditions, RoutingPorts
+from relay.policy.routers.ports import LOCAL, RoutingPorts
+from relay.policy.routers.settings import Accept, Preconditions
 
 HERE = Accept(
     name="here",
@@ -23,7 +24,7 @@ BROKEN = Accept(name="broken", location=Location("conf", 2), transport=compile_e
 
 
 def verify(address: Address, *routers: Accept) -> Verified:
-    ports = RoutingPorts(resolver=DNS(), local_transports=frozenset({"box"}))
+    ports = RoutingPorts(resolver=DNS(), transports={"box": LOCAL})
     return answer(RoutedAddresses(routers, ports).verify(address, Role.RECIPIENT, Scope()))
 
 

@@ -14,8 +14,18 @@ from relay.expand.lists import ListKind, compile_list
 from relay.expand.scope import HostView, Scope
 from relay.mail.facts import Endpoint, LocalCaller, SessionFacts, TLSFacts
 from relay.mail.ports import TemporaryFailure
-from relay.policy.tls import ClientTLSRules, NoCertificateConfigured, ServerTLSRules, client_policy, server_policy
-from relay.tls.policy import CertificateRequest, ClientTLS, ServerTLS, TLSDemand, VerifyServer
+from relay.policy.tls import (
+    ClientTLSRules,
+    NoCertificateConfigured,
+    ServerTLSRules,
+    UnsafeName,
+    client_policy,
+    offers_tls,
+    server_policy,
+)
+from relay.tls.cipher_lists import read_ciphers
+from relay.tls.policy import CertificateRequest, ClientTLS, IdentityFiles, ServerTLS, TLSDemand, VerifyServer
+from relay.tls.priorities import read_old_lists
 
 T = TypeVar("T")
 
@@ -42,9 +52,10 @@ def compiled(options: dict[str, Any]) -> dict[str, Any]:
     lists = {
         each.name for rules in (ServerTLSRules, ClientTLSRules) for each in fields(rules) if "MatchList" in each.type
     }
+    plain = {each.name for rules in (ServerTLSRules, ClientTLSRules) for each in fields(rules) if each.type == "str"}
     return {
         name: value
-        if not isinstance(value, str)
+        if not isinstance(value, str) or name in plain
         else compile_list(ListKind.HOST, value)
         if name in lists
         else compile_expansion(value)
@@ -74,10 +85,96 @@ def test_a_server_with_nothing_but_a_certificate() -> None:
 
 def test_a_server_with_everything() -> None:
     texts = {name: f"/{name} of $sender_host_address" for name in TEXTS}
-    made = server(**texts, resumption_hosts="*")
-    assert made == ServerTLS(
-        **{name: f"/{name} of 192.0.2.7" for name in TEXTS}, resumption=True, policy_name="[192.0.2.1]:25"
+    more = {"ocsp_file": "/staple", "dhparam": " ffdhe2048 ", "eccurve": "P-256 : X25519", "alpn": "smtp : esmtp"}
+    made = server(
+        **texts, **more, resumption_hosts="*", require_alpn=IN, dh_max_bits=3072, switches="+no_tlsv1_3", host_name="r"
     )
+    assert made == ServerTLS(
+        **{name: f"/{name} of 192.0.2.7" for name in TEXTS},
+        resumption=True,
+        policy_name="[192.0.2.1]:25",
+        staple="/staple",
+        dhparam="ffdhe2048",
+        dh_max_bits=3072,
+        groups=("P-256", "X25519"),
+        switches="+no_tlsv1_3",
+        alpn=("smtp", "esmtp"),
+        require_alpn=True,
+    )
+
+
+def test_several_certificates() -> None:
+    """Keys and OCSP responses go with the certificate at the same place of its list."""
+    made = server(certificate="/a : /b : /c", privatekey="/ak : /bk", ocsp_file="/ao : PEM /bo")
+    assert made.identities == (
+        IdentityFiles("/a", "/ak", "/ao"),
+        IdentityFiles("/b", "/bk", "PEM /bo"),
+        IdentityFiles("/c"),
+    )
+    assert server(certificate="<; /a ; /b").identities == (IdentityFiles("/a"), IdentityFiles("/b"))
+
+
+def test_without_a_certificate_one_is_made() -> None:
+    made = server(certificate=None, host_name="relay.test")
+    assert (made.certificate, made.self_signed_for, made.identities) == ("", "relay.test", ())
+    assert server(host_name="relay.test").self_signed_for == ""
+
+
+@pytest.mark.parametrize("value", ["", FORCED])
+def test_a_certificate_that_expands_to_nothing_is_a_mistake_and_not_a_wish(value: str) -> None:
+    with pytest.raises(NoCertificateConfigured, match="expands to nothing"):
+        server(certificate=value, host_name="relay.test")
+
+
+def test_the_ciphers_of_older_options() -> None:
+    assert read_ciphers(server(require_ciphers="AES_128", require_kx="DHE").require_ciphers) == read_old_lists(
+        "AES_128", "DHE", "", ""
+    )
+    assert server(require_ciphers="HIGH", verify_ciphers="AES256", try_verify_hosts=IN).require_ciphers == "HIGH"
+    assert server(require_ciphers="HIGH", verify_ciphers="AES256", verify_hosts=IN).require_ciphers == "AES256"
+
+
+@pytest.mark.parametrize(
+    ("advertise", "old", "offered"),
+    [(None, None, False), (IN, None, True), (OUT, None, False), (OUT, IN, True), (None, IN, True), (OUT, OUT, False)],
+)
+def test_to_whom_tls_is_offered(advertise: str | None, old: str | None, offered: bool) -> None:
+    rules = ServerTLSRules(**{"advertise_hosts": None, **compiled({"advertise_hosts": advertise, "hosts": old})})
+    assert answer(offers_tls(rules, Scope(session=SessionFacts(peer=PEER)))) is offered
+
+
+# The name that a client asks for
+
+
+def test_a_name_changes_the_files_and_nothing_else() -> None:
+    folder = "${if eq{$tls_in_sni}{b.test}{b}{a}}"
+    texts = {name: f"/{folder}/{name}" for name in (*TEXTS, "ocsp_file", "dhparam")}
+    before, after = server(**texts), server(sni="b.test", **texts)
+    assert (before.certificate, before.require_ciphers) == ("/a/certificate", "/a/require_ciphers")
+    assert (after.certificate, after.privatekey, after.staple) == ("/b/certificate", "/b/privatekey", "/b/ocsp_file")
+    assert (after.verify_certificates, after.crl) == ("/b/verify_certificates", "/b/crl")
+    assert (after.require_ciphers, after.dhparam) == (before.require_ciphers, before.dhparam)
+
+
+def test_without_the_name_in_the_certificate_it_changes_nothing() -> None:
+    assert server(sni="b.test", privatekey="/$tls_in_sni") == server(privatekey="/$tls_in_sni")
+
+
+@pytest.mark.parametrize("name", ["../etc", "a/b", "..", "a..b", ".hidden", "a:/etc/passwd", "a b", "é", "a\0b", "<;a"])
+@pytest.mark.parametrize("option", ["certificate", "privatekey", "verify_certificates", "crl", "ocsp_file"])
+def test_a_name_can_not_leave_its_folder(name: str, option: str) -> None:
+    texts = {"certificate": "${if def:tls_in_sni{/relay.crt}{/relay.crt}}", option: "/certs/$tls_in_sni.pem"}
+    assert getattr(server(sni="b.test", **texts), option.removesuffix("_file").replace("ocsp", "staple")) == (
+        "/certs/b.test.pem"
+    )
+    with pytest.raises(UnsafeName):
+        server(sni=name, **texts)
+
+
+def test_a_ticket_is_bound_to_the_name() -> None:
+    names = {server(sni=name, resumption_hosts="*").policy_name for name in ("", "a.test", "b.test")}
+    assert len(names) == 3
+    assert server(sni="a.test").policy_name == server().policy_name
 
 
 @pytest.mark.parametrize("value", [None, "", FORCED, "${if eq{1}{2}{a}}"])

@@ -8,6 +8,7 @@ import pytest
 from relay.mail.address import NULL_SENDER
 from relay.mail.queue import (
     CHUNK_SIZE,
+    NewBounce,
     QueuedMessage,
     RecipientState,
     RecipientUpdate,
@@ -144,6 +145,46 @@ def test_the_first_failure_stays_the_first(store: SQLiteStore) -> None:
     found = store.read(lambda queue: queue.message(ID))
     assert found is not None
     assert (found.recipients[0].first_failed, found.recipients[0].attempts) == (NOW, 2)
+
+
+def test_what_is_done_of_a_recipient_is_added_up(store: SQLiteStore) -> None:
+    do(store, lambda queue: queue.accept_message(message(recipients=2), 0, b""))
+    keys = ("anna@here.test", "|/bin/log a\nb:c@here.test \udcff", '"quoted"@here.test')
+    part = RecipientUpdate(0, RecipientState.PENDING, done=keys[:1], is_attempt=False)
+    rest = RecipientUpdate(0, RecipientState.PENDING, "451 later", done=keys[1:])
+
+    assert do(store, lambda queue: queue.settle(Settlement(ID, (part,), NOW))) == [Settled.KEPT]
+    do(store, lambda queue: queue.claim_one(ID))
+    do(store, lambda queue: queue.settle(Settlement(ID, (rest,), NOW)))
+
+    found = store.read(lambda queue: queue.message(ID))
+    assert found is not None
+    first, second = found.recipients
+    assert (first.done, first.attempts, first.last_error) == (keys, 1, "451 later")
+    assert second.done == ()
+
+
+def test_what_was_done_is_recorded_although_the_claim_is_gone(store: SQLiteStore) -> None:
+    do(store, lambda queue: queue.accept_message(message(), 0, b""))
+    do(store, lambda queue: queue.settle(deferred(ID)))
+    part = RecipientUpdate(0, RecipientState.PENDING, "x", done=("anna@here.test",))
+
+    assert do(store, lambda queue: queue.settle(Settlement(ID, (part,), NOW))) == [Settled.LOST]
+
+    found = store.read(lambda queue: queue.message(ID))
+    assert found is not None
+    assert (found.recipients[0].done, found.recipients[0].attempts) == (("anna@here.test",), 1)
+
+
+def test_several_bounces_go_in_together(store: SQLiteStore) -> None:
+    do(store, lambda queue: queue.accept_message(message(), 0, b""))
+    update = RecipientUpdate(0, RecipientState.FAILED, "550")
+    more = (NewBounce(message("second"), b"2"),)
+    failed = Settlement(ID, (update,), NOW, bounce=message("first"), bounce_body=b"1", more_bounces=more)
+
+    do(store, lambda queue: queue.settle(failed))
+
+    assert [each.message_id for each in store.read(lambda queue: queue.entries(10))] == ["first", "second"]
 
 
 @pytest.mark.parametrize("due", [None, NOW + 1])

@@ -1,0 +1,147 @@
+"""What the recipients of a message come to: every address that routing ends with (decision).
+
+A recipient may stand for others, these for further ones, and two recipients for the same mailbox. `route_recipients`
+follows all of them down to their ends, the leaves, drops what has been dealt with in an earlier attempt, and lets one
+leaf stand for all recipients that lead to it. Exim: the routing part of deliver_message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+
+from relay.expand.scope import Scope
+from relay.mail.address import Address
+from relay.mail.queue import QueuedMessage, QueuedRecipient, RecipientState
+from relay.policy.routers.answers import Direct, Discarded, Redirected, Routed, RouteDeferred, Unroutable
+from relay.policy.routers.items import AddressItem, top_item
+from relay.policy.routers.ports import RoutingPorts
+from relay.policy.routers.settings import Router
+from relay.policy.routing import route
+
+# Addresses that one message may come to.
+_LEAVES_LIMIT = 100_000
+
+End = Routed | Discarded | Unroutable | RouteDeferred
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A recipient that a leaf stands for, and what is written down about the leaf in its row when it is done ("":
+    the leaf is the recipient itself)."""
+
+    recipient: QueuedRecipient
+    key: str = ""
+
+
+@dataclass(slots=True)
+class Leaf:
+    """An address that routing came to an end with. `origins` are all recipients that lead to it, never none."""
+
+    item: AddressItem
+    end: End
+    origins: list[Origin] = field(default_factory=list)
+
+    @property
+    def recipient(self) -> QueuedRecipient:
+        """The row of the first recipient with the address that is delivered to in its place."""
+        row = self.origins[0].recipient
+        if self.item.parent is None and row.recipient.address == self.item.address:
+            return row
+        return replace(row, recipient=replace(row.recipient, address=self.item.address))
+
+    @property
+    def original(self) -> Address:
+        """The recipient as the message came for it."""
+        return self.item.top.address
+
+    @property
+    def text(self) -> str:
+        """The file or command where it is one."""
+        return self.end.text if isinstance(self.end, Routed) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The leaves in the order in which they were found, and the recipients that are left with none: what they stood
+    for has been dealt with before."""
+
+    leaves: tuple[Leaf, ...]
+    finished: tuple[QueuedRecipient, ...] = ()
+
+
+async def route_recipients(
+    message: QueuedMessage, routers: Sequence[Router], scope: Scope, ports: RoutingPorts
+) -> Family:
+    """Routes every pending recipient of a message."""
+    return await _Gathering(message, routers, scope, ports).run()
+
+
+class _Gathering:
+    def __init__(self, message: QueuedMessage, routers: Sequence[Router], scope: Scope, ports: RoutingPorts) -> None:
+        self._message = message
+        self._routers = routers
+        self._scope = scope
+        self._ports = ports
+        self._done = _done(message.recipients)
+        self._leaves: dict[str, Leaf] = {}
+
+    async def run(self) -> Family:
+        finished = [each for each in self._message.pending if not await self._follow(each)]
+        return Family(tuple(self._leaves.values()), tuple(finished))
+
+    async def _follow(self, recipient: QueuedRecipient) -> bool:
+        """Routes one recipient with all that it comes to; False where nothing is left to be done for it."""
+        has_any = False
+        waiting: list[AddressItem | Direct] = [top_item(recipient.recipient.address)]
+        while waiting:
+            item = waiting.pop()
+            if isinstance(item, Direct):
+                has_any |= self._take(recipient, item.parent, item.answer, item.unique, item.unique)
+                continue
+            if item.parent is not None and not item.has_namesake and item.unique in self._done:
+                continue
+            answer = await route(item, self._routers, self._scope, self._ports)
+            match answer:
+                case Redirected(_, children):
+                    waiting.extend(reversed(children))
+                case Routed():
+                    if answer.clone is not None:
+                        waiting.append(answer.clone)
+                    has_any |= self._take(recipient, answer.item, answer, answer.item.unique, _key(answer))
+                case Discarded() | Unroutable() | RouteDeferred():
+                    has_any |= self._take(recipient, item, answer, item.unique, _key_of(item, ""))
+                case _ as never:
+                    assert_never(never)
+        return has_any
+
+    def _take(self, recipient: QueuedRecipient, item: AddressItem, end: End, unique: str, key: str) -> bool:
+        """Keeps a leaf, once for all that lead to it; False where it was dealt with before."""
+        if key and key in self._done:
+            return False
+        if len(self._leaves) >= _LEAVES_LIMIT:
+            end = RouteDeferred(f"more than {_LEAVES_LIMIT} addresses")
+        leaf = self._leaves.setdefault(unique, Leaf(item, end))
+        if all(origin.recipient.number != recipient.number for origin in leaf.origins):
+            leaf.origins.append(Origin(recipient, key))
+        return True
+
+
+def _key(answer: Routed) -> str:
+    return _key_of(answer.item, answer.transport)
+
+
+def _key_of(item: AddressItem, transport: str) -> str:
+    """What is written down of a leaf that is done; one with a namesake among its ancestors is told from it by the
+    transport (Exim: address_done)."""
+    if item.parent is None:
+        return ""
+    return f"{item.bare_unique}/{transport}" if item.has_namesake else item.unique
+
+
+def _done(recipients: Collection[QueuedRecipient]) -> frozenset[str]:
+    """What has been dealt with: by its keys, and recipients by their addresses."""
+    keys = {key for recipient in recipients for key in recipient.done}
+    keys |= {each.recipient.address.key() for each in recipients if each.state is not RecipientState.PENDING}
+    return frozenset(keys)
