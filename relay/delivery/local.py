@@ -1,352 +1,377 @@
-"""Mailboxes in maildir form: the transport appendfile with maildir_format (disk).
+"""A local delivery, whatever its kind: as whom, with which header and text, and what came of it (decision).
 
-`MaildirWriter` is the blocking part: a file is written under tmp/, synced, linked into new/, and that
-directory is synced; only then is the message delivered. Whatever step fails, new/ never holds half a message,
-and what was written is removed. Each step is a method of `Disk`, so that a test can make it fail.
-
-`MaildirDelivery` is the transport as an attempt calls it: it expands the directory, pulls the body piece by
-piece and has the writer's steps done in a thread. A message that fits into one batch costs one trip to the
-thread.
+`LocalDelivery` is what an attempt gives recipients to. It takes the options that all local transports have,
+makes the scope and the user of the delivery, lets its driver (`appendfile`, `pipe`) make a job of them, and hands
+the job with the octets of the message to a carrier: to a thread where the daemon's own user writes a file of its
+own, to a process of its own everywhere else.
 """
 
 from __future__ import annotations
 
-import errno
 import itertools
-import os
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from email.utils import formatdate
-from typing import ParamSpec, TypeVar
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
+from relay.delivery.accounts import SystemAccounts, Wish
 from relay.delivery.attempt import BlockingCalls
+from relay.delivery.carrying import Carrier, Content, Naming
+from relay.delivery.content import Form, MessageText, batched_end, batched_smtp
+from relay.delivery.header_edits import HeaderEdits, HeaderFailed, edited_header
+from relay.delivery.jobs import Identity, Job, NewFile, NotDelivered, Report, Verdict, deferred, failed
+from relay.delivery.local_address import LocalAddress
+from relay.delivery.remote_copy import size_of
 from relay.expand.errors import ExpansionFailed, ForcedFailure
 from relay.expand.evaluate import Expansion
 from relay.expand.scope import Scope
 from relay.expand.values import is_tainted
-from relay.mail.envelope import Recipient
-from relay.mail.header import Field, join_fields, make_field, split_header
-from relay.mail.outcome import Deferred, Delivered, ErrorClass, Outcome
-from relay.mail.ports import Body, Clock, TemporaryFailure
+from relay.mail.address import Address, address_from_text
+from relay.mail.events import MessageNote
+from relay.mail.outcome import Failed, Outcome
+from relay.mail.ports import Body, Clock, Journal, TemporaryFailure
 from relay.mail.queue import QueuedMessage
-from relay.mail.text import printable
+from relay.mail.text import printable, to_wire
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-# Octets of body that are gathered before the thread is called: what a delivery may hold in memory.
-BATCH_SIZE = 256 * 1024
+_USE_DATA = "use $local_part_data and $domain_data"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MaildirTransport:
-    """The options of an appendfile transport with maildir_format, named and with defaults as in Exim."""
+class MessageRules:
+    """How the message is written, options named as in Exim. `prefix` and `suffix` None: nothing."""
+
+    prefix: Expansion | None = None
+    suffix: Expansion | None = None
+    check_string: str = ""
+    escape_string: str = ""
+    use_crlf: bool = False
+    use_bsmtp: bool = False
+    body_only: bool = False
+    headers_only: bool = False
+
+    def form(self) -> Form:
+        ends_line = self.use_bsmtp or self.suffix is not None
+        if self.use_bsmtp:
+            return Form(check=b".", escape=b"..", escape_header=True, use_crlf=self.use_crlf, ends_line=ends_line)
+        check, escape = to_wire(self.check_string), to_wire(self.escape_string)
+        return Form(check=check if escape else b"", escape=escape, use_crlf=self.use_crlf, ends_line=ends_line)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalRules:
+    """The options that every local transport has, compiled."""
 
     name: str
-    directory: Expansion
-    create_directory: bool = True
-    directory_mode: int = 0o700
-    mode: int = 0o600
-    return_path_add: bool = False
-    envelope_to_add: bool = False
-    delivery_date_add: bool = False
+    user: Expansion | None = None
+    group: Expansion | None = None
+    initgroups: bool = False
+    home_directory: Expansion | None = None
+    current_directory: Expansion | None = None
+    return_path: Expansion | None = None
+    header: HeaderEdits = field(default_factory=HeaderEdits)
+    text: MessageRules = field(default_factory=MessageRules)
+    message_size_limit: Expansion | None = None
+    batch_max: int = 1
+    batch_id: Expansion | None = None
+    rcpt_include_affixes: bool = False
+    names_used: frozenset[str] = frozenset()
+    """Variables that any of its options mentions: what they name must be the same throughout a batch."""
+    shadow_transport: str = ""
+    shadow_condition: Expansion | None = None
 
 
-class Disk:
-    """The steps of a delivery as the operating system offers them."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalPorts:
+    """What local deliveries ask of the world."""
 
-    def make_directory(self, path: str, mode: int) -> None:
-        os.mkdir(path, mode)
-
-    def create(self, path: str, mode: int) -> int:
-        """A new file, never an existing one and never through a link."""
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        try:
-            os.fchmod(file, mode)  # the umask is not the configuration's
-        except OSError:
-            os.close(file)
-            raise
-        return file
-
-    def write(self, file: int, data: bytes | memoryview) -> int:
-        return os.write(file, data)
-
-    def sync(self, file: int) -> None:
-        os.fsync(file)
-
-    def close(self, file: int) -> None:
-        os.close(file)
-
-    def link(self, old: str, new: str) -> None:
-        os.link(old, new)
-
-    def remove(self, path: str) -> None:
-        os.unlink(path)
-
-    def sync_directory(self, path: str) -> None:
-        file = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(file)
-        finally:
-            os.close(file)
+    calls: BlockingCalls
+    clock: Clock
+    journal: Journal
+    accounts: SystemAccounts
+    threads: Carrier
+    """Carries jobs out in this process."""
+    courier: Carrier
+    """Carries them out in a process of their own, as any user where it is root's."""
+    own: Identity
+    """Whom the daemon runs as when deliveries begin."""
+    may_become_others: bool
+    """The courier is root's."""
+    hostname: str
+    pid: int
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+    """Another number for each delivery of this process: it makes file names unique."""
 
 
-class MailboxTrouble(Exception):
-    """A step failed: what was being done, with which path, and the system's error."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errand:
+    """One delivery with everything about it that does not depend on the driver."""
 
-    def __init__(self, doing: str, path: str, cause: OSError) -> None:
-        super().__init__(f"failed to {doing} {printable(path)}: {cause.strerror or cause}")
-        self.cause = cause
+    addresses: tuple[LocalAddress, ...]
+    message: QueuedMessage
+    scope: Scope
+    identity: Identity
+    return_path: Address
+    home: str
 
-    def outcome(self) -> Deferred:
-        """In words that name the path and, where there is a usual one, the remedy."""
-        remedy, error = _REMEDIES.get(self.cause.errno or 0, ("", ErrorClass.LOCAL))
-        return Deferred(f"{self} ({remedy})" if remedy else str(self), error)
-
-
-_NOT_ALLOWED = ("let the user that the daemon runs as write there", ErrorClass.LOCAL)
-_REMEDIES: dict[int, tuple[str, ErrorClass]] = {
-    errno.ENOSPC: ("the disk is full: make room on it", ErrorClass.QUOTA),
-    errno.EDQUOT: ("the disk quota is used up: make room in it", ErrorClass.QUOTA),
-    errno.EACCES: _NOT_ALLOWED,
-    errno.EPERM: _NOT_ALLOWED,
-    errno.ENOENT: ("make the directory, or set create_directory", ErrorClass.LOCAL),
-    errno.EROFS: ("the file system is mounted read-only", ErrorClass.LOCAL),
-    errno.ENOTDIR: ("something that is no directory is in the way", ErrorClass.LOCAL),
-}
+    @property
+    def first(self) -> LocalAddress:
+        return self.addresses[0]
 
 
-def _step(doing: str, path: str, function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
+class Driver(Protocol):
+    """What a kind of local transport adds."""
+
+    async def job(self, errand: Errand, number: int) -> tuple[Job, Naming | None] | Report:
+        """The job, or the report where there is nothing to do. `number` is another one for each delivery. Raises
+        NotDelivered."""
+        ...
+
+    def outcome(self, report: Report, errand: Errand) -> Outcome:
+        """What a report means."""
+        ...
+
+    def logs_output(self, report: Report) -> bool:
+        """Whether the first line of what a command wrote belongs into the log."""
+        ...
+
+
+async def expanded(expansion: Expansion, scope: Scope, what: str, transport: str) -> str:
+    """The text of an option. Raises NotDelivered in Exim's words, and ForcedFailure."""
     try:
-        return function(*arguments, **keywords)
-    except OSError as error:
-        raise MailboxTrouble(doing, path, error) from error
+        return await expansion.text(scope)
+    except ForcedFailure:
+        raise
+    except (ExpansionFailed, TemporaryFailure) as error:
+        shown = printable(expansion.source, 200)
+        raise deferred(f'Expansion of "{shown}" ({what} for {transport} transport) failed: {error}') from error
 
 
-def _quietly(function: Callable[P, object], *arguments: P.args, **keywords: P.kwargs) -> None:
-    """A step of cleaning up: where it fails, what is left in tmp/ is no message to anybody."""
-    try:
-        function(*arguments, **keywords)
-    except OSError:
-        pass
+def no_taint(text: str, what: str, transport: str) -> str:
+    """The text, unless it comes from outside. Raises NotDelivered."""
+    if is_tainted(text):
+        shown = printable(text, 200)
+        raise deferred(f"Tainted '{shown}' ({what} for {transport} transport) not permitted ({_USE_DATA})")
+    return text
 
 
-class MaildirWriter:
-    """One message on its way into one maildir. Blocking; `write` and `finish` may raise MailboxTrouble, after
-    which nothing of the message is left behind."""
+class LocalDelivery:
+    """One local transport of the configuration."""
 
-    def __init__(
-        self,
-        directory: str,
-        file_name: str,
-        *,
-        create_directory: bool = True,
-        directory_mode: int = 0o700,
-        mode: int = 0o600,
-        disk: Disk | None = None,
-    ) -> None:
-        self._directory = directory
-        self._temporary = os.path.join(directory, "tmp", file_name)
-        self._final = os.path.join(directory, "new", file_name)
-        self._create_directory = create_directory
-        self._directory_mode = directory_mode
-        self._mode = mode
-        self._disk = disk or Disk()
-        self._file: int | None = None
-        self._is_linked = False
-        self._held = b""  # a CR at the end of a piece, until it is known what follows it
+    def __init__(self, rules: LocalRules, driver: Driver, ports: LocalPorts) -> None:
+        self._rules = rules
+        self._driver = driver
+        self._ports = ports
+        self._others: Mapping[str, LocalDelivery] = {}
 
-    def write(self, pieces: Sequence[bytes]) -> None:
-        """Appends octets with CRLF line ends; the file gets LF."""
-        try:
-            self._append(pieces)
-        except MailboxTrouble:
-            self.abandon()
-            raise
+    def know(self, others: Mapping[str, LocalDelivery]) -> None:
+        """The other transports, for `file_format` and `shadow_transport`."""
+        self._others = others
 
-    def finish(self, pieces: Sequence[bytes] = ()) -> str:
-        """Appends the last octets and delivers. Returns the path of the file, which is durable then."""
-        try:
-            self._append(pieces)
-            self._deliver()
-        except MailboxTrouble:
-            self.abandon()
-            raise
-        return self._final
+    @property
+    def batch_max(self) -> int:
+        """Recipients that may be delivered in one go."""
+        return self._rules.batch_max
 
-    def abandon(self) -> None:
-        """Removes what there is of the message. Does not fail: a stray file under tmp/ is no message to
-        anybody."""
-        if self._file is None:
-            return
-        file, self._file = self._file, None
-        _quietly(self._disk.close, file)
-        if self._is_linked:
-            _quietly(self._disk.remove, self._final)
-        _quietly(self._disk.remove, self._temporary)
-
-    def _append(self, pieces: Sequence[bytes]) -> None:
-        file = self._opened()
-        for piece in pieces:
-            data = self._held + piece
-            self._held = data[-1:] if data.endswith(b"\r") else b""
-            self._write_all(file, data[: len(data) - len(self._held)].replace(b"\r\n", b"\n"))
-
-    def _write_all(self, file: int, data: bytes) -> None:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[_step("write", self._temporary, self._disk.write, file, rest) :]
-
-    def _opened(self) -> int:
-        if self._file is None:
-            if self._create_directory:
-                self._make_directories()
-            self._file = _step("create", self._temporary, self._disk.create, self._temporary, self._mode)
-        return self._file
-
-    def _make_directories(self) -> None:
-        """The maildir, whatever is missing above it, and its three parts (the maildir format has no
-        others)."""
-        missing = []
-        above = self._directory
-        while above and not os.path.isdir(above) and above not in missing:
-            missing.append(above)
-            above = os.path.dirname(above)
-        parts = (os.path.join(self._directory, part) for part in ("tmp", "new", "cur"))
-        for path in (*reversed(missing), *(part for part in parts if not os.path.isdir(part))):
+    async def batch_key(self, address: LocalAddress) -> str | None:
+        """Equal for recipients that nothing tells apart here (Exim: batch_max); None: it goes alone."""
+        rules, recipient = self._rules, address.recipient.address
+        batch_id = ""
+        if rules.batch_id is not None:
             try:
-                self._disk.make_directory(path, self._directory_mode)
-            except FileExistsError:
-                continue  # another delivery was faster
-            except OSError as error:
-                raise MailboxTrouble("create directory", path, error) from error
-            _step("sync", os.path.dirname(path), self._disk.sync_directory, os.path.dirname(path))
+                batch_id = await rules.batch_id.text(address.scope)
+            except (ExpansionFailed, TemporaryFailure):
+                return None
+        uses_local_part = address.file or address.pipe or self._mentions("local_part")
+        host = address.scope.host.name if address.scope.host is not None else ""
+        told_apart = (
+            recipient.local_part if uses_local_part else "",
+            recipient.domain.lower() if self._mentions("domain") else "",
+            batch_id, host, address.file, address.pipe, address.user, address.group, address.initgroups,
+            address.return_path, address.headers_add, address.headers_remove,
+        )  # fmt: skip
+        return repr(told_apart)
 
-    def _deliver(self) -> None:
-        file = self._opened()
-        self._write_all(file, self._held)
-        self._held = b""
-        _step("sync", self._temporary, self._disk.sync, file)
-        _step("deliver to", self._final, self._disk.link, self._temporary, self._final)
-        self._is_linked = True
-        new = os.path.dirname(self._final)
-        _step("sync", new, self._disk.sync_directory, new)
-        # Delivered: nothing that fails from here on may take it back.
-        self._file, self._is_linked = None, False
-        _quietly(self._disk.close, file)
-        _quietly(self._disk.remove, self._temporary)
+    def _mentions(self, name: str) -> bool:
+        return any(each == name or each.startswith(f"{name}_") for each in self._rules.names_used)
 
-
-def added_fields(options: MaildirTransport, message: QueuedMessage, recipient: Recipient, now: float) -> bytes:
-    """The header of the delivered copy: fields that the options ask for, then the message's own without older
-    ones of the same names (RFC 5321 4.4: one Return-Path, made at the final delivery)."""
-    added: list[Field] = []
-    if options.return_path_add:
-        added.append(make_field("Return-path", f"<{_on_one_line(str(message.sender))}>"))
-    if options.envelope_to_add:
-        added.append(make_field("Envelope-to", _on_one_line(str(recipient.address))))
-    if options.delivery_date_add:
-        added.append(make_field("Delivery-date", formatdate(now, localtime=True)))
-    if not added:
-        return message.header
-    fields, rest = split_header(message.header)
-    kept = tuple(field for field in fields if not any(field.is_named(each.name) for each in added))
-    return join_fields((*added, *kept)) + rest
-
-
-def _on_one_line(text: str) -> str:
-    return text if text.isprintable() else printable(text)
-
-
-class MaildirDelivery:
-    """The transport: what an attempt gives a recipient with this transport to."""
-
-    def __init__(
-        self,
-        options: MaildirTransport,
-        *,
-        calls: BlockingCalls,
-        clock: Clock,
-        hostname: str,
-        pid: int,
-        disk: Disk | None = None,
-    ) -> None:
-        self._options = options
-        self._calls = calls
-        self._clock = clock
-        self._place = f"P{pid}.{re.sub(r'[/:]', _octal, hostname)}"
-        self._numbers = itertools.count()
-        self._disk = disk
-
-    async def deliver(self, recipient: Recipient, message: QueuedMessage, body: Body, scope: Scope) -> Outcome:
-        """Delivered with the path of the file as confirmation, or Deferred. Raises SpoolUnavailable for the
-        body."""
+    async def deliver(self, addresses: tuple[LocalAddress, ...], message: QueuedMessage, body: Body) -> Outcome:
+        """The outcome of all of them. Raises SpoolUnavailable for the body."""
         try:
-            directory = await self._directory_for(scope)
-        except _Unusable as error:
-            return Deferred(str(error), ErrorClass.LOCAL)
-        now = self._clock.now()
-        options = self._options
-        writer = MaildirWriter(
-            directory,
-            self._file_name(now),
-            create_directory=options.create_directory,
-            directory_mode=options.directory_mode,
-            mode=options.mode,
-            disk=self._disk,
+            errand = await self._errand(addresses, message)
+            await self._check_size(errand)
+            made = await self._driver.job(errand, next(self._ports.numbers))
+            if isinstance(made, Report):
+                report = made
+            else:
+                content = await self._content(errand, body)
+                report = await self._carrier(errand, made[0]).carry(made[0], errand.identity, content, made[1])
+        except NotDelivered as error:
+            return error.report.outcome()
+        except HeaderFailed as error:
+            return deferred(str(error)).report.outcome()
+        if report.verdict is Verdict.ELSEWHERE:
+            return await self._elsewhere(report.text, addresses, message, body)
+        self._log_output(report, errand)
+        return self._driver.outcome(report, errand)
+
+    async def _elsewhere(
+        self, transport: str, addresses: tuple[LocalAddress, ...], message: QueuedMessage, body: Body
+    ) -> Outcome:
+        other = self._others.get(transport)
+        if other is None or other is self:
+            return deferred(f"{transport} transport (for a mailbox of another format) not found").report.outcome()
+        return await other.deliver(addresses, message, body)
+
+    def _log_output(self, report: Report, errand: Errand) -> None:
+        if report.output and self._driver.logs_output(report):
+            first = report.output.split("\n", 1)[0].rstrip()
+            text = f"<{errand.first.recipient.address}>: {self._rules.name} transport output: {first}"
+            self._ports.journal.record(MessageNote(errand.message.message_id, text))
+
+    # What all drivers need
+
+    async def _errand(self, addresses: tuple[LocalAddress, ...], message: QueuedMessage) -> Errand:
+        first, rules = addresses[0], self._rules
+        scope = first.scope
+        return_path = message.sender if first.return_path is None else first.return_path
+        scope = _with(scope, return_path=str(return_path))
+        if rules.return_path is not None:
+            try:
+                return_path = address_from_text(await expanded(rules.return_path, scope, "return path", rules.name))
+            except ForcedFailure:
+                pass
+            scope = _with(scope, return_path=str(return_path))
+        home = await self._directory(rules.home_directory, first.home_directory, "home directory", scope)
+        if home:
+            scope = _with(scope, home=home)
+        current = await self._directory(rules.current_directory, first.current_directory, "current directory", scope)
+        identity = await self._identity(first, scope, current or home or "/")
+        return Errand(
+            addresses=addresses,
+            message=message,
+            scope=scope,
+            identity=identity,
+            return_path=return_path,
+            home=home,
         )
-        try:
-            path = await self._pour(added_fields(options, message, recipient, now) + b"\r\n", body, writer)
-        except MailboxTrouble as trouble:
-            return trouble.outcome()
-        except Exception:
-            await self._calls.call(writer.abandon)
-            raise
-        return Delivered(path)
 
-    async def _pour(self, header: bytes, body: Body, writer: MaildirWriter) -> str:
-        """Header and body into the writer, a batch at a time."""
-        batch, size = [header], len(header)
-        for number in itertools.count():
-            piece = await body.piece(number)
-            if not piece:
-                break
-            if size + len(piece) > BATCH_SIZE:
-                await self._calls.call(writer.write, tuple(batch))
-                batch, size = [], 0
-            batch.append(piece)
-            size += len(piece)
-        return await self._calls.call(writer.finish, tuple(batch))
-
-    async def _directory_for(self, scope: Scope) -> str:
-        name = self._options.name
+    async def _directory(self, option: Expansion | None, otherwise: str, what: str, scope: Scope) -> str:
+        if option is None:
+            return otherwise
+        name = self._rules.name
         try:
-            path = await self._options.directory.text(scope)
+            path = await expanded(option, scope, what, name)
         except ForcedFailure as error:
-            raise _Unusable(f"{name} transport: no directory: {error}") from error
-        except (ExpansionFailed, TemporaryFailure) as error:
-            raise _Unusable(f"failed to expand directory for {name} transport: {error}") from error
-        if is_tainted(path):
-            shown = printable(path, 200)
-            raise _Unusable(
-                f"Tainted '{shown}' (file or directory name for {name} transport) not permitted "
-                "(use $local_part_data and $domain_data)"
+            raise deferred(f"{what} failed to expand for {name} transport: {error}") from error
+        if not path.startswith("/") or "\0" in path:
+            raise deferred(f'{what} path "{printable(path, 200)}" is not absolute for {name} transport')
+        return no_taint(path, what, name)
+
+    async def _identity(self, first: LocalAddress, scope: Scope, directory: str) -> Identity:
+        rules, ports = self._rules, self._ports
+        wish = Wish(
+            transport=rules.name,
+            user=await self._account(rules.user, "user", scope),
+            group=await self._account(rules.group, "group", scope),
+            initgroups=rules.initgroups,
+            router_user=first.user,
+            router_group=first.group,
+            router_initgroups=first.initgroups,
+            directory=directory,
+        )
+        if not (wish.user or wish.group) and wish.router_user is None and wish.router_group is None:
+            return replace(ports.own, directory=directory)
+        identity = await ports.calls.call(ports.accounts.identity, wish, ports.own)
+        same = (identity.uid, identity.gid) == (ports.own.uid, ports.own.gid)
+        if not same and not ports.may_become_others:
+            raise deferred(
+                f"{rules.name} transport delivers as user {identity.uid}, group {identity.gid}, whom a daemon that was "
+                "not started as root can't become (start it as root, or remove user and group)"
             )
-        if not os.path.isabs(path) or "\0" in path:
-            raise _Unusable(f'directory name "{printable(path, 200)}" for {name} transport is not absolute')
-        return path
+        return identity
 
-    def _file_name(self, now: float) -> str:
-        """Unique among all processes that deliver here: time, process, a count, host (the maildir
-        convention)."""
-        seconds = int(now)
-        return f"{seconds}.M{int((now - seconds) * 1_000_000):06d}Q{next(self._numbers)}{self._place}"
+    async def _account(self, option: Expansion | None, what: str, scope: Scope) -> str:
+        if option is None:
+            return ""
+        try:
+            return no_taint(await expanded(option, scope, what, self._rules.name), what, self._rules.name).strip()
+        except ForcedFailure as error:
+            raise deferred(f"{what} of {self._rules.name} transport can't be found: {error}") from error
+
+    async def _check_size(self, errand: Errand) -> None:
+        rules = self._rules
+        if rules.message_size_limit is None:
+            return
+        try:
+            text = await expanded(rules.message_size_limit, errand.scope, "message_size_limit", rules.name)
+        except ForcedFailure:
+            return
+        limit = size_of(text)
+        if limit is None:
+            raise deferred(f'"{printable(text, 40)}" is no message_size_limit for {rules.name} transport')
+        if 0 < limit < errand.message.size:
+            raise failed(f"message is too big (transport limit = {limit})")
+
+    async def _content(self, errand: Errand, body: Body) -> Content:
+        rules = self._rules
+        form = rules.text.form()
+        text = MessageText(form)
+        start = await self._around(rules.text.prefix, "message_prefix", errand.scope)
+        if rules.text.use_bsmtp:
+            recipients = [self._shown_recipient(each) for each in errand.addresses]
+            start += batched_smtp(errand.return_path, recipients, use_crlf=rules.text.use_crlf)
+        if not rules.text.body_only:
+            header = await edited_header(
+                errand.message.header,
+                rules.header,
+                errand.scope,
+                return_path=errand.return_path,
+                recipients=[_original(each) for each in errand.addresses],
+                now=self._ports.clock.now(),
+                routers_add=errand.first.headers_add,
+                routers_remove=errand.first.headers_remove,
+            )
+            start += text.header(header + b"\r\n")
+        end = await self._around(rules.text.suffix, "message_suffix", errand.scope)
+        if rules.text.use_bsmtp:
+            end += batched_end(use_crlf=rules.text.use_crlf)
+        return Content(start, None if rules.text.headers_only else body, text, end)
+
+    def _shown_recipient(self, address: LocalAddress) -> Address:
+        """The recipient for batched SMTP: without its affixes unless they are asked for."""
+        recipient, view = address.recipient.address, address.scope.address
+        if self._rules.rcpt_include_affixes or view is None:
+            return recipient
+        local_part = recipient.local_part.removeprefix(view.prefix).removesuffix(view.suffix)
+        return Address(local_part, recipient.domain)
+
+    async def _around(self, option: Expansion | None, what: str, scope: Scope) -> bytes:
+        if option is None:
+            return b""
+        try:
+            return to_wire(await expanded(option, scope, what, self._rules.name))
+        except ForcedFailure as error:
+            raise deferred(f"Expansion of {what} for {self._rules.name} transport failed: {error}") from error
+
+    def _carrier(self, errand: Errand, job: Job) -> Carrier:
+        own = self._ports.own
+        is_own = (errand.identity.uid, errand.identity.gid) == (own.uid, own.gid) and not errand.identity.groups
+        return self._ports.threads if is_own and isinstance(job, NewFile) else self._ports.courier
 
 
-class _Unusable(Exception):
-    """The directory can't be used; the text is for the log."""
+def _original(address: LocalAddress) -> Address:
+    """The recipient as the message came for it, whatever redirections made of it."""
+    view = address.scope.address
+    if view is None or not (view.parent_local_part or view.parent_domain) or not view.original_domain:
+        return address.recipient.address
+    return Address(view.original_local_part, view.original_domain)
 
 
-def _octal(found: re.Match[str]) -> str:
-    return f"\\{ord(found.group()):03o}"
+def _with(scope: Scope, **more: str) -> Scope:
+    return scope.child(more={**scope.more, **more})
+
+
+def bland(outcome: Outcome, output: str = "") -> Outcome:
+    """A failure whose details are for the log and not for the sender (Exim: "local delivery failed")."""
+    if isinstance(outcome, Failed):
+        return replace(outcome, told="local delivery failed", output=output)
+    return outcome

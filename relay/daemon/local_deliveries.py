@@ -1,0 +1,105 @@
+"""The local transports of a configuration, joined with threads and with the process that delivers as others (edge)."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from relay.config.drivers import Transport
+from relay.config.read import Configuration
+from relay.daemon.privileges import Identity as DaemonIdentity
+from relay.delivery.accounts import SystemAccounts
+from relay.delivery.appendfile import Appendfile, AppendfileRules
+from relay.delivery.attempt import BlockingCalls
+from relay.delivery.carrying import InThreads
+from relay.delivery.jobs import Identity
+from relay.delivery.local import Driver, LocalDelivery, LocalPorts
+from relay.delivery.pipe import Pipe, PipeRules
+from relay.mail.ports import Clock, Journal
+from relay.net.courier import Courier
+
+
+class _BlockingClock:
+    """The wall clock, and sleep for a thread."""
+
+    def now(self) -> float:
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalDeliveries:
+    """The transports by name, and the process that some of them use."""
+
+    transports: Mapping[str, LocalDelivery]
+    courier: Courier
+
+    def start_as_root(self) -> None:
+        """To be called before root is given up: afterwards nobody could become anybody. Raises OSError."""
+        if self.transports and os.geteuid() == 0:
+            self.courier.start()
+
+
+def local_deliveries(
+    configuration: Configuration,
+    reactor: Any,
+    calls: BlockingCalls,
+    clock: Clock,
+    journal: Journal,
+    identity: DaemonIdentity | None,
+) -> LocalDeliveries:
+    """Builds them. `identity` is the user that the daemon becomes; None: it stays who it is."""
+    is_root = os.geteuid() == 0
+    own = Identity(os.geteuid(), os.getegid())
+    if is_root and identity is not None:
+        own = Identity(identity.uid, identity.gid)
+    courier = Courier(reactor, root_stays=own.uid == 0)
+    ports = LocalPorts(
+        calls=calls,
+        clock=clock,
+        journal=journal,
+        accounts=SystemAccounts(_user_ids(configuration.main.never_users)),
+        threads=InThreads(calls, _BlockingClock(), time.monotonic),
+        courier=courier,
+        own=own,
+        may_become_others=is_root,
+        hostname=configuration.main.primary_hostname,
+        pid=os.getpid(),
+    )
+    made: dict[str, LocalDelivery] = {}
+    for name, transport in configuration.transports.items():
+        joined = _joined(transport, ports)
+        if joined is not None:
+            made[name] = joined
+    for delivery in made.values():
+        delivery.know(made)
+    return LocalDeliveries(made, courier)
+
+
+def _joined(transport: Transport, ports: LocalPorts) -> LocalDelivery | None:
+    driver: Driver
+    match transport:
+        case AppendfileRules():
+            driver = Appendfile(transport, ports.clock, ports.hostname, ports.pid)
+        case PipeRules():
+            driver = Pipe(transport, ports.calls)
+        case _:
+            return None
+    return LocalDelivery(transport.common, driver, ports)
+
+
+def _user_ids(names: Iterable[str]) -> frozenset[int]:
+    """Names that the system does not know are nobody."""
+    found: set[int] = set()
+    for name in names:
+        try:
+            found.add(int(name) if name.isdigit() else pwd.getpwnam(name).pw_uid)
+        except KeyError:
+            continue
+    return frozenset(found)

@@ -1,0 +1,291 @@
+"""What a local delivery comes to once everything is expanded: a file to append to, a new file, a command (values).
+
+A job holds no expansion and asks for no decision, so that it can be carried out in a thread or handed, as a
+line of JSON, to a process that has become another user. Reading it back is strict: names and types must be
+those of the job, since the reader may be root.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import typing
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, Outcome
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The user that a delivery runs as, with the groups it is a member of, and where."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+    directory: str = "/"
+    """The current directory."""
+
+
+class CreateFile(enum.Enum):
+    """Where a file that is not there may be made (Exim: create_file)."""
+
+    ANYWHERE = "anywhere"
+    BELOW_HOME = "belowhome"
+    IN_HOME = "inhome"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """How files and directories are made."""
+
+    create: CreateFile = CreateFile.ANYWHERE
+    home: str = ""
+    """The directory that `create` speaks of; "": nothing is checked."""
+    create_directory: bool = True
+    directory_mode: int = 0o700
+    mode: int = 0o600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locking:
+    """How a mailbox file is locked, Exim's options of the same names; times in seconds."""
+
+    use_lockfile: bool = True
+    use_fcntl_lock: bool = True
+    use_flock_lock: bool = False
+    lock_retries: int = 10
+    lock_interval: int = 3
+    lock_fcntl_timeout: int = 0
+    lock_flock_timeout: int = 0
+    lockfile_timeout: int = 1800
+    lockfile_mode: int = 0o600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """How large a mailbox may become; 0: no limit."""
+
+    size: int = 0
+    files: int = 0
+    is_inclusive: bool = True
+    """The message counts already when it is decided whether it still fits."""
+    ignores_size: bool = False
+    """`/no_check`: the amount is known, and nothing is refused."""
+    ignores_files: bool = False
+    size_regex: str = ""
+    """Finds the size of a file in its name."""
+    directory: str = ""
+    """What is measured, where it is not the mailbox itself."""
+    mailbox_size: int = -1
+    """What is there already, where somebody else has counted; -1: it is measured."""
+    mailbox_files: int = -1
+
+    @property
+    def is_set(self) -> bool:
+        return self.size > 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Append:
+    """A message behind the others in one file."""
+
+    transport: str
+    path: str
+    place: Place = field(default_factory=Place)
+    locking: Locking = field(default_factory=Locking)
+    quota: Quota = field(default_factory=Quota)
+    message_size: int = 0
+    file_must_exist: bool = False
+    allow_symlink: bool = False
+    allow_fifo: bool = False
+    check_owner: bool = True
+    check_group: bool = False
+    mode_fail_narrower: bool = True
+    is_redirected: bool = False
+    """A redirection named the file: that it can't be made is its author's mistake, and final."""
+    formats: tuple[tuple[str, str], ...] = ()
+    """How existing files may begin, and which transport each is for (Exim: file_format)."""
+    hostname: str = "localhost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewFile:
+    """A message as a file of its own in a directory."""
+
+    transport: str
+    directory: str
+    temporary: str
+    """The name while it is written, below the directory."""
+    final: str = ""
+    """The name afterwards; "": it is asked for when the file is complete."""
+    maildir: bool = True
+    place: Place = field(default_factory=Place)
+    quota: Quota = field(default_factory=Quota)
+    message_size: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A message as the input of a command. Times in seconds, `max_output` in octets."""
+
+    transport: str
+    command: str
+    """As it was written, for messages about it."""
+    arguments: tuple[str, ...]
+    environment: tuple[str, ...] = ()
+    umask: int = 0o022
+    timeout: int = 3600
+    timeout_defer: bool = False
+    max_output: int = 20480
+    temp_errors: tuple[int, ...] = (75, 73)
+    all_errors_are_temporary: bool = False
+    ignore_status: bool = False
+    freeze_exec_fail: bool = False
+    freeze_signal: bool = False
+    permit_coredump: bool = False
+
+
+Job = Append | NewFile | Command
+_JOBS: dict[str, type[Append] | type[NewFile] | type[Command]] = {
+    "append": Append,
+    "new_file": NewFile,
+    "command": Command,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What is known of a file that is complete and has no name yet."""
+
+    size: int
+    inode: int
+
+
+class Verdict(enum.Enum):
+    """What became of a job."""
+
+    DELIVERED = "delivered"
+    DEFERRED = "deferred"
+    FAILED = "failed"
+    ELSEWHERE = "elsewhere"
+    """The file is of another format: `text` is the transport for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The result of a job, as it comes back."""
+
+    verdict: Verdict
+    text: str = ""
+    error: ErrorClass = ErrorClass.LOCAL
+    freeze: bool = False
+    output: str = ""
+    """What a command has written."""
+
+    def outcome(self) -> Outcome:
+        """The outcome for each recipient of the delivery."""
+        match self.verdict:
+            case Verdict.DELIVERED:
+                return Delivered(self.text)
+            case Verdict.FAILED:
+                return Failed(self.text)
+            case Verdict.DEFERRED | Verdict.ELSEWHERE:
+                return Deferred(self.text, self.error, freeze=self.freeze)
+            case _ as never:
+                typing.assert_never(never)
+
+
+class NotDelivered(Exception):
+    """A job came to its end without a delivery; the text is for the log."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(report.text)
+        self.report = report
+
+
+def deferred(reason: str, error: ErrorClass = ErrorClass.LOCAL, *, freeze: bool = False) -> NotDelivered:
+    """To be raised: not now."""
+    return NotDelivered(Report(Verdict.DEFERRED, reason, error, freeze))
+
+
+def failed(reason: str) -> NotDelivered:
+    """To be raised: never."""
+    return NotDelivered(Report(Verdict.FAILED, reason))
+
+
+# JSON
+
+
+class BadRequest(ValueError):
+    """What was read is none of our values."""
+
+
+def encode(value: Any) -> str:
+    """A value of this module as one line of JSON."""
+    return json.dumps(_plain(value), separators=(",", ":"))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, enum.Enum):
+        return value.value
+    if dataclasses.is_dataclass(value):
+        kinds = [name for name, kind in _JOBS.items() if isinstance(value, kind)]
+        fields = {each.name: _plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
+        return {"kind": kinds[0], **fields} if kinds else fields
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return value
+
+
+def decode_job(line: str | bytes) -> Job:
+    """Reads a job. Raises BadRequest."""
+    fields = _object(line)
+    kind = _JOBS.get(str(fields.pop("kind", "")))
+    if kind is None:
+        raise BadRequest("there is no such job")
+    return _made(kind, fields)
+
+
+def decode(kind: type[T], line: str | bytes) -> T:
+    """Reads another value of this module. Raises BadRequest."""
+    return _made(kind, _object(line))
+
+
+def _object(line: str | bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        raise BadRequest("that is no JSON") from None
+    if not isinstance(value, dict):
+        raise BadRequest("that is no object")
+    return value
+
+
+def _made(kind: type[T], fields: dict[str, Any]) -> T:
+    hints = typing.get_type_hints(kind)
+    if set(fields) != set(hints):
+        raise BadRequest(f"{kind.__name__} has other fields")
+    return kind(**{name: _typed(hints[name], value) for name, value in fields.items()})
+
+
+def _typed(hint: Any, value: Any) -> Any:
+    if typing.get_origin(hint) is tuple and isinstance(value, list):
+        inner = typing.get_args(hint)
+        if inner[1:] == (...,):
+            return tuple(_typed(inner[0], each) for each in value)
+        if len(inner) == len(value):
+            return tuple(_typed(one, each) for one, each in zip(inner, value, strict=True))
+    elif dataclasses.is_dataclass(hint) and isinstance(value, dict) and isinstance(hint, type):
+        return _made(hint, value)
+    elif isinstance(hint, type) and issubclass(hint, enum.Enum):
+        try:
+            return hint(value)
+        except ValueError:
+            pass
+    elif type(value) is hint:
+        return value
+    raise BadRequest(f"{hint} was expected")

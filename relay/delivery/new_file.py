@@ -1,0 +1,151 @@
+"""A message as a file of its own: in a maildir, or in a plain directory (disk).
+
+The file is written under another name, synced, linked to its final name, and that directory is synced; only then
+is the message delivered. Whatever step fails, no half message ever has a name that a reader looks for, and what
+was written is removed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+
+from relay.delivery import quota
+from relay.delivery.disk import (
+    BlockingClock,
+    Disk,
+    MailboxTrouble,
+    make_directories,
+    make_one,
+    may_create,
+    quietly,
+    step,
+    write_all,
+)
+from relay.delivery.jobs import NewFile, NotDelivered, Report, Verdict, Written, deferred
+from relay.mail.text import printable
+
+MAILDIR_PARTS = ("tmp", "new", "cur")
+
+
+class NameTaken(Exception):
+    """There is a file of the final name already: another one may be asked for."""
+
+    def __init__(self, trouble: MailboxTrouble) -> None:
+        super().__init__(str(trouble))
+        self.trouble = trouble
+
+
+class NewFileWriter:
+    """One message on its way into one directory. Blocking; every method but `abandon` may raise NotDelivered,
+    after which nothing of the message is left behind."""
+
+    def __init__(self, job: NewFile, clock: BlockingClock | None = None, disk: Disk | None = None) -> None:
+        self._job = job
+        self._disk = disk or Disk()
+        self._temporary = os.path.join(job.directory, job.temporary)
+        self._file: int | None = None
+        self._final = ""
+        self._size = 0
+
+    def write(self, pieces: Sequence[bytes]) -> None:
+        """Appends octets as they are."""
+        try:
+            file = self._opened()
+            for piece in pieces:
+                write_all(self._disk, self._temporary, file, piece)
+                self._size += len(piece)
+        except NotDelivered:
+            self.abandon()
+            raise
+
+    def complete(self, pieces: Sequence[bytes] = ()) -> Written:
+        """Appends the last octets and makes them durable, still under the other name."""
+        self.write(pieces)
+        assert self._file is not None
+        try:
+            step("sync", self._temporary, self._disk.sync, self._file)
+        except NotDelivered:
+            self.abandon()
+            raise
+        return Written(self._size, os.fstat(self._file).st_ino)
+
+    def deliver(self, name: str = "") -> Report:
+        """Gives the file its name, which is durable then. Raises NameTaken where it is not free."""
+        assert self._file is not None
+        final = os.path.join(self._job.directory, name or self._job.final)
+        try:
+            self._name(final)
+        except NotDelivered:
+            self.abandon()
+            raise
+        # Delivered: nothing that fails from here on may take it back.
+        file, self._file = self._file, None
+        quietly(self._disk.close, file)
+        quietly(self._disk.remove, self._temporary)
+        return Report(Verdict.DELIVERED, final)
+
+    def finish(self, pieces: Sequence[bytes] = ()) -> Report:
+        """`complete` and `deliver` in one, for a file whose name is known before."""
+        self.complete(pieces)
+        try:
+            return self.deliver()
+        except NameTaken as taken:
+            self.abandon()
+            raise taken.trouble from None
+
+    def abandon(self) -> None:
+        """Removes what there is of the message. Does not fail: a stray file of a temporary name is no message to
+        anybody."""
+        if self._file is None:
+            return
+        file, self._file = self._file, None
+        quietly(self._disk.close, file)
+        if self._final:
+            quietly(self._disk.remove, self._final)
+        quietly(self._disk.remove, self._temporary)
+
+    def _name(self, final: str) -> None:
+        try:
+            step("deliver to", final, self._disk.link, self._temporary, final)
+        except MailboxTrouble as trouble:
+            if trouble.cause.errno == errno.EEXIST and not self._job.final:
+                raise NameTaken(trouble) from trouble
+            raise
+        self._final = final
+        directory = os.path.dirname(final)
+        step("sync", directory, self._disk.sync_directory, directory)
+
+    def _opened(self) -> int:
+        if self._file is None:
+            self._prepare()
+            mode = self._job.place.mode
+            self._file = step("create", self._temporary, self._disk.create, self._temporary, mode)
+        return self._file
+
+    def _prepare(self) -> None:
+        job = self._job
+        if not may_create(os.path.join(job.directory, "any"), job.place):
+            shown = printable(job.directory)
+            what = f"tried to create file in {shown}, but file creation outside the home directory is not permitted"
+            raise deferred(what)
+        if job.place.create_directory:
+            make_directories(self._disk, job.directory, job.place.directory_mode)
+            if job.maildir:
+                for part in MAILDIR_PARTS:
+                    path = os.path.join(job.directory, part)
+                    if not os.path.isdir(path):
+                        make_one(self._disk, path, job.place.directory_mode)
+        if job.quota.is_set:
+            usage = quota.measure(self._measured_directory(), job.quota.size_regex)
+            quota.check(job.quota, usage, job.message_size, self._temporary)
+
+    def _measured_directory(self) -> str:
+        """A folder of a maildir counts together with the maildir that it belongs to (Maildir++)."""
+        job = self._job
+        if job.quota.directory:
+            return job.quota.directory
+        if job.maildir and os.path.exists(os.path.join(job.directory, "maildirfolder")):
+            return os.path.dirname(job.directory.rstrip("/"))
+        return job.directory
