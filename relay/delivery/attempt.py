@@ -2,9 +2,10 @@
 
 The journey of a claimed message:
 
-1. every pending recipient is routed (`_route_all`); those that no router takes have their outcome already; 2.
-the others are grouped by transport and hosts (`_grouped`), at most as many in a group as the transport takes;
-3. each group is handed to its transport (`_deliver_group`), and each outcome goes into the log as it comes;
+1. every pending recipient is followed to the addresses that it comes to (`family.route_recipients`), the
+leaves; those that no router takes have their outcome already (`_route_all`); 2. the others are grouped by
+transport, hosts and whatever else has to be the same (`_grouped`), at most as many in a group as the transport
+takes; 3. each group is handed to its transport (`_deliver_group`), and each outcome goes into the log as it comes;
 4. where more groups follow, deliveries that succeeded are written down first (`_checkpoint`), so that a crash
 repeats nothing but what was in flight; 5. the outcomes are judged (`settle.judge`), a bounce is written for
 those given up, and both are committed in one step; what follows from it (Completed, the bounce's arrival) is
@@ -21,6 +22,11 @@ from dataclasses import dataclass, field, replace
 from typing import ParamSpec, Protocol, TypeVar, assert_never
 
 from relay.delivery.bounce import Bounce, BounceSettings, make_bounce, to_report, wanted_of_body
+from relay.delivery.family import Leaf, route_recipients
+from relay.delivery.header_edits import HeaderEdits, edited_header
+from relay.delivery.local_address import LocalAddress
+from relay.delivery.remembering import Remembering, RememberingDNS
+from relay.delivery.scopes import local_address, message_scope, remote_scope
 from relay.delivery.settle import (
     GivenUp,
     Judgement,
@@ -30,13 +36,15 @@ from relay.delivery.settle import (
     without,
 )
 from relay.expand.errors import ExpansionFailed
-from relay.expand.scope import AddressView, HostView, MessageView, Scope
+from relay.expand.scope import Scope
+from relay.expand.values import Tainted
 from relay.mail.address import Address
-from relay.mail.envelope import Envelope, Recipient
+from relay.mail.envelope import Envelope
 from relay.mail.events import (
     AddressDeferred,
     AddressDelivered,
     AddressFailed,
+    AddressNames,
     Arrived,
     Completed,
     Event,
@@ -44,30 +52,21 @@ from relay.mail.events import (
     MessageNote,
     Trouble,
 )
-from relay.mail.header import split_header
 from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, Outcome, RemoteHost
 from relay.mail.ports import (
     Body,
     Clock,
-    HostNotFound,
     Journal,
     Outgoing,
-    Resolver,
     SpoolUnavailable,
     TemporaryFailure,
 )
-from relay.mail.queue import QueuedMessage, QueuedRecipient, RecipientUpdate, Settlement, make_message_id
+from relay.mail.queue import NewBounce, QueuedMessage, RecipientUpdate, Settlement, make_message_id
 from relay.policy.retry import RULES_UNAVAILABLE, RetryRule, choose_rule, host_key
-from relay.policy.routing import (
-    Routed,
-    RouteDeferred,
-    RouteHost,
-    Router,
-    RoutingPorts,
-    Unroutable,
-    remote_hosts,
-    route,
-)
+from relay.policy.routers.answers import Discarded, HostOrder, Routed, RouteDeferred, RouteHost, Unroutable
+from relay.policy.routers.ports import RoutingPorts
+from relay.policy.routers.settings import Router
+from relay.policy.routing import remote_hosts
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -100,20 +99,32 @@ class RemoteTransport(Protocol):
         """Recipients in one transaction (Exim: max_rcpt); 0: no limit."""
         ...
 
+    def forgive(self, now: float) -> None:
+        """Hosts that failed before may be tried again at once (a forced queue run)."""
+        ...
+
     async def deliver(
-        self, hosts: tuple[RemoteHost, ...], envelope: Envelope, message: QueuedMessage, body: Body
+        self, hosts: tuple[RemoteHost, ...], envelope: Envelope, message: QueuedMessage, body: Body, scope: Scope
     ) -> tuple[Outcome, ...]:
-        """One outcome per recipient of the envelope, in its order. Hosts are tried in the order given; each
-        that failed is recorded as HostFailed by the transport. Raises SpoolUnavailable for the body."""
+        """One outcome per recipient of the envelope, in its order; `scope` has message and address. Hosts are tried
+        in turn; each that failed is recorded as HostFailed by the transport. Raises SpoolUnavailable for the body."""
         ...
 
 
 class LocalTransport(Protocol):
-    """A transport that delivers here, one recipient at a time."""
+    """A transport that delivers here: one recipient at a time, or as many together as `batch_max` lets it."""
 
-    async def deliver(self, recipient: Recipient, message: QueuedMessage, body: Body, scope: Scope) -> Outcome:
-        """The outcome. `scope` has the address and what its router found. Raises SpoolUnavailable for the
-        body."""
+    @property
+    def batch_max(self) -> int:
+        """Recipients that may be delivered in one go (Exim: batch_max)."""
+        ...
+
+    async def batch_key(self, address: LocalAddress) -> str | None:
+        """Recipients with the same key may go together; None: this one goes alone."""
+        ...
+
+    async def deliver(self, addresses: tuple[LocalAddress, ...], message: QueuedMessage, body: Body) -> Outcome:
+        """The outcome of all of them. Raises SpoolUnavailable for the body."""
         ...
 
 
@@ -156,12 +167,20 @@ async def attempt(message: QueuedMessage, body: Body, ports: AttemptPorts) -> Se
 
 
 @dataclass(frozen=True, slots=True)
+class _Member:
+    """A leaf that a router took."""
+
+    leaf: Leaf
+    routed: Routed
+
+
+@dataclass(frozen=True, slots=True)
 class _Group:
-    """Recipients that go to their transport together. `routed` is the first one's; hosts and transport are
-    those of all."""
+    """Leaves that go to their transport together. `routed` is the first one's; hosts and transport are those of
+    all."""
 
     routed: Routed
-    members: tuple[tuple[QueuedRecipient, Routed], ...]
+    members: tuple[_Member, ...]
 
 
 class _Attempt:
@@ -176,7 +195,7 @@ class _Attempt:
         self._scope = message_scope(message, ports.scope, ports.clock.now())
 
     async def run(self) -> Settlement:
-        groups = self._grouped(await self._route_all())
+        groups = await self._grouped(await self._route_all())
         for number, group in enumerate(groups):
             results = await self._deliver_group(group)
             self._results += results
@@ -188,45 +207,75 @@ class _Attempt:
 
     # Routing
 
-    async def _route_all(self) -> list[tuple[QueuedRecipient, Routed]]:
-        """The recipients that a router took; the others get their results here."""
+    async def _route_all(self) -> list[_Member]:
+        """The leaves that a router took; the others get their results here."""
         ports = self._ports
-        routing = replace(ports.routing, resolver=_Remembering(ports.routing.resolver))
-        taken: list[tuple[QueuedRecipient, Routed]] = []
-        for recipient in self._message.pending:
-            answer = await route(recipient.recipient.address, ports.routers, self._scope, routing)
-            match answer:
-                case Routed() if self._is_known(answer.transport):
-                    taken.append((recipient, answer))
-                case Routed(router, transport):
+        dns = ports.routing.dns
+        routing = replace(
+            ports.routing,
+            resolver=Remembering(ports.routing.resolver),
+            dns=None if dns is None else RememberingDNS(dns),
+        )
+        family = await route_recipients(self._message, ports.routers, self._scope, routing)
+        taken: list[_Member] = []
+        for leaf in family.leaves:
+            match leaf.end:
+                case Routed() as routed if self._is_known(routed.transport):
+                    taken.append(_Member(leaf, routed))
+                case Routed(router=router, transport=transport):
                     what = f'transport "{transport}" of router {router} not found'
-                    await self._add(recipient, Deferred(what, ErrorClass.LOCAL), router, "")
+                    await self._add(leaf, Deferred(what, ErrorClass.LOCAL), router)
+                case Discarded(router):
+                    await self._add(leaf, Delivered(":blackhole:"), router, shown=":blackhole:")
                 case Unroutable(reason, router):
-                    await self._add(recipient, Failed(reason), router, "")
+                    await self._add(leaf, Failed(reason), router)
                 case RouteDeferred(reason, router, error, freeze):
-                    await self._add(recipient, Deferred(reason, error), router, "", freeze=freeze)
+                    await self._add(leaf, Deferred(reason, error), router, freeze=freeze)
                 case _ as never:
                     assert_never(never)
+        self._results += [Result(each, Delivered(each.last_error), is_echo=True) for each in family.finished]
         return taken
 
     def _is_known(self, transport: str) -> bool:
         return transport in self._ports.remote or transport in self._ports.local
 
-    def _grouped(self, taken: Sequence[tuple[QueuedRecipient, Routed]]) -> list[_Group]:
+    async def _grouped(self, taken: Sequence[_Member]) -> list[_Group]:
         """Groups in the order of their first recipients: local deliveries first, as in Exim."""
-        together: dict[tuple[str, tuple[RouteHost, ...]], list[tuple[QueuedRecipient, Routed]]] = {}
-        groups: list[_Group] = []
-        for recipient, routed in taken:
-            if routed.transport in self._ports.local:
-                groups.append(_Group(routed, ((recipient, routed),)))
+        together: dict[object, list[_Member]] = {}
+        here: list[_Member] = []
+        for member in taken:
+            if member.routed.transport in self._ports.local:
+                here.append(member)
             else:
-                together.setdefault((routed.transport, routed.hosts), []).append((recipient, routed))
-        for (transport, _), members in together.items():
-            most = self._ports.remote[transport].max_recipients or len(members)
+                together.setdefault(_shared_by_group(member.routed), []).append(member)
+        groups = await self._batches(here)
+        for members in together.values():
+            most = self._ports.remote[members[0].routed.transport].max_recipients or len(members)
             for start in range(0, len(members), most):
                 part = tuple(members[start : start + most])
-                groups.append(_Group(part[0][1], part))
+                groups.append(_Group(part[0].routed, part))
         return groups
+
+    async def _batches(self, here: Sequence[_Member]) -> list[_Group]:
+        """Local recipients, together where their transport takes several at once (Exim: batch_max)."""
+        batches: list[list[_Member]] = []
+        open_batches: dict[tuple[str, str], list[_Member]] = {}
+        for member in here:
+            name = member.routed.transport
+            transport = self._ports.local[name]
+            key = None
+            if transport.batch_max > 1:
+                key = await transport.batch_key(
+                    local_address(self._scope, member.leaf.recipient.recipient, member.routed)
+                )
+            batch = open_batches.get((name, key)) if key is not None else None
+            if batch is None or len(batch) >= transport.batch_max:
+                batch = []
+                batches.append(batch)
+                if key is not None:
+                    open_batches[(name, key)] = batch
+            batch.append(member)
+        return [_Group(batch[0].routed, tuple(batch)) for batch in batches]
 
     # Delivery
 
@@ -237,54 +286,118 @@ class _Attempt:
         elapsed = ports.clock.now() - started
         results: list[Result] = []
         first = True
-        for (recipient, routed), outcome in zip(group.members, outcomes, strict=True):
-            result = await self._judged(recipient, outcome, routed)
-            self._record(result, first, elapsed)
+        for member, outcome in zip(group.members, outcomes, strict=True):
+            found = await self._judged(member.leaf, outcome, member.routed.router, member.routed.transport)
+            self._record(found[0], first, elapsed)
             first = first and not isinstance(outcome, Delivered)
-            results.append(result)
+            results += found
         return results
 
     async def _deliver_here(self, group: _Group) -> tuple[Outcome, ...]:
-        ((recipient, routed),) = group.members
-        scope = address_scope(self._scope, recipient.recipient.address, routed)
-        transport = self._ports.local[routed.transport]
-        return (await transport.deliver(recipient.recipient, self._message, self._body, scope),)
+        addresses = tuple(
+            local_address(self._scope, each.leaf.recipient.recipient, each.routed) for each in group.members
+        )
+        if addresses[0].file == "/dev/null":
+            return (Delivered("/dev/null"),) * len(addresses)
+        transport = self._ports.local[group.routed.transport]
+        outcome = await transport.deliver(addresses, self._message, self._body)
+        return (outcome,) * len(addresses)
 
     async def _deliver_there(self, group: _Group) -> tuple[Outcome, ...]:
-        transport = self._ports.remote[group.routed.transport]
-        message = self._message
+        routed = group.routed
+        outcomes = await self._send(group.members, routed.hosts, routed.order)
+        if not routed.fallback_hosts:
+            return outcomes
+        return await self._fall_back(group, outcomes)
+
+    async def _fall_back(self, group: _Group, outcomes: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
+        """Those that would have to wait go to the fallback hosts at once."""
+        waiting = [number for number, outcome in enumerate(outcomes) if isinstance(outcome, Deferred)]
+        if not waiting:
+            return outcomes
+        members = tuple(group.members[number] for number in waiting)
+        found = list(outcomes)
+        again = await self._send(members, group.routed.fallback_hosts, group.routed.fallback_order)
+        for number, outcome in zip(waiting, again, strict=True):
+            found[number] = outcome
+        return tuple(found)
+
+    async def _send(
+        self, members: Sequence[_Member], hosts: tuple[RouteHost, ...], order: HostOrder
+    ) -> tuple[Outcome, ...]:
+        """One transaction at one of the hosts."""
+        routed = members[0].routed
+        transport = self._ports.remote[routed.transport]
+        recipients = tuple(each.leaf.recipient.recipient for each in members)
+        scope = remote_scope(self._scope, recipients, routed)
+        message, carried = self._message, routed.carried
+        if carried.headers_add or carried.headers_remove:
+            header = await edited_header(
+                message.header,
+                HeaderEdits(),
+                scope,
+                return_path=message.sender,
+                recipients=(),
+                now=self._ports.clock.now(),
+                routers_add=carried.headers_add,
+                routers_remove=carried.headers_remove,
+            )
+            message = replace(message, header=header)
         envelope = Envelope(
-            sender=message.sender,
-            recipients=tuple(recipient.recipient for recipient, _ in group.members),
+            sender=message.sender if carried.errors_to is None else carried.errors_to,
+            recipients=recipients,
             body=message.body_type,
             size=message.size,
             parameters=message.parameters,
         )
-        hosts = remote_hosts(group.routed, transport.default_port, self._ports.source)
-        return await transport.deliver(hosts, envelope, message, self._body)
+        dialled = remote_hosts(hosts, order, transport.default_port, self._ports.source)
+        return await transport.deliver(dialled, envelope, message, self._body, scope)
 
     # Results
 
-    async def _add(
-        self,
-        recipient: QueuedRecipient,
-        outcome: Outcome,
-        router: str,
-        transport: str,
-        *,
-        freeze: bool = False,
-    ) -> None:
-        routed = Routed(router, transport)
-        result = replace(await self._judged(recipient, outcome, routed), freeze=freeze)
-        self._record(result, first=True, elapsed=0.0)
-        self._results.append(result)
+    async def _add(self, leaf: Leaf, outcome: Outcome, router: str, *, freeze: bool = False, shown: str = "") -> None:
+        results = await self._judged(leaf, outcome, router, "")
+        results = [replace(each, freeze=freeze or each.freeze, shown=shown or each.shown) for each in results]
+        self._record(results[0], first=True, elapsed=0.0)
+        self._results += results
 
-    async def _judged(self, recipient: QueuedRecipient, outcome: Outcome, routed: Routed) -> Result:
-        """The result with the retry rule that is for it, where it has to wait."""
-        result = Result(recipient, outcome, routed.router, routed.transport)
-        if not isinstance(outcome, Deferred):
-            return result
-        address = recipient.recipient.address
+    async def _judged(self, leaf: Leaf, outcome: Outcome, router: str, transport: str) -> list[Result]:
+        """The result with the retry rule that is for it, where it has to wait; the same for each further recipient
+        that leads to it."""
+        carried = leaf.end.carried if isinstance(leaf.end, Routed) else leaf.item.carried
+        address = leaf.item.address
+        result = Result(
+            leaf.recipient,
+            outcome,
+            router,
+            transport,
+            key=leaf.origins[0].key,
+            original=None if leaf.original == address else leaf.original,
+            shown=self._shown(leaf, outcome),
+            errors_to=carried.errors_to,
+            is_hidden=leaf.item.is_hidden,
+            is_logged=leaf.end.is_logged if isinstance(leaf.end, Routed) else True,
+        )
+        if isinstance(outcome, Deferred):
+            result = await self._with_rule(result, outcome, address)
+        echoes = [
+            replace(result, recipient=origin.recipient, key=origin.key, is_echo=True) for origin in leaf.origins[1:]
+        ]
+        return [result, *echoes]
+
+    def _shown(self, leaf: Leaf, outcome: Outcome) -> str:
+        """What a log line names: a file or command, or the local part of a mailbox here (Exim: log_as_local)."""
+        if leaf.text:
+            return leaf.text
+        end = leaf.end
+        if not (isinstance(end, Routed) and end.logs_local_part and isinstance(outcome, Delivered)):
+            return ""
+        view = end.view
+        is_here = end.transport in self._ports.local
+        return Tainted(f"{view.prefix}{view.local_part}{view.suffix}") if is_here else ""
+
+    async def _with_rule(self, result: Result, outcome: Deferred, address: Address) -> Result:
+        result = replace(result, freeze=outcome.freeze)
         failing = host_key(outcome.host.name) if outcome.host and outcome.host_wide else address
         try:
             rules, sender = self._ports.retry_rules, self._message.sender
@@ -296,17 +409,19 @@ class _Attempt:
         return replace(result, steps=rule.steps if rule is not None else ())
 
     def _record(self, result: Result, first: bool, elapsed: float) -> None:
+        if not result.is_logged:
+            return
         journal, message_id = self._ports.journal, self._message.message_id
-        address = result.recipient.recipient.address
+        address, router, transport = result.recipient.recipient.address, result.router, result.transport
+        named = AddressNames(result.shown, result.original) if result.shown or result.original else None
         match result.outcome:
             case Delivered() as outcome:
-                journal.record(
-                    AddressDelivered(message_id, address, result.router, result.transport, outcome, first, elapsed)
-                )
+                event = AddressDelivered(message_id, address, router, transport, outcome, first, elapsed, named)
+                journal.record(event)
             case Deferred() as outcome:
-                journal.record(AddressDeferred(message_id, address, result.router, result.transport, outcome))
+                journal.record(AddressDeferred(message_id, address, router, transport, outcome, named))
             case Failed() as outcome:
-                journal.record(AddressFailed(message_id, address, result.router, result.transport, outcome))
+                journal.record(AddressFailed(message_id, address, router, transport, outcome, named))
             case _ as never:
                 assert_never(never)
 
@@ -332,20 +447,22 @@ class _Attempt:
 
     async def _settle(self) -> Settlement:
         ports, now = self._ports, self._ports.clock.now()
-        written = {update.number for update in self._written}
+        written = {update.number for update in self._written if update.is_attempt}
         results = [each for each in self._results if each.recipient.number not in written]
         judgement = judge(self._message, results, now, ports.source)
         self._record_expired(judgement)
-        bounce = await self._bounce(judgement.given_up, now)
+        bounces = await self._bounces(judgement.given_up, now)
+        first = bounces[0] if bounces else None
         settlement = Settlement(
             message_id=self._message.message_id,
             updates=judgement.updates,
             due=judgement.due,
             freeze=bool(judgement.freeze),
-            bounce=bounce.message if bounce else None,
-            bounce_body=bounce.body if bounce else b"",
+            bounce=first.message if first else None,
+            bounce_body=first.body if first else b"",
+            more_bounces=tuple(NewBounce(each.message, each.body) for each in bounces[1:]),
         )
-        consequences = self._consequences(judgement, bounce, now)
+        consequences = self._consequences(judgement, bounces, now)
         await self._write(settlement, now, consequences)
         for event in consequences:
             ports.journal.record(event)
@@ -363,24 +480,29 @@ class _Attempt:
             if each.last is not None:
                 self._record(replace(each.result, outcome=each.failed), first=True, elapsed=0.0)
 
-    async def _bounce(self, given_up: Sequence[GivenUp], now: float) -> Bounce | None:
-        reported = to_report(self._message, given_up)
-        if not reported:
-            return None
+    async def _bounces(self, given_up: Sequence[GivenUp], now: float) -> tuple[Bounce, ...]:
+        """A report for each of those who are to be told."""
+        told = to_report(self._message, given_up)
+        if not told:
+            return ()
         settings = self._ports.bounces
         try:
             body = await read_body(self._body, wanted_of_body(self._message, settings))
         except SpoolUnavailable:
             # What was delivered has to be written down now; the report then has the header only.
             body = b""
-        bounce_id = make_message_id(now, self._ports.source)
-        return make_bounce(self._message, reported, body, settings, bounce_id, now)
+        return tuple(
+            make_bounce(
+                self._message, reported, body, settings, make_message_id(now, self._ports.source), now, to=address
+            )
+            for address, reported in told.items()
+        )
 
-    def _consequences(self, judgement: Judgement, bounce: Bounce | None, now: float) -> tuple[Event, ...]:
+    def _consequences(self, judgement: Judgement, bounces: Sequence[Bounce], now: float) -> tuple[Event, ...]:
         """What is true as soon as the settlement is on disk, in the order of Exim's log."""
         message_id = self._message.message_id
         events: list[Event] = []
-        if bounce is not None:
+        for bounce in bounces:
             new = bounce.message
             events.append(
                 Arrived(
@@ -399,64 +521,17 @@ class _Attempt:
         return tuple(events)
 
 
-class _Remembering:
-    """The resolver, asked once per name: a message with a hundred recipients has one smarthost."""
-
-    def __init__(self, resolver: Resolver) -> None:
-        self._resolver = resolver
-        self._answers: dict[str, tuple[str, ...] | Exception] = {}
-
-    async def addresses(self, name: str) -> tuple[str, ...]:
-        if name not in self._answers:
-            try:
-                self._answers[name] = await self._resolver.addresses(name)
-            except (HostNotFound, TemporaryFailure) as error:
-                self._answers[name] = error
-        answer = self._answers[name]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    async def names(self, address: str) -> tuple[str, ...]:
-        return await self._resolver.names(address)
-
-
-def message_scope(message: QueuedMessage, base: Scope, now: float) -> Scope:
-    """What expansions see of a queued message: the facts of its reception come from its row."""
-    fields, _ = split_header(message.header)
-    view = MessageView(
-        sender=message.sender,
-        recipients=tuple(each.recipient.address for each in message.recipients),
-        size=message.size,
-        body_size=message.body_size,
-        header=fields,
-        message_id=message.message_id,
-        received_at=message.facts.received_at,
-    )
-    return base.child(
-        session=message.facts.session,
-        now=now,
-        message=view,
-        acl_variables=message.facts.acl_variables,
-        first_delivery=message.attempts == 0,
-    )
-
-
-def address_scope(scope: Scope, address: Address, routed: Routed) -> Scope:
-    """What the options of a transport see: the address, and what its router found out about it."""
-    view = AddressView(
-        local_part=address.local_part,
-        domain=address.domain,
-        original_local_part=address.local_part,
-        original_domain=address.domain,
-        address_data=routed.address_data,
-    )
-    return scope.child(
-        address=view,
-        host=HostView(routed.host_text) if routed.host_text else None,
-        domain_data=routed.domain_data,
-        local_part_data=routed.local_part_data,
-        more={**scope.more, "router_name": routed.router, "transport_name": routed.transport},
+def _shared_by_group(routed: Routed) -> object:
+    """What remote recipients must have in common to go together."""
+    carried = routed.carried
+    return (
+        routed.transport,
+        routed.hosts,
+        routed.order,
+        routed.fallback_hosts,
+        carried.errors_to,
+        carried.headers_add,
+        carried.headers_remove,
     )
 
 

@@ -55,12 +55,24 @@ class Bounce:
     body: bytes
 
 
-def to_report(message: QueuedMessage, given_up: Sequence[GivenUp]) -> tuple[GivenUp, ...]:
-    """Those that the sender is to be told of: nobody where the sender is null, RFC 5321 6.1, and none whose
-    NOTIFY parameter leaves failures out, RFC 3461 4.1."""
-    if message.sender.is_null:
-        return ()
-    return tuple(each for each in given_up if _wants_report(each.result.recipient.recipient))
+def to_report(message: QueuedMessage, given_up: Sequence[GivenUp]) -> dict[Address, tuple[GivenUp, ...]]:
+    """Who is to be told of which: nobody where the sender is null, RFC 5321 6.1, or where a router names the null
+    sender; none is told of a recipient whose NOTIFY parameter leaves failures out, RFC 3461 4.1."""
+    told: dict[Address, tuple[GivenUp, ...]] = {}
+    for each in given_up:
+        address = each.is_told_to(message.sender)
+        if address is None or address.is_null or not _wants_report(each.result.recipient.recipient):
+            continue
+        told[address] = (*told.get(address, ()), each)
+    return told
+
+
+def _told_of(given_up: GivenUp) -> Address:
+    """The address as the report names it: the original one where the router hides what it made of it."""
+    result = given_up.result
+    if result.is_hidden and result.original is not None:
+        return result.original
+    return result.recipient.recipient.address
 
 
 def _wants_report(recipient: Recipient) -> bool:
@@ -81,13 +93,16 @@ def make_bounce(
     settings: BounceSettings,
     bounce_id: str,
     now: float,
+    *,
+    to: Address | None = None,
 ) -> Bounce:
-    """The report on `reported`, which must not be empty.
+    """The report on `reported`, which must not be empty, to the sender or to somebody else.
 
-    `body` is the original's where `wanted_of_body` asked for it. The bounce is due at once. Raises ValueError for a
-    message from the null sender.
+    `body` is the original's where `wanted_of_body` asked for it. The bounce is due at once. Raises ValueError where
+    it would go to the null sender.
     """
-    if message.sender.is_null:
+    to = message.sender if to is None else to
+    if to.is_null:
         raise ValueError("a message from the null sender is never answered")
     returned = _Returned.of(message, body, settings)
     parts = (
@@ -103,11 +118,11 @@ def make_bounce(
     content = b"This is a report in MIME format.\r\n\r\n"
     content += b"".join(delimiter + b"\r\n" + part + b"\r\n" for part in parts) + delimiter + b"--\r\n"
     is_8bit = not content.isascii()
-    header = _header(message, reported, settings, bounce_id, boundary, is_8bit, now)
+    header = _header(message, reported, settings, bounce_id, boundary, is_8bit, now, to)
     new = NewMessage(
         message_id=bounce_id,
         sender=NULL_SENDER,
-        recipients=(Recipient(message.sender),),
+        recipients=(Recipient(to),),
         header=header,
         facts=MessageFacts(SessionFacts(caller=settings.caller), now),
         body_type=BodyType.EIGHTBITMIME if is_8bit else BodyType.SEVENBIT,
@@ -142,15 +157,16 @@ def _header(
     boundary: str,
     is_8bit: bool,
     now: float,
+    to: Address,
 ) -> bytes:
     host, date = settings.primary_hostname, formatdate(now, localtime=True)
-    failed = ", ".join(_shown(each.result.recipient.recipient.address) for each in reported)
+    failed = ", ".join(_shown(_told_of(each)) for each in reported)
     fields = [
         f"Received: by {host} (Fingerpost) with local id {bounce_id};\r\n\t{date}",
         _folded("X-Failed-Recipients", failed),
         "Auto-Submitted: auto-replied",  # RFC 3834 5
         f"From: Mail Delivery System <Mailer-Daemon@{settings.qualify_domain}>",
-        _folded("To", _shown(message.sender)),
+        _folded("To", _shown(to)),
         "Subject: Mail delivery failed: returning message to sender",
         f"Message-ID: <E{bounce_id}@{host}>",
         f"Date: {date}",
@@ -226,7 +242,13 @@ def _explanation(
 
 
 def _about(given_up: GivenUp) -> list[str]:
-    lines = [f"  {_shown(given_up.result.recipient.recipient.address)}"]
+    lines = [f"  {_shown(_told_of(given_up))}"]
+    original = given_up.result.original
+    if given_up.result.shown:
+        lines = [f"  {printable(given_up.result.shown, 900)}"]
+        original = original or _told_of(given_up)
+    if original is not None and not given_up.result.is_hidden:
+        lines.append(f"    (generated from {_shown(original)})")
     host = given_up.failed.host
     named = f"the server {printable(host.name, 255)}" if host else "the mail server for this address"
     if given_up.last is not None:
@@ -274,7 +296,7 @@ def _status_fields(given_up: GivenUp, now: float) -> list[str]:
     if semicolon and re.fullmatch(r"[A-Za-z0-9-]+", kind):
         fields.append(_folded("Original-Recipient", f"{kind}; {_xtext(original)}"))
     fields += [
-        _folded("Final-Recipient", f"rfc822; {_shown(recipient.address)}"),
+        _folded("Final-Recipient", f"rfc822; {_shown(_told_of(given_up))}"),
         "Action: failed",
         f"Status: {status_code(given_up)}",
     ]

@@ -1,301 +1,380 @@
-"""The smtp transport: hosts in turn, TLS as demanded, one outcome per recipient (decision).
+"""The smtp transport: hosts in turn until no recipient is left that another host might take (decision).
 
-For each host: dial, greet, go up to TLS where it is offered or demanded, judge the certificate, hand the message over.
-What may follow from TLS that does not come about stands here and in `trust.requirement`, nowhere else: a message for
-which TLS is required, or whose server must verify, has no path into clear text.
-
-The octets are behind two ports: a `Dialer` gives a `Link`, and `net.client` implements both.
+For each host: is its time come (`host_memory`), is there room (`host_lines`), then one conversation (`conversation`)
+over a connection that another message left, or over a new one. Outcomes are given as soon as they are known; what
+becomes of the connection, passed on or closed, is settled behind the message's back (`spawn`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any
 
-from relay.expand.errors import ExpansionFailed
+from relay.delivery.conversation import Conversation, ConversationPorts, Errand, Said, make_ready, with_host
+from relay.delivery.host_choice import Candidate, candidates, look_up, to_race
+from relay.delivery.host_lines import HostLines, Visit, Wish
+from relay.delivery.host_memory import HostMemory, blamed_on_host, record_key
+from relay.delivery.link import HandshakeFailed, LinkFailed, Manners
+from relay.delivery.refused import HostRefused
+from relay.delivery.remote_copy import remote_copy
+from relay.delivery.smtp_rules import SMTPRules
+from relay.expand.errors import ExpansionFailed, ForcedFailure
 from relay.expand.evaluate import Expansion
-from relay.expand.scope import HostView, Scope
+from relay.expand.lists import MatchList
+from relay.expand.scope import Scope
+from relay.expand.splitting import split_list
 from relay.mail.envelope import Envelope
 from relay.mail.events import HostFailed, Trouble
-from relay.mail.facts import TLSFacts
-from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, Outcome, RemoteHost
-from relay.mail.ports import Body, Clock, Journal, TemporaryFailure
+from relay.mail.outcome import Deferred, ErrorClass, Failed, Outcome, RemoteHost
+from relay.mail.ports import Body, TemporaryFailure
 from relay.mail.queue import QueuedMessage
-from relay.mail.reply import Reply
-from relay.policy.tls import ClientTLSRules, client_policy
-from relay.tls.anchors import AnchorSet
-from relay.tls.ciphers import BadCipherList
-from relay.tls.engine import Handshake
-from relay.tls.files import TLSFileError
-from relay.tls.policy import ClientTLS, TLSDemand
-from relay.trust.certificate import judge_server
-from relay.trust.requirement import Unmet, holds, may_go_clear
+from relay.policy.hosts import matches_host
+from relay.policy.tls import client_policy
+from relay.spool.hints import RetryHint
 
 SMTP_PORT = 25
 SMTPS_PORT = 465
-
-
-class LinkFailed(Exception):
-    """The connection is of no more use. `reply` is what the server said, where that was the reason."""
-
-    def __init__(
-        self, error: ErrorClass, text: str, reply: Reply | None = None, *, possible_duplicate: bool = False
-    ) -> None:
-        super().__init__(text)
-        self.error = error
-        self.reply = reply
-        self.possible_duplicate = possible_duplicate
-
-
-class HandshakeFailed(LinkFailed):
-    """STARTTLS was accepted, or TLS begun on connect, and no session came about."""
-
-
-class StartTLSRefused(Exception):
-    """The server said no to STARTTLS; the connection goes on in clear."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(str(reply))
-        self.reply = reply
-
-
-class Link(Protocol):
-    """An SMTP connection to one host. Every method may raise LinkFailed."""
-
-    async def hello(self) -> Mapping[str, str]:
-        """Greets with EHLO, or HELO where that is refused; what the server offers, by upper-case keyword."""
-        ...
-
-    async def start_tls(self, policy: ClientTLS, *, on_connect: bool) -> tuple[Handshake, AnchorSet]:
-        """STARTTLS (unless on connect) and the handshake. Raises StartTLSRefused, HandshakeFailed, TLSFileError,
-        BadCipherList."""
-        ...
-
-    async def send(self, envelope: Envelope, header: bytes, body: Body) -> tuple[Outcome, ...]:
-        """One transaction; one outcome per recipient, without host and TLS facts."""
-        ...
-
-    async def quit(self) -> None:
-        """QUIT and close. Never raises."""
-        ...
-
-    async def drop(self) -> None:
-        """Closes without a word. Never raises."""
-        ...
+LMTP_PORT = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Exim's options of the smtp transport, seconds."""
+class RemotePorts:
+    """The world, and what the transports of a process share."""
 
-    connect: float = 300.0
-    command: float = 300.0
-    data: float = 300.0
-    final: float = 600.0
-
-
-class Dialer(Protocol):
-    """Opens connections. Raises LinkFailed."""
-
-    async def dial(
-        self, host: RemoteHost, helo_name: str, timeouts: Timeouts, *, lmtp: bool, tls_on_connect: bool
-    ) -> Link: ...
-
-
-@dataclass(frozen=True, slots=True)
-class SMTPRules:
-    """The options of one smtp transport, compiled."""
-
-    name: str
-    tls: ClientTLSRules = field(default_factory=ClientTLSRules)
-    helo_data: Expansion | None = None
-    port: int = 0
-    """0: the port of the protocol."""
-    max_rcpt: int = 100
-    timeouts: Timeouts = field(default_factory=Timeouts)
-    lmtp: bool = False
-
-
-class _HostRefused(Exception):
-    """This host is out for this message; the outcome is the same for all recipients."""
-
-    def __init__(self, outcome: Deferred | Failed) -> None:
-        super().__init__(outcome.reason)
-        self.outcome = outcome
+    conversation: ConversationPorts
+    lines: HostLines
+    memory: HostMemory
+    spawn: Callable[[Coroutine[Any, Any, None]], object]
+    """Runs a coroutine that nobody waits for."""
+    source: random.Random = field(default_factory=random.Random)
 
 
 class SMTPTransport:
     """One smtp transport of the configuration."""
 
-    def __init__(self, rules: SMTPRules, dialer: Dialer, clock: Clock, journal: Journal, scope: Scope) -> None:
+    def __init__(self, rules: SMTPRules, ports: RemotePorts, scope: Scope) -> None:
         self._rules = rules
-        self._dialer = dialer
-        self._clock = clock
-        self._journal = journal
+        self._ports = ports
         self._scope = scope
 
     @property
     def default_port(self) -> int:
         """The port of a host that was routed without one."""
-        return self._rules.port or (SMTPS_PORT if self._rules.tls.on_connect else SMTP_PORT)
+        rules = self._rules
+        usual = SMTPS_PORT if rules.tls.on_connect else LMTP_PORT if rules.lmtp else SMTP_PORT
+        return rules.port or usual
 
     @property
     def max_recipients(self) -> int:
         """Recipients in one transaction (Exim: max_rcpt)."""
         return self._rules.max_rcpt
 
-    async def deliver(
-        self, hosts: tuple[RemoteHost, ...], envelope: Envelope, message: QueuedMessage, body: Body
-    ) -> tuple[Outcome, ...]:
-        """Tries the hosts in turn until no recipient is left that another host might take."""
-        outcomes: list[Outcome] = [
-            Deferred("no host to deliver to", ErrorClass.LOOKUP, host_wide=True) for _ in envelope.recipients
-        ]
-        waiting = list(range(len(outcomes)))
-        for number, host in enumerate(hosts):
-            part = replace(envelope, recipients=tuple(envelope.recipients[index] for index in waiting))
-            results = await self._try_host(host, part, message, body)
-            for index, outcome in zip(waiting, results, strict=True):
-                outcomes[index] = outcome
-            waiting = [index for index in waiting if _another_host_may_take(outcomes[index])]
-            if not waiting:
-                break
-            last = outcomes[waiting[0]]
-            if number + 1 < len(hosts) and isinstance(last, Deferred):
-                self._journal.record(HostFailed(message.message_id, last))
-        return tuple(outcomes)
+    def forgive(self, now: float) -> None:
+        """Hosts that failed before may be tried again at once."""
+        self._ports.memory.forgive(now)
 
-    async def _try_host(
-        self, host: RemoteHost, envelope: Envelope, message: QueuedMessage, body: Body
+    async def deliver(
+        self,
+        hosts: tuple[RemoteHost, ...],
+        envelope: Envelope,
+        message: QueuedMessage,
+        body: Body,
+        scope: Scope | None = None,
     ) -> tuple[Outcome, ...]:
+        """One outcome for each recipient. `scope` has the message and the address."""
+        seen = scope if scope is not None else self._scope
+        now = self._ports.conversation.clock.now()
+        seen = seen.child(session=message.facts.session, now=now)
+        copy = await remote_copy(self._rules.copy, self._rules.name, envelope, message, seen, now)
+        if isinstance(copy, Deferred | Failed):
+            return (copy,) * len(envelope.recipients)
+        envelope, header = copy
+        outcomes: list[Outcome | None] = [None] * len(envelope.recipients)
+        for places in self._parts(envelope):
+            part = replace(envelope, recipients=tuple(envelope.recipients[place] for place in places))
+            errand = Errand(part, message, header, body)
+            for place, outcome in zip(places, await self._deliver_part(hosts, errand, seen), strict=True):
+                outcomes[place] = outcome
+        assert None not in outcomes
+        return tuple(each for each in outcomes if each is not None)
+
+    def _parts(self, envelope: Envelope) -> Iterator[list[int]]:
+        """Recipients that may share a transaction (Exim: multi_domain)."""
+        if self._rules.multi_domain:
+            yield list(range(len(envelope.recipients)))
+            return
+        parts: dict[str, list[int]] = {}
+        for place, each in enumerate(envelope.recipients):
+            parts.setdefault(each.address.domain.lower(), []).append(place)
+        yield from parts.values()
+
+    async def _deliver_part(self, hosts: tuple[RemoteHost, ...], errand: Errand, scope: Scope) -> tuple[Outcome, ...]:
+        return await _Delivery(self._rules, self._ports, errand, scope, self.default_port).run(hosts)
+
+
+class _Delivery:
+    """One errand at one host after the other."""
+
+    def __init__(self, rules: SMTPRules, ports: RemotePorts, errand: Errand, scope: Scope, default_port: int) -> None:
+        self._rules = rules
+        self._ports = ports
+        self._errand = errand
+        self._scope = scope
+        self._default_port = default_port
+        self._clock = ports.conversation.clock
+        count = len(errand.envelope.recipients)
+        nowhere = Deferred("no host to deliver to", ErrorClass.LOOKUP, host_wide=True)
+        self._outcomes: list[Outcome] = [nowhere for _ in range(count)]
+        self._waiting = list(range(count))
+        self._tried = 0
+        self._seen = 0
+        self._failure: Deferred | None = None
+        self._held_back: list[tuple[RemoteHost, RetryHint]] = []
+
+    async def run(self, hosts: tuple[RemoteHost, ...]) -> tuple[Outcome, ...]:
+        rules = self._rules.hosts
+        chosen = candidates(hosts)
+        if rules.hosts is not None and (not chosen or rules.override):
+            chosen = await self._own(rules.hosts)
+        await self._try_all(chosen)
+        if self._waiting and rules.fallback is not None:
+            await self._try_all(await self._own(rules.fallback))
+        if self._held_back and not self._tried:
+            self._settle_waiting(self._too_early())
+        return tuple(self._outcomes)
+
+    async def _own(self, text: Expansion) -> tuple[Candidate, ...]:
+        """The transport's own hosts."""
+        rules = self._rules.hosts
         try:
-            return await self._converse(host, envelope, message, body)
-        except _HostRefused as refused:
-            return tuple(replace(refused.outcome, host=host) for _ in envelope.recipients)
+            expanded = await text.text(self._scope)
+        except (ExpansionFailed, TemporaryFailure) as error:
+            self._settle_waiting(self._unexpandable(error))
+            return ()
+        choice = await look_up(
+            expanded,
+            self._default_port,
+            self._scope,
+            self._ports.source,
+            randomize=rules.randomize,
+            allow_localhost=rules.allow_localhost,
+        )
+        if choice.trouble and not self._tried:
+            self._settle_waiting(Deferred(choice.trouble, ErrorClass.LOOKUP, host_wide=True))
+        return choice.candidates
+
+    def _settle_waiting(self, outcome: Outcome) -> None:
+        for place in self._waiting:
+            self._outcomes[place] = outcome
+
+    def _unexpandable(self, error: Exception) -> Deferred:
+        name, message_id = self._rules.name, self._errand.message.message_id
+        self._ports.conversation.journal.record(Trouble(f"transport {name}: {error}", "", message_id))
+        return Deferred(f"an option can't be expanded: {error}", ErrorClass.LOCAL)
+
+    def _too_early(self) -> Outcome:
+        """No host may be tried yet. Exim: retry time not reached."""
+        domain = self._errand.envelope.recipients[self._waiting[0]].address.domain
+        host, hint = min(self._held_back, key=lambda each: each[1].next_try)
+        if self._rules.hosts.delay_after_cutoff and all(each.exhausted for _, each in self._held_back):
+            what = f"all hosts for '{domain}' have been failing for a long time (and retry time not reached)"
+            return Failed(f"{hint.reason}: {what}" if hint.reason else what, host=host)
+        error = next((each for each in ErrorClass if each.value == hint.error), ErrorClass.OTHER)
+        return Deferred(
+            f"retry time not reached for any host for '{domain}'",
+            error,
+            host=host,
+            host_wide=True,
+            not_before=hint.next_try,
+        )
+
+    # Hosts
+
+    async def _try_all(self, chosen: Sequence[Candidate]) -> None:
+        for candidate in chosen:
+            usable = await self._usable(candidate)
+            while usable and self._waiting and self._tried < self._rules.hosts.max_try:
+                usable = await self._try_host(usable)
+            if not self._waiting:
+                return
+
+    async def _usable(self, candidate: Candidate) -> list[RemoteHost]:
+        """The addresses that may be tried now, bounded by Exim's hosts_max_try_hardlimit."""
+        found = []
+        for address in candidate.addresses:
+            if self._seen >= self._rules.hosts.max_try_hardlimit:
+                break
+            self._seen += 1
+            hint = await self._ports.memory.in_force(self._key(address), self._clock.now())
+            if hint is None or self._gets_one_try(hint):
+                found.append(address)
+            else:
+                self._held_back.append((address, hint))
+        return found
+
+    def _gets_one_try(self, hint: RetryHint) -> bool:
+        """Exim: delay_after_cutoff = false. A message that came after the last try has one of its own."""
+        is_newer = self._errand.message.facts.received_at > hint.last_try
+        return hint.exhausted and not self._rules.hosts.delay_after_cutoff and is_newer
+
+    def _key(self, host: RemoteHost) -> str:
+        return record_key(host, with_address=self._rules.hosts.include_address)
+
+    async def _try_host(self, addresses: list[RemoteHost]) -> list[RemoteHost]:
+        """One conversation; the addresses that are left to try."""
+        self._tried += 1
+        if self._failure is not None:
+            self._ports.conversation.journal.record(HostFailed(self._errand.message.message_id, self._failure))
+            self._failure = None
+        part = replace(
+            self._errand.envelope,
+            recipients=tuple(self._errand.envelope.recipients[place] for place in self._waiting),
+        )
+        host = addresses[0]
+        try:
+            results, dialled = await self._visit(tuple(addresses), replace(self._errand, envelope=part))
+        except HostRefused as refused:
+            outcome = refused.outcome if refused.outcome.host is not None else replace(refused.outcome, host=host)
+            results, dialled = tuple(outcome for _ in self._waiting), (outcome.host or host,)
+        for place, result in zip(self._waiting, results, strict=True):
+            self._outcomes[place] = result
+        await self._remember(dialled, results)
+        self._waiting = [place for place in self._waiting if _another_host_may_take(self._outcomes[place])]
+        last = self._outcomes[self._waiting[0]] if self._waiting else None
+        self._failure = last if isinstance(last, Deferred) else None
+        return [each for each in addresses if each not in dialled]
+
+    async def _remember(self, dialled: tuple[RemoteHost, ...], results: tuple[Outcome, ...]) -> None:
+        now, fault = self._clock.now(), blamed_on_host(results)
+        for host in dialled:
+            if fault is not None:
+                sender = self._errand.message.sender
+                await self._ports.memory.failed(
+                    self._key(host), replace(fault, host=host), sender, with_host(self._scope, host), now
+                )
+            elif not all(isinstance(each, Deferred) and each.host_wide for each in results):
+                await self._ports.memory.worked(self._key(host), now)
+
+    async def _visit(
+        self, addresses: tuple[RemoteHost, ...], errand: Errand
+    ) -> tuple[tuple[Outcome, ...], tuple[RemoteHost, ...]]:
+        """The outcomes, and the addresses that were tried for them. Raises HostRefused."""
+        scope = with_host(self._scope, addresses[0])
+        try:
+            wish = await self._wish(addresses, scope)
+            raced = addresses[:1]
+            for other in to_race(addresses)[1:]:
+                if await self._wish(addresses, with_host(self._scope, other)) == wish:
+                    raced = (*raced, other)
+            alone = await _matches(self._rules.hosts.serialize, scope)
+        except (ExpansionFailed, TemporaryFailure) as error:
+            raise HostRefused(self._unexpandable(error)) from None
+        visit = await self._ports.lines.enter(wish, alone=alone)
+        said: Said | None = None
+        try:
+            said, dialled = await self._converse(visit, raced, errand, scope)
+            outcomes = said.outcomes
+            while None in outcomes:
+                # The server takes no more in one connection; the rest is said in the next.
+                await self._part(visit, said, scope, is_over=False)
+                said, rest = None, _unsaid(outcomes, errand)
+                said = await self._conversation(visit, rest, scope).fresh(raced)
+                outcomes = _filled(outcomes, said.outcomes)
+        except BaseException:
+            self._ports.spawn(self._part(visit, said, scope))
+            raise
+        self._ports.spawn(self._part(visit, said, scope))
+        return tuple(each for each in outcomes if each is not None), dialled
 
     async def _converse(
-        self, host: RemoteHost, envelope: Envelope, message: QueuedMessage, body: Body
-    ) -> tuple[Outcome, ...]:
-        scope = self._scope.child(
-            session=message.facts.session, now=self._clock.now(), host=HostView(host.name, host.address, host.port)
+        self, visit: Visit, raced: tuple[RemoteHost, ...], errand: Errand, scope: Scope
+    ) -> tuple[Said, tuple[RemoteHost, ...]]:
+        """Over what the predecessor left, if that goes; else over a new connection."""
+        before: tuple[Outcome | None, ...] = (None,) * len(errand.envelope.recipients)
+        if visit.parked is not None:
+            host = visit.parked.link.host
+            try:
+                said = await self._conversation(visit, errand, with_host(self._scope, host)).continued(visit.parked)
+            except (HostRefused, LinkFailed) as failure:
+                if isinstance(failure, HostRefused) and _is_final(failure):
+                    raise
+                if visit.parked.had_tls and isinstance(failure, HandshakeFailed):
+                    self._ports.lines.does_not_go_on(visit.wish.host, self._clock.now())
+            else:
+                before = tuple(None if each is None or _was_stale(each) else each for each in said.outcomes)
+                if None not in before:
+                    return said, (host,)
+                if said.parked is not None:
+                    await said.parked.link.quit()
+        said = await self._conversation(visit, _unsaid(before, errand), scope).fresh(raced)
+        reached = said.parked.link.host if said.parked is not None else raced[0]
+        return replace(said, outcomes=_filled(before, said.outcomes)), (reached,)
+
+    def _conversation(self, visit: Visit, errand: Errand, scope: Scope) -> Conversation:
+        return Conversation(self._rules, self._ports.conversation, errand, visit.wish, scope)
+
+    async def _part(self, visit: Visit, said: Said | None, scope: Scope, *, is_over: bool = True) -> None:
+        """The end of a visit: the connection goes to the next message, or is closed."""
+        lines, parked, ready = self._ports.lines, said.parked if said is not None else None, None
+        try:
+            if parked is not None and is_over:
+                ready = await make_ready(parked, visit, self._rules, lines, scope, self._clock)
+            if parked is not None and ready is None:
+                await parked.link.quit()
+        except (LinkFailed, TemporaryFailure, ExpansionFailed):
+            assert parked is not None
+            await parked.link.drop()
+        except BaseException:
+            if parked is not None:
+                await parked.link.drop()
+            raise
+        finally:
+            unused = lines.leave(visit, ready) if is_over else None
+        if unused is not None:
+            await unused.link.quit()
+
+    # Options
+
+    async def _wish(self, addresses: tuple[RemoteHost, ...], scope: Scope) -> Wish:
+        """What the options make of a host. Raises ExpansionFailed, TemporaryFailure."""
+        rules, host = self._rules, addresses[0]
+        manners = Manners(
+            helo_name=await self._helo_name(scope),
+            timeouts=rules.timeouts,
+            lmtp=rules.lmtp,
+            tls_on_connect=rules.tls.on_connect,
+            interfaces=await self._interfaces(scope),
+            esmtp=not await _matches(rules.avoid_esmtp, scope),
+            pipelining=not await _matches(rules.avoid_pipelining, scope),
+            chunking=await _matches(rules.try_chunking, scope),
+            keepalive=rules.keepalive,
         )
-        try:
-            policy = await client_policy(self._rules.tls, scope, (host.name,))
-            helo_name = await self._helo_name(scope)
-        except (ExpansionFailed, TemporaryFailure) as error:
-            self._journal.record(Trouble(f"transport {self._rules.name}: {error}", "", message.message_id))
-            raise _HostRefused(Deferred(f"an option can't be expanded: {error}", ErrorClass.LOCAL)) from None
-        try:
-            return await self._over_link(host, envelope, message, body, policy, helo_name)
-        except HandshakeFailed as failure:
-            if not (may_go_clear(policy) and policy.tempfail_tryclear):
-                raise _HostRefused(_deferred(failure, ErrorClass.TLS_FAILED)) from None
-            # Exim: the connection is in an unknown state, so the message goes in clear on a new one.
-            self._journal.record(
-                HostFailed(message.message_id, replace(_deferred(failure, ErrorClass.TLS_FAILED), host=host))
-            )
-            clear = replace(policy, demand=TLSDemand.AVOID)
-            return await self._over_link(host, envelope, message, body, clear, helo_name)
+        return Wish(
+            transport=rules.name,
+            host=f"{host.name.lower()}:{host.port}",
+            policy=await client_policy(rules.tls, scope, (host.name,)),
+            manners=manners,
+            addresses=frozenset(each.address for each in addresses),
+        )
 
     async def _helo_name(self, scope: Scope) -> str:
         name = await self._rules.helo_data.text(scope) if self._rules.helo_data is not None else ""
         return name or scope.main.get("primary_hostname", "localhost")
 
-    async def _over_link(
-        self,
-        host: RemoteHost,
-        envelope: Envelope,
-        message: QueuedMessage,
-        body: Body,
-        policy: ClientTLS,
-        helo_name: str,
-    ) -> tuple[Outcome, ...]:
+    async def _interfaces(self, scope: Scope) -> tuple[str, ...]:
+        if self._rules.interface is None:
+            return ()
         try:
-            link = await self._dialer.dial(
-                host, helo_name, self._rules.timeouts, lmtp=self._rules.lmtp, tls_on_connect=policy.on_connect
-            )
-        except LinkFailed as failure:
-            raise _HostRefused(_deferred(failure)) from None
-        try:
-            tls = await self._secure(link, policy, message)
-            outcomes = await link.send(envelope, message.header, body)
-        except HandshakeFailed:
-            await link.drop()
-            raise
-        except LinkFailed as failure:
-            await link.drop()
-            raise _HostRefused(_of_link(failure)) from None
-        except _HostRefused:
-            await link.quit()
-            raise
-        except BaseException:
-            # Cut off, or the queue could not give the body: an unfinished message must not look like a finished one.
-            await link.drop()
-            raise
-        await link.quit()
-        return tuple(_complete(outcome, host, tls) for outcome in outcomes)
+            text = await self._rules.interface.text(scope)
+        except ForcedFailure:
+            return ()
+        return tuple(item for item in split_list(text).items if item)
 
-    async def _secure(self, link: Link, policy: ClientTLS, message: QueuedMessage) -> TLSFacts | None:
-        """Takes the link as far up as the policy wants; the facts of its layer, None for a link that may stay clear."""
-        if policy.on_connect:
-            tls = await self._go_up(link, policy, message)
-            await link.hello()
-            return tls
-        offers = await link.hello()
-        if policy.demand is not TLSDemand.AVOID and "STARTTLS" in offers:
-            try:
-                tls = await self._go_up(link, policy, message)
-            except StartTLSRefused as refused:
-                self._accept_clear_after(refused.reply, policy)
-                return None
-            await link.hello()
-            return tls
-        if not may_go_clear(policy):
-            avoided = policy.demand is TLSDemand.AVOID
-            why = "hosts_avoid_tls forbids it" if avoided else "the server did not offer it"
-            what = f"a TLS session is required, but {why}"
-            raise _HostRefused(Deferred(what, ErrorClass.TLS_REQUIRED, host_wide=True))
-        return None
 
-    def _accept_clear_after(self, reply: Reply, policy: ClientTLS) -> None:
-        """Whether a refusal of STARTTLS leaves the way into clear text open. Exim: hosts_require_tls,
-        tls_tempfail_tryclear."""
-        if may_go_clear(policy) and (reply.is_permanent or policy.tempfail_tryclear):
-            return
-        raise _HostRefused(
-            Deferred(
-                "a TLS session is required, but the server refused STARTTLS",
-                ErrorClass.TLS_REQUIRED,
-                reply,
-                host_wide=True,
-            )
-        )
-
-    async def _go_up(self, link: Link, policy: ClientTLS, message: QueuedMessage) -> TLSFacts:
-        try:
-            handshake, anchors = await link.start_tls(policy, on_connect=policy.on_connect)
-        except (TLSFileError, BadCipherList) as error:
-            # Our own set-up is broken: an operator mends that, nothing goes out in clear meanwhile.
-            self._journal.record(Trouble(f"transport {self._rules.name}: {error}", "", message.message_id))
-            raise _HostRefused(Deferred(f"our TLS set-up: {error}", ErrorClass.LOCAL, host_wide=True)) from None
-        verification = judge_server(handshake, anchors, policy, self._clock.now())
-        requirement = holds(policy, verification)
-        if isinstance(requirement, Unmet):
-            raise _HostRefused(Deferred(requirement.reason, ErrorClass.TLS_FAILED, host_wide=True))
-        return TLSFacts(
-            version=handshake.version,
-            suite=handshake.suite,
-            bits=handshake.bits,
-            group=handshake.group,
-            sni=policy.sni,
-            alpn=handshake.alpn,
-            resumed=handshake.resumed,
-            ours=handshake.ours,
-            peer=handshake.peer,
-            verification=verification,
-            binding=handshake.binding,
-        )
+async def _matches(hosts: MatchList | None, scope: Scope) -> bool:
+    return hosts is not None and await matches_host(hosts, scope)
 
 
 def _another_host_may_take(outcome: Outcome) -> bool:
@@ -303,24 +382,31 @@ def _another_host_may_take(outcome: Outcome) -> bool:
     return isinstance(outcome, Deferred) and not outcome.possible_duplicate
 
 
-def _deferred(failure: LinkFailed, error: ErrorClass | None = None) -> Deferred:
-    return Deferred(
-        str(failure),
-        error or failure.error,
-        failure.reply,
-        host_wide=True,
-        possible_duplicate=failure.possible_duplicate,
-    )
+def _is_final(refused: HostRefused) -> bool:
+    """Whether a new connection would not mend it."""
+    outcome = refused.outcome
+    return isinstance(outcome, Deferred) and (outcome.possible_duplicate or outcome.error is ErrorClass.LOCAL)
 
 
-def _of_link(failure: LinkFailed) -> Deferred | Failed:
-    """A link that failed defers; only a 5xx from the server itself, to the greeting or to EHLO, is final."""
-    if failure.reply is not None and failure.reply.is_permanent:
-        return Failed(str(failure), failure.reply)
-    return _deferred(failure)
+def _was_stale(outcome: Outcome) -> bool:
+    """Nothing was said against the message: the connection was of no more use. A new one may do better."""
+    if not isinstance(outcome, Deferred) or outcome.possible_duplicate:
+        return False
+    lost = outcome.error in (ErrorClass.LOST_CONNECTION, ErrorClass.TLS_FAILED, ErrorClass.MAIL_4XX)
+    return lost or (outcome.reply is not None and outcome.reply.code == 421)
 
 
-def _complete(outcome: Outcome, host: RemoteHost, tls: TLSFacts | None) -> Outcome:
-    if isinstance(outcome, Delivered):
-        return replace(outcome, host=host, tls=tls)
-    return replace(outcome, host=host)
+def _unsaid(outcomes: Sequence[Outcome | None], errand: Errand) -> Errand:
+    """The errand for those who have no outcome."""
+    envelope = errand.envelope
+    left = tuple(each for each, outcome in zip(envelope.recipients, outcomes, strict=True) if outcome is None)
+    return replace(errand, envelope=replace(envelope, recipients=left))
+
+
+def _filled(outcomes: Sequence[Outcome | None], further: Sequence[Outcome | None]) -> tuple[Outcome | None, ...]:
+    """`further` in the places that were open."""
+    rest = iter(further)
+    return tuple(next(rest) if each is None else each for each in outcomes)
+
+
+__all__ = ["RemotePorts", "SMTPRules", "SMTPTransport"]

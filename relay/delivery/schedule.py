@@ -53,11 +53,12 @@ class Load:
 
 
 class _Host:
-    __slots__ = ("busy", "line")
+    __slots__ = ("busy", "line", "most")
 
     def __init__(self) -> None:
         self.busy: set[str] = set()
         self.line: deque[str] = deque()
+        self.most = 0
 
 
 class Schedule:
@@ -197,12 +198,17 @@ class Schedule:
                 admitted.append(follower)
         return tuple(admitted)
 
-    def enter_host(self, name: str, message_id: str) -> bool:
-        """True: go on. False: it stands in line, until `leave_host` or `attempt_finished` names it."""
+    def enter_host(self, name: str, message_id: str, most: int = 0) -> bool:
+        """True: go on. False: it stands in line, until `leave_host` or `attempt_finished` names it.
+
+        `most`: how many may be in, where it is fewer than `attempts_per_host` (Exim: serialize_hosts); what was said
+        last holds.
+        """
         host = self._hosts.setdefault(name, _Host())
+        host.most = most
         if message_id in host.busy:
             return True
-        if len(host.busy) < self._limits.attempts_per_host and not host.line:
+        if self._has_room(host) and not host.line:
             host.busy.add(message_id)
             return True
         if message_id not in host.line:
@@ -218,12 +224,21 @@ class Schedule:
         if message_id in host.line:
             host.line.remove(message_id)
         follower = None
-        if host.line and len(host.busy) < self._limits.attempts_per_host:
+        if host.line and self._has_room(host):
             follower = host.line.popleft()
             host.busy.add(follower)
         if not host.busy and not host.line:
             del self._hosts[name]
         return follower
+
+    def next_in_line(self, name: str) -> str | None:
+        """Who goes in next when somebody leaves; None where nobody waits."""
+        host = self._hosts.get(name)
+        return host.line[0] if host is not None and host.line else None
+
+    def _has_room(self, host: _Host) -> bool:
+        most = self._limits.attempts_per_host
+        return len(host.busy) < (min(most, host.most) if host.most else most)
 
     def _earliest(self, now: float) -> float:
         """When the queue may be looked at next. A time beyond the longest sleep means that the clock was set back."""

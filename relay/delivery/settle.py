@@ -10,10 +10,11 @@ part.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
+from relay.mail.address import Address
 from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, Outcome
 from relay.mail.queue import QueuedMessage, QueuedRecipient, RecipientState, RecipientUpdate
 from relay.policy.retry import Step, next_try, replayed_gap
@@ -37,6 +38,19 @@ class Result:
     """The retry rule for a delay; empty: it is given up at once."""
     freeze: bool = False
     """Routing asked for the message to be held (`host_find_failed = freeze`, `self = freeze`)."""
+    key: str = ""
+    """What is written down when this is over; "": it is the recipient of the message itself, whose state tells."""
+    is_echo: bool = False
+    """Another result of the same delivery, for a further recipient that leads to it."""
+    original: Address | None = None
+    """The recipient of the message where the address was made of it; `recipient` then has the address itself."""
+    shown: str = ""
+    """What a log line names instead of the address."""
+    errors_to: Address | None = None
+    """Who is told of a failure, None: the sender; the null sender: nobody."""
+    is_hidden: bool = False
+    """A report names the original address alone (Exim: hide_child_in_errmsg)."""
+    is_logged: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +61,12 @@ class GivenUp:
     result: Result
     failed: Failed
     last: Deferred | None = None
+
+    def is_told_to(self, sender: Address) -> Address | None:
+        """Who is told: None: nobody can be, the sender being null; the null sender: nobody is to be."""
+        if self.result.errors_to is not None:
+            return self.result.errors_to
+        return None if sender.is_null else sender
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,36 +99,62 @@ def judge(message: QueuedMessage, results: Sequence[Result], now: float, source:
     up stays pending instead, and the message is frozen: there is nobody to tell (Exim: "delivery error
     message").
     """
-    verdicts = [_verdict(message, result, now, source) for result in results]
-    given_up = tuple(verdict for verdict in verdicts if isinstance(verdict, GivenUp))
-    waiting = [verdict.due for verdict in verdicts if isinstance(verdict, _Waits)]
-    seen = {result.recipient.number for result in results}
-    untouched = any(recipient.number not in seen for recipient in message.pending)
-    freeze = next((_words(result.outcome) for result in results if result.freeze), "")
+    verdicts = [(result, _verdict(message, result, now, source)) for result in results]
+    stuck = {id(verdict) for _, verdict in verdicts if _is_stuck(message, verdict)}
+    by_number: dict[int, list[tuple[Result, _Verdict]]] = {}
+    for result, verdict in verdicts:
+        by_number.setdefault(result.recipient.number, []).append((result, verdict))
+    updates = tuple(_update_of(number, group, stuck) for number, group in by_number.items())
 
-    held = message.sender.is_null
-    if held and given_up:
+    waiting = [verdict.due for _, verdict in verdicts if isinstance(verdict, _Waits)]
+    untouched = any(recipient.number not in by_number for recipient in message.pending)
+    freeze = next((_words(result.outcome) for result in results if result.freeze), "")
+    if stuck:
         freeze = "delivery error message"
-    updates: list[RecipientUpdate] = []
-    for verdict in verdicts:
+    return Judgement(
+        updates=updates,
+        due=now if untouched else min(waiting, default=now),
+        given_up=tuple(verdict for result, verdict in verdicts if isinstance(verdict, GivenUp) and not result.is_echo),
+        freeze=freeze,
+        is_complete=not (waiting or untouched or stuck),
+    )
+
+
+def _is_stuck(message: QueuedMessage, verdict: _Verdict) -> bool:
+    """A failure that there is nobody to tell of."""
+    return isinstance(verdict, GivenUp) and verdict.is_told_to(message.sender) is None
+
+
+def _update_of(number: int, group: Sequence[tuple[Result, _Verdict]], stuck: Collection[int]) -> RecipientUpdate:
+    """One row for all that a recipient stands for: it waits while any of that waits."""
+    waits: RecipientUpdate | None = None
+    failed: RecipientUpdate | None = None
+    delivered: RecipientUpdate | None = None
+    done: list[str] = []
+    for result, verdict in group:
         match verdict:
             case RecipientUpdate():
-                updates.append(verdict)
-            case _Waits(update, _):
-                updates.append(update)
-            case GivenUp(result, failed, _):
-                state = RecipientState.PENDING if held else RecipientState.FAILED
-                first_failed = result.recipient.first_failed
-                updates.append(RecipientUpdate(result.recipient.number, state, failed.reason, first_failed))
+                delivered = delivered or verdict
+            case _Waits(row, _):
+                waits = waits or row
+                continue
+            case GivenUp(_, why, _):
+                is_stuck = id(verdict) in stuck
+                state = RecipientState.PENDING if is_stuck else RecipientState.FAILED
+                row = RecipientUpdate(number, state, why.reason, result.recipient.first_failed)
+                if is_stuck:
+                    waits = waits or row
+                    continue
+                failed = failed or row
             case _ as never:
                 assert_never(never)
-    return Judgement(
-        updates=tuple(updates),
-        due=now if untouched else min(waiting, default=now),
-        given_up=given_up,
-        freeze=freeze,
-        is_complete=not (waiting or untouched or (held and given_up)),
-    )
+        if result.key:
+            done.append(result.key)
+    if waits is not None:
+        return replace(waits, done=tuple(done))
+    update = failed or delivered
+    assert update is not None, "a group has a result"
+    return update
 
 
 def _verdict(message: QueuedMessage, result: Result, now: float, source: random.Random) -> _Verdict:
@@ -136,6 +182,8 @@ def _deferred(result: Result, deferred: Deferred, now: float, source: random.Ran
     due = next_try(result.steps, first_failed, gap, now, source)
     if due is None:
         return GivenUp(result, expired(deferred), deferred)
+    if deferred.not_before is not None:
+        due = max(deferred.not_before, now)
     return _Waits(_update(recipient, deferred, first_failed), due)
 
 
@@ -167,17 +215,22 @@ def _words(outcome: Outcome) -> str:
 
 def delivered_only(results: Sequence[Result]) -> tuple[RecipientUpdate, ...]:
     """The rows that can be written before the attempt is over: a delivery is final whatever happens to the
-    others."""
-    return tuple(
-        RecipientUpdate(each.recipient.number, RecipientState.DELIVERED, each.outcome.confirmation)
-        for each in results
-        if isinstance(each.outcome, Delivered)
-    )
+    others. Of a recipient that stands for others only those are written down that are done."""
+    updates: list[RecipientUpdate] = []
+    for each in results:
+        if not isinstance(each.outcome, Delivered):
+            continue
+        number = each.recipient.number
+        if each.key:
+            updates.append(RecipientUpdate(number, RecipientState.PENDING, done=(each.key,), is_attempt=False))
+        else:
+            updates.append(RecipientUpdate(number, RecipientState.DELIVERED, each.outcome.confirmation))
+    return tuple(updates)
 
 
 def without(message: QueuedMessage, done: Sequence[RecipientUpdate]) -> QueuedMessage:
     """The message as it stands once `done` is written."""
-    states = {update.number: update.state for update in done}
+    states = {update.number: update.state for update in done if update.is_attempt}
     return replace(
         message,
         recipients=tuple(replace(each, state=states.get(each.number, each.state)) for each in message.recipients),

@@ -198,8 +198,11 @@ class Client:
     # Orders
 
     def hello(self, now: float | None = None) -> None:
-        """EHLO, and HELO where that gets a 5xx (RFC 5321 3.2); LHLO with LMTP."""
+        """EHLO, and HELO where that gets a 5xx (RFC 5321 3.2) or is all that is wanted; LHLO with LMTP."""
         if self._may_order(now):
+            if self._settings.protocol is Protocol.SMTP and not self._settings.extended:
+                self._send(f"HELO {self._settings.name}", _Awaited(Stage.HELLO))
+                return
             verb = "LHLO" if self._settings.protocol is Protocol.LMTP else "EHLO"
             self._send(f"{verb} {self._settings.name}", _Awaited(Stage.HELLO, what=_What.EXTENDED_HELLO))
 

@@ -24,6 +24,8 @@ class ClientSettings:
     protocol: Protocol = Protocol.SMTP
     host: RemoteHost | None = None
     """Goes into the outcomes."""
+    extended: bool = True
+    """False: the greeting is HELO (Exim: hosts_avoid_esmtp)."""
     pipelining: bool = True
     """False: one command at a time, whatever is offered (Exim: hosts_avoid_pipelining)."""
     chunking: bool = False

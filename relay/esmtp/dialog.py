@@ -114,7 +114,8 @@ class Dialog:
 
     def set_line_limit(self) -> None:
         settings = self.settings
-        longest = settings.auth_line_limit if "AUTH" in self.standing.offers else 0
+        takes_auth = "AUTH" in self.standing.offers or settings.auth_unadvertised
+        longest = settings.auth_line_limit if takes_auth else 0
         self.lines.limit = max(settings.line_limit, longest)
 
     def begin_session(self, tls: bool) -> None:

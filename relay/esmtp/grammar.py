@@ -56,7 +56,18 @@ class _Rules:
 
 
 _ASCII = _Rules("")
-_UTF8 = _Rules(_NON_ASCII)
+
+
+@functools.cache
+def _utf8_rules() -> _Rules:
+    """Made when they are first asked for: compiling them takes longer than a whole hand-over."""
+    return _Rules(_NON_ASCII)
+
+
+def _rules_for(utf8: bool) -> _Rules:
+    return _utf8_rules() if utf8 else _ASCII
+
+
 _QUOTED_PAIR = re.compile(r"\\(.)")
 _LITERAL = re.compile(r"\[(IPv6:)?([0-9A-Fa-f:.]+)\]", re.IGNORECASE)
 _FROM = re.compile(r"FROM:[ \t]*", re.IGNORECASE)
@@ -103,7 +114,7 @@ def read_path(text: str, *, allow_null: bool, utf8: bool = False) -> tuple[Addre
     if text.startswith("<>") and allow_null:
         address, end = NULL_SENDER, 2
     else:
-        match = (_UTF8 if utf8 else _ASCII).path.match(text)
+        match = _rules_for(utf8).path.match(text)
         if not match:
             raise Malformed(_what_is_wrong(text, utf8))
         route, local_part, domain = match.groups()
@@ -124,7 +135,7 @@ def read_address(text: str, *, allow_null: bool = False, utf8: bool = False) -> 
         if rest:
             raise Malformed(f"malformed address: {rest.strip()[:_SHOWN]} may not follow the address")
         return address
-    match = (_UTF8 if utf8 else _ASCII).mailbox.fullmatch(text)
+    match = _rules_for(utf8).mailbox.fullmatch(text)
     if not match:
         raise Malformed(_what_is_wrong(f"<{text}>", utf8) if text else "empty address")
     return _make_address(match.group(1), match.group(2) or "")
@@ -149,7 +160,7 @@ def read_parameters(text: str, utf8: bool = False) -> Parameters:
 
 def is_domain(text: str, utf8: bool = False) -> bool:
     """Whether `text` is a domain or an address literal, as far as the letters go; lengths are not checked."""
-    return (_UTF8 if utf8 else _ASCII).domain.fullmatch(text) is not None
+    return _rules_for(utf8).domain.fullmatch(text) is not None
 
 
 # Repeated for nearly every recipient of a busy peer, and worth remembering.
@@ -222,7 +233,7 @@ def _make_address(local_part: str, domain: str) -> Address:
 
 def _what_is_wrong(text: str, utf8: bool) -> str:
     """Why `text` does not start with a path. Only reached where it does not."""
-    rules = _UTF8 if utf8 else _ASCII
+    rules = _rules_for(utf8)
     if not text or text.startswith("<>"):
         return "empty address"
     if not utf8 and not text.isascii():
@@ -231,7 +242,7 @@ def _what_is_wrong(text: str, utf8: bool) -> str:
     if inner.startswith("@"):
         _, colon, inner = inner.partition(":")
         if not colon:
-            return "\"@\" or \".\" expected in route list, or colon missing behind it"
+            return '"@" or "." expected in route list, or colon missing behind it'
     local_part = rules.local_part.match(inner)
     if not local_part:
         if inner.startswith('"') and inner.count('"') < 2:
@@ -251,4 +262,4 @@ def _what_is_wrong(text: str, utf8: bool) -> str:
         return "'>' missing at end of address"
     if rest.startswith(">"):
         return "malformed source route"
-    return f"malformed address: {rest[:_SHOWN]} may not follow {text[: len(text) - len(rest)][:_SHOWN * 2]}"
+    return f"malformed address: {rest[:_SHOWN]} may not follow {text[: len(text) - len(rest)][: _SHOWN * 2]}"

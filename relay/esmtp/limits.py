@@ -45,10 +45,16 @@ class ServerSettings:
     """Exim: smtp_enforce_sync. Input that has not waited for a reply it must wait for ends the connection."""
     local: bool = False
     """A pipe or a terminal: LF ends a line, and there is nothing to synchronise."""
+    host_name: str = ""
+    """Ours, for replies that name us without a question before them (421); "" leaves it out."""
     helo_allow_chars: str = ""
     """Exim: helo_allow_chars."""
     helo_accept_junk: bool = False
     """Exim: helo_accept_junk_hosts, where this client is one of them."""
+    helo_required: bool = True
+    """Exim: hosts_require_helo, where this client is one of them."""
+    auth_unadvertised: bool = False
+    """AUTH is obeyed where it was not offered (Exim: control = allow_auth_unadvertised)."""
 
 
 FREE_ONCE = frozenset(verb for verb, each in COMMANDS.items() if each.counting is Counting.ONCE_A_MESSAGE)

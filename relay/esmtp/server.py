@@ -157,7 +157,10 @@ class Server:
         deadline = self.deadline()
         if deadline is None or now < deadline:
             return
-        self._dialog.reply(replies.TIMED_OUT if self._dialog.input is None else replies.DATA_TIMED_OUT)
+        said = replies.TIMED_OUT if self._dialog.input is None else replies.DATA_TIMED_OUT
+        if self._dialog.settings.host_name:
+            said = said.with_text(f"{self._dialog.settings.host_name}: {said.text}")
+        self._dialog.reply(said)
         self._dialog.hang_up("timed out")
 
     def layer_changed(self, now: float, tls: bool) -> None:
@@ -212,6 +215,9 @@ class Server:
             if not self._read():
                 if not self._at_eof:
                     return None
+                if dialog.settings.local and dialog.settings.host_name:
+                    # On a pipe there is somebody to hear it: the program has closed one direction only.
+                    dialog.reply(replies.LOST_INPUT.with_text(f"{dialog.settings.host_name} lost input connection"))
                 dialog.hang_up("lost")
 
     # Answers
@@ -393,6 +399,8 @@ class Server:
         verb = word.upper().decode("ascii", "replace")
         command = COMMANDS.get(verb)
         refused_last, dialog.refused_last = dialog.refused_last, False
+        if verb == "MAIL" and dialog.state is State.GREETED and not dialog.settings.helo_required:
+            dialog.state = State.READY
         if (self._poison or dialog.state is State.REFUSED) and verb != "QUIT":
             dialog.complain(self._poison or replies.BAD_SEQUENCE, "command after a refusal", line)
         elif dialog.lines.has_input and dialog.is_out_of_sync(command):

@@ -169,7 +169,7 @@ def _turn(argument: str, standing: Standing) -> Step:
 
 
 def _auth(argument: str, standing: Standing) -> Step:
-    if "AUTH" not in standing.offers:
+    if "AUTH" not in standing.offers and not standing.settings.auth_unadvertised:
         return Fault(replies.AUTH_NOT_ADVERTISED, "AUTH when not advertised")
     if standing.authenticated:
         return Fault(replies.AUTH_ALREADY, "AUTH for the second time")

@@ -63,7 +63,11 @@ class Transaction:
 
     def rcpt(self, place: int) -> str:
         recipient = self._envelope.recipients[place]
-        return f"RCPT TO:<{recipient.address}>" + self._passed_on("DSN", recipient.parameters, ("NOTIFY", "ORCPT"))
+        return (
+            f"RCPT TO:<{recipient.address}>"
+            + self._passed_on("DSN", recipient.parameters, ("NOTIFY", "ORCPT"))
+            + self._passed_on("IGNOREQUOTA", recipient.parameters, ("IGNOREQUOTA",))
+        )
 
     def _refuse_here(self) -> None:
         """Settles what needs no server to know."""
@@ -129,6 +133,7 @@ class Transaction:
             text
             + self._passed_on("DSN", envelope.parameters, ("RET", "ENVID"))
             + self._passed_on("REQUIRETLS", envelope.parameters, ("REQUIRETLS",))
+            + self._passed_on("AUTH", envelope.parameters, ("AUTH",))
         )
 
     def _has_utf8_addresses(self) -> bool:

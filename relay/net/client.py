@@ -1,4 +1,4 @@
-"""SMTP clients on Twisted: a connection as coroutines, a dialer, one ordinary factory (edge).
+"""SMTP clients on Twisted: a connection as coroutines, one ordinary factory (edge).
 
 `ESMTPClient` drives the client machine (`esmtp.client`) and the stack for whoever awaits its methods: `delivery.remote`
 as its `Link`, or a small program through `ESMTPClientFactory`. Each method gives one order to the machine and waits for
@@ -7,19 +7,19 @@ the event that ends it; a timeout, a lost connection or a 421 in between raises 
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Mapping
 from typing import Any, assert_never
 
-from twisted.internet import error
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IAddress
-from twisted.internet.protocol import ClientFactory, Factory
+from twisted.internet.protocol import ClientFactory
 
-from relay.delivery.remote import HandshakeFailed, LinkFailed, StartTLSRefused, Timeouts
-from relay.esmtp.client import Client, ClientSettings, Protocol
+from relay.delivery.link import AuthAnswer, HandshakeFailed, LinkFailed, StartTLSRefused
+from relay.esmtp.client import Client, ClientSettings
 from relay.esmtp.client_events import (
+    AuthAccepted,
+    AuthChallenge,
+    AuthRefused,
     BodyWanted,
     ClientEvent,
     Closed,
@@ -29,10 +29,12 @@ from relay.esmtp.client_events import (
     LinkLost,
     Refused,
     Settled,
+    Stage,
     TimedOut,
     TLSGoAhead,
     TLSRefused,
 )
+from relay.esmtp.parameters import Limits
 from relay.mail.envelope import Envelope
 from relay.mail.facts import TLSFacts
 from relay.mail.outcome import ErrorClass, Outcome, RemoteHost
@@ -43,6 +45,7 @@ from relay.tls.anchors import AnchorSet
 from relay.tls.contexts import ContextCache, TLSContext, make_client_context
 from relay.tls.engine import Handshake
 from relay.tls.policy import ClientTLS, VerifyServer
+from relay.tls.sessions import TLSSessions
 from relay.tls.stack import ContextNeeded, LayerFailed, LayerUp, PeerClosed, PlainReceived
 
 HANDSHAKE_TIMEOUT = 60.0
@@ -61,8 +64,15 @@ class ESMTPClient(LayeredConnection):
         now: Callable[[], float],
         *,
         tls_on_connect: bool = False,
+        keepalive: bool = False,
+        sessions: TLSSessions | None = None,
     ) -> None:
         super().__init__(reactor)
+        self._keepalive = keepalive
+        self._sessions = sessions
+        self._hello_text = ""
+        self._clear_deadline: float | None = None
+        self._session_place: tuple[TLSContext, str] | None = None
         self._settings = settings
         self._contexts = contexts
         self._now = now
@@ -79,10 +89,33 @@ class ESMTPClient(LayeredConnection):
 
     def connectionMade(self) -> None:
         self.begin()
+        if self._keepalive:
+            self.transport.setTcpKeepAlive(True)
         self.run()
         self.made.callback(self)
 
     # The Link port
+
+    @property
+    def host(self) -> RemoteHost:
+        """The one that was dialled."""
+        assert self._settings.host is not None, "only a connection of a dialer knows its host"
+        return self._settings.host
+
+    @property
+    def limits(self) -> Limits:
+        """What the greeting in force says that the server takes."""
+        return self._machine.limits
+
+    @property
+    def hello_text(self) -> str:
+        """The lines of the answer to the last greeting."""
+        return self._hello_text
+
+    @property
+    def is_open(self) -> bool:
+        """False as soon as it is known that nothing more can be said."""
+        return not self.is_lost and self._failure is None and self._machine.stage is Stage.IDLE
 
     async def hello(self) -> Mapping[str, str]:
         """Waits for the greeting where it has not come yet, then EHLO or HELO. Raises LinkFailed."""
@@ -91,10 +124,46 @@ class ESMTPClient(LayeredConnection):
             self._is_greeted = True
         self._order(self._machine.hello)
         accepted = await self._event(HelloAccepted)
+        code, lines = accepted.reply.code, accepted.reply.lines
+        self._hello_text = "\n".join([*(f"{code}-{line}" for line in lines[:-1]), f"{code} {lines[-1]}"])
         extensions: Mapping[str, str] = accepted.extensions
         return extensions
 
-    async def start_tls(self, policy: ClientTLS, *, on_connect: bool) -> tuple[Handshake, AnchorSet]:
+    async def authenticate(self, mechanism: str, initial: str | None) -> AuthAnswer:
+        """AUTH; `initial` in base64. Raises LinkFailed."""
+        self._order(lambda now: self._machine.authenticate(mechanism, initial, now))
+        return await self._auth_answer()
+
+    async def respond(self, text: str) -> AuthAnswer:
+        """The answer to a challenge, in base64; "*" breaks the exchange off. Raises LinkFailed."""
+        self._order(lambda now: self._machine.respond(text, now))
+        return await self._auth_answer()
+
+    async def _auth_answer(self) -> AuthAnswer:
+        answer: AuthAnswer = await self._event(AuthChallenge, AuthAccepted, AuthRefused)
+        return answer
+
+    async def go_clear(self, limit: float) -> Mapping[str, str]:
+        """Sends close_notify and, without waiting for the server's, EHLO in clear; what the server offers then.
+
+        What comes next is told by its first octet: a record belongs to the old session, anything else is the reply, and
+        the end of the connection means that this server does not go on. Raises LinkFailed.
+        """
+        self._raise_failure()
+        if not self.stack.is_protected:
+            raise LinkFailed(ErrorClass.LOST_CONNECTION, "the server has ended the TLS session")
+        self._clear_deadline = self.reactor.seconds() + limit
+        try:
+            self._keep_session()
+            self.stack.close()
+            self._machine.layer_changed(self.reactor.seconds(), None)
+            return await self.hello()
+        finally:
+            self._clear_deadline = None
+
+    async def start_tls(
+        self, policy: ClientTLS, *, on_connect: bool, session_key: str = ""
+    ) -> tuple[Handshake, AnchorSet]:
         """STARTTLS and the handshake.
 
         Raises StartTLSRefused, HandshakeFailed, LinkFailed, TLSFileError, BadCipherList.
@@ -110,15 +179,26 @@ class ESMTPClient(LayeredConnection):
             if isinstance(answer, TLSRefused):
                 raise StartTLSRefused(answer.reply)
             leftover = self._machine.switch_layer()
-        handshake = await self._shake(context, policy, leftover)
+        handshake = await self._shake(context, policy, leftover, session_key)
         return handshake, context.anchors
 
-    async def _shake(self, context: TLSContext, policy: ClientTLS, leftover: bytes) -> Handshake:
+    async def _shake(self, context: TLSContext, policy: ClientTLS, leftover: bytes, session_key: str) -> Handshake:
         self._raise_failure()
+        session = None
+        self._session_place = None
+        if session_key and self._sessions is not None:
+            self._session_place = (context, session_key)
+            session = self._sessions.take(context, session_key)
         self._handshake = Deferred()
         self._handshake_deadline = self.reactor.seconds() + HANDSHAKE_TIMEOUT
         waiting = self._handshake
-        self.stack.connect(context.ssl, server_name=policy.sni, already_received=leftover)
+        self.stack.connect(
+            context.ssl,
+            server_name=policy.sni,
+            already_received=leftover,
+            session=session,
+            wants_staple=policy.request_ocsp or policy.require_ocsp,
+        )
         self.run()
         handshake = await waiting
         if self._tls_on_connect and not self._is_greeted:
@@ -154,18 +234,27 @@ class ESMTPClient(LayeredConnection):
         while first:
             number += 1
             first = await body.piece(number)
-            if not first:
+            if not first or self._machine.is_body_refused:
                 break
             await self._room()
             self._order(lambda now, piece=first: self._machine.body(piece, now))  # type: ignore[misc]  # the default binds the loop's value
         self._order(self._machine.end_body)
 
     async def _room(self) -> None:
-        """Waits until the server reads on. Raises LinkFailed."""
+        """Waits until the server reads on. Raises LinkFailed where nobody will read any more."""
         self._raise_failure()
-        if self.is_choked:
+        if self.is_choked and not self._results:
             self._drained = Deferred()
             await self._drained
+        if self._results:
+            raise LinkFailed(ErrorClass.LOST_CONNECTION, "the transaction is over")
+
+    def _keep_session(self) -> None:
+        """What a later handshake with this server may begin from."""
+        place, engine = self._session_place, self.stack.engine
+        session = engine.session() if place is not None and engine is not None and self.stack.is_protected else None
+        if place is not None and session is not None and self._sessions is not None:
+            self._sessions.keep(*place, session)
 
     async def quit(self) -> None:
         """QUIT, its reply (not for long), close_notify, the end."""
@@ -173,7 +262,12 @@ class ESMTPClient(LayeredConnection):
         if self.is_lost or self._failure is not None or has_no_layer:
             self.abort()
             return
-        self._order(self._machine.quit)
+        try:
+            self._order(self._machine.quit)
+        except LinkFailed:
+            self.abort()
+            return
+        self._keep_session()
         limit = self.reactor.callLater(QUIT_TIMEOUT, self.abort)
         try:
             await self._event(Closed)
@@ -204,6 +298,8 @@ class ESMTPClient(LayeredConnection):
         event = self._results.pop(0)
         if isinstance(event, kinds):
             return event
+        if isinstance(event, LinkLost) and self._failure is not None and self._failure.error is ErrorClass.TLS_FAILED:
+            raise self._failure  # the line was not lost, it was ended, and here is why
         raise _failure_of(event)
 
     def _raise_failure(self) -> None:
@@ -260,8 +356,7 @@ class ESMTPClient(LayeredConnection):
             self.reactor.callLater(0, waiting.errback, result)
 
     def _layer_failed(self, reason: str, by_peer: bool, during_handshake: bool) -> None:
-        whose = "the server ended TLS" if by_peer else "TLS failed"
-        text = f"{whose}: {reason}"
+        text = _layer_fault(reason, by_peer)
         if during_handshake:
             self._end_handshake(HandshakeFailed(ErrorClass.TLS_FAILED, text))
             return
@@ -290,14 +385,24 @@ class ESMTPClient(LayeredConnection):
     def deadline(self) -> float | None:
         if self._handshake_deadline is not None:
             return self._handshake_deadline
-        return self._machine.deadline()
+        deadline = self._machine.deadline()
+        if self._clear_deadline is not None:
+            return self._clear_deadline if deadline is None else min(deadline, self._clear_deadline)
+        return deadline
 
     def expired(self) -> None:
         if self._handshake_deadline is not None:
             self._handshake_deadline = None
             self._end_handshake(HandshakeFailed(ErrorClass.TLS_FAILED, "timeout in the TLS handshake"))
             return
+        if self._clear_deadline is not None and self.reactor.seconds() >= self._clear_deadline:
+            self._clear_deadline = None
+            self._fail(LinkFailed(ErrorClass.TIMEOUT, "the server does not answer in clear"))
+            self.abort()
+            return
         self._machine.expire(self.reactor.seconds())
+        while self._pump_machine():
+            pass  # also where the server reads nothing, and so nobody pumps
 
     def input_ended(self) -> None:
         """A server that says no more is of no more use."""
@@ -342,73 +447,27 @@ def _failure_of(event: ClientEvent) -> LinkFailed:
             return LinkFailed(ErrorClass.OTHER, f"unexpected {type(event).__name__}")
 
 
-class SocketDialer:
-    """The `Dialer` port over the network; contexts are shared by all connections of a process."""
-
-    def __init__(self, reactor: Any, now: Callable[[], float], contexts: ContextCache[ClientTLS] | None = None) -> None:
-        self._reactor = reactor
-        self._now = now
-        self._contexts = contexts or ContextCache(make_client_context)
-
-    async def dial(
-        self, host: RemoteHost, helo_name: str, timeouts: Timeouts, *, lmtp: bool, tls_on_connect: bool
-    ) -> ESMTPClient:
-        """A connection to one address. Raises LinkFailed."""
-        settings = ClientSettings(
-            name=helo_name,
-            protocol=Protocol.LMTP if lmtp else Protocol.SMTP,
-            host=host,
-            command_timeout=timeouts.command,
-            data_timeout=timeouts.data,
-            final_timeout=timeouts.final,
-        )
-        make = TCP6ClientEndpoint if ":" in host.address else TCP4ClientEndpoint
-        endpoint = make(self._reactor, host.address, host.port, timeout=timeouts.connect)
-        factory = _ClientFactory(
-            lambda: ESMTPClient(self._reactor, settings, self._contexts, self._now, tls_on_connect=tls_on_connect)
-        )
-        try:
-            client = await endpoint.connect(factory)
-        except (error.ConnectError, OSError) as failure:
-            raise LinkFailed(_class_of(failure), _why(failure)) from None
-        assert isinstance(client, ESMTPClient)
-        return client
+# What servers say of a certificate that they do not take (RFC 8446 6.2), in OpenSSL's words.
+_ABOUT_OUR_CERTIFICATE = (
+    "unknown ca",
+    "bad certificate",
+    "unsupported certificate",
+    "certificate revoked",
+    "certificate expired",
+    "certificate unknown",
+    "certificate required",
+    "access denied",
+)
 
 
-class _ClientFactory(Factory):
-    noisy = False
-
-    def __init__(self, make: Callable[[], ESMTPClient]) -> None:
-        self._make = make
-
-    def buildProtocol(self, addr: IAddress | None) -> ESMTPClient:
-        return self._make()
-
-
-_NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL})
-
-
-def _class_of(failure: Exception) -> ErrorClass:
-    if isinstance(failure, error.TimeoutError):
-        return ErrorClass.TIMEOUT_CONNECT
-    if isinstance(failure, error.ConnectionRefusedError):
-        return ErrorClass.CONNECTION_REFUSED
-    number = getattr(failure, "osError", None) or getattr(failure, "errno", None)
-    if isinstance(failure, error.NoRouteError) or number in _NO_ROUTE:
-        return ErrorClass.NO_NETWORK
-    return ErrorClass.OTHER
-
-
-def _why(failure: Exception) -> str:
-    match _class_of(failure):
-        case ErrorClass.TIMEOUT_CONNECT:
-            return "Connection timed out"
-        case ErrorClass.CONNECTION_REFUSED:
-            return "Connection refused"
-        case ErrorClass.NO_NETWORK:
-            return "No route to the host (offline?)"
-        case _:
-            return f"could not connect: {failure}"
+def _layer_fault(reason: str, by_peer: bool) -> str:
+    """What ended a layer, in words that say whose fault it is."""
+    if not by_peer:
+        return f"TLS failed: {reason}"
+    for each in _ABOUT_OUR_CERTIFICATE:
+        if each in reason:
+            return f"the server refused our certificate: {each}"
+    return f"the server ended TLS: {reason}"
 
 
 class ESMTPClientFactory(ClientFactory):

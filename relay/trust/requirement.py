@@ -27,6 +27,9 @@ class Unmet:
 
 Requirement = Met | Unmet
 
+# In the names of key exchange groups.
+_POST_QUANTUM = ("MLKEM", "KYBER")
+
 
 def holds(policy: ClientTLS, verification: Verification) -> Requirement:
     """Whether the verification of the server's certificate is enough for the transport."""
@@ -43,9 +46,24 @@ def holds(policy: ClientTLS, verification: Verification) -> Requirement:
             assert_never(never)
 
 
+def session_fits(policy: ClientTLS, group: str, alpn: str, staple: str) -> Requirement:
+    """Whether a session is what the transport wants of it, apart from who the server is.
+
+    `staple` says what is wrong with the server's proof that its certificate is not revoked, "" for nothing.
+    """
+    if policy.require_pq and not any(each in group.upper() for each in _POST_QUANTUM):
+        return Unmet(f"a post-quantum key exchange is required, and the session has {group or 'another one'}")
+    if policy.require_alpn and not alpn:
+        return Unmet("an ALPN name is required, and the server took none")
+    if policy.require_ocsp and staple:
+        return Unmet(f"a good OCSP response is required: {staple}")
+    return Met()
+
+
 def may_go_clear(policy: ClientTLS) -> bool:
     """Whether a message may leave in clear where TLS did not come about.
 
     A transport that demands a verified server demands TLS as well: who strips STARTTLS must gain nothing.
     """
-    return policy.demand is not TLSDemand.REQUIRED and policy.verify is not VerifyServer.MUST
+    wants_more = policy.require_pq or policy.require_alpn or policy.require_ocsp
+    return policy.demand is not TLSDemand.REQUIRED and policy.verify is not VerifyServer.MUST and not wants_more

@@ -26,11 +26,12 @@ from delivery.post import (
 )
 from relay.delivery.attempt import AttemptPorts, Unsettled, attempt, read_body
 from relay.delivery.bounce import BounceSettings
+from relay.delivery.local_address import LocalAddress
 from relay.expand.evaluate import compile_expansion
 from relay.expand.lists import ListKind, compile_list
 from relay.expand.scope import Scope
 from relay.mail.address import address_from_text
-from relay.mail.envelope import Envelope, Recipient
+from relay.mail.envelope import Envelope
 from relay.mail.events import AddressDelivered, Arrived, Frozen
 from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, Outcome, RemoteHost
 from relay.mail.ports import Body, SpoolUnavailable
@@ -38,7 +39,9 @@ from relay.mail.queue import QueuedMessage, RecipientState, Settlement
 from relay.mail.reply import Reply
 from relay.mail.source import Location
 from relay.policy.retry import parse_rules
-from relay.policy.routing import Accept, Manualroute, Preconditions, RoutingPorts, compile_route_list
+from relay.policy.routers.manualroute import compile_route_list
+from relay.policy.routers.ports import LOCAL, REMOTE, RoutingPorts
+from relay.policy.routers.settings import Accept, Manualroute, Preconditions, Redirect
 
 PENDING, DELIVERED, FAILED = RecipientState.PENDING, RecipientState.DELIVERED, RecipientState.FAILED
 PLACE = Location("relay.conf", 1)
@@ -62,6 +65,14 @@ ROUTERS = (
             domains=compile_list(ListKind.DOMAIN, "here.test"), local_parts=compile_list(ListKind.LOCAL_PART, "!nobody")
         ),
     ),
+    Redirect(
+        name="aliases",
+        location=PLACE,
+        data=compile_expansion("${if eq{$local_part}{team}{anna@here.test, bert@far.test, carl@far.test}}"),
+        preconditions=Preconditions(domains=compile_list(ListKind.DOMAIN, "alias.test")),
+        errors_to=compile_expansion("${if eq{$sender_address_local_part}{lists}{owner@here.test}fail}"),
+        headers_add=(compile_expansion("X-List: $local_part"),),
+    ),
     Manualroute(
         name="smarthost",
         location=PLACE,
@@ -79,11 +90,16 @@ class Sending:
     max_recipients: int = 100
     default_port: int = 25
     calls: list[tuple[tuple[RemoteHost, ...], Envelope]] = field(default_factory=list)
+    headers: list[bytes] = field(default_factory=list)
+
+    def forgive(self, now: float) -> None:
+        raise AssertionError("an attempt forgives nothing")
 
     async def deliver(
-        self, hosts: tuple[RemoteHost, ...], envelope: Envelope, message: QueuedMessage, body: Body
+        self, hosts: tuple[RemoteHost, ...], envelope: Envelope, message: QueuedMessage, body: Body, scope: Scope
     ) -> tuple[Outcome, ...]:
         self.calls.append((hosts, envelope))
+        self.headers.append(message.header)
         return tuple(self.outcomes[str(each.address)] for each in envelope.recipients)
 
 
@@ -93,9 +109,18 @@ class Filing:
 
     outcome: Outcome = field(default_factory=lambda: Delivered("/box/new/1"))
     scopes: list[Scope] = field(default_factory=list)
+    batches: list[tuple[str, ...]] = field(default_factory=list)
+    given: list[LocalAddress] = field(default_factory=list)
 
-    async def deliver(self, recipient: Recipient, message: QueuedMessage, body: Body, scope: Scope) -> Outcome:
-        self.scopes.append(scope)
+    batch_max: int = 1
+
+    async def batch_key(self, address: LocalAddress) -> str | None:
+        return address.recipient.address.domain
+
+    async def deliver(self, addresses: tuple[LocalAddress, ...], message: QueuedMessage, body: Body) -> Outcome:
+        self.batches.append(tuple(str(each.recipient.address) for each in addresses))
+        self.scopes += [each.scope for each in addresses]
+        self.given += addresses
         return self.outcome
 
 
@@ -131,7 +156,7 @@ class Attempted:
             outgoing=self.queue,
             source=random.Random(1),
             scope=Scope(),
-            routing=RoutingPorts(self.names, frozenset({"maildir"})),
+            routing=RoutingPorts(resolver=self.names, transports={"maildir": LOCAL, "smtp": REMOTE}),
             routers=ROUTERS,
             retry_rules=rules,
             remote={"smtp": self.sending},
@@ -316,7 +341,7 @@ def test_a_transport_that_does_not_exist_delays() -> None:
     done = Attempted({}, "x@odd.test")
     settlement = done.run()
     assert row_states(settlement) == {0: PENDING}
-    assert settlement.updates[0].error == 'transport "other" of router smarthost not found'
+    assert settlement.updates[0].error == 'error in router: unknown routing option or transport name "other"'
 
 
 # Bounces
@@ -373,3 +398,106 @@ def test_a_recipient_that_wants_no_report_gets_none() -> None:
 @pytest.mark.parametrize("size, expected", [(0, b""), (3, b"one"), (5, b"onetw"), (100, b"onetwo")])
 def test_the_start_of_a_body(size: int, expected: bytes) -> None:
     assert run(read_body(Pieces(b"one", b"two"), size)) == expected
+
+
+def test_local_recipients_go_together_as_far_as_their_transport_takes_them() -> None:
+    there = Attempted({}, "a@here.test", "b@here.test", "c@here.test", "d@here.test", "e@here.test")
+    there.filing.batch_max = 2
+    settlement = there.run()
+    assert there.filing.batches == [
+        ("a@here.test", "b@here.test"),
+        ("c@here.test", "d@here.test"),
+        ("e@here.test",),
+    ]
+    assert [each.first for each in there.notebook.of(AddressDelivered)] == [True, False, True, False, True]
+    assert row_states(settlement) == {4: DELIVERED}
+
+
+# Addresses that stand for others
+
+
+def test_an_alias_is_done_when_all_that_it_stands_for_is() -> None:
+    done = Attempted({"bert@far.test": SENT, "carl@far.test": SENT}, "team@alias.test")
+    settlement = done.run()
+    assert row_states(settlement) == {0: DELIVERED}
+    assert [str(each.address) for each in done.notebook.of(AddressDelivered)] == [
+        "anna@here.test", "bert@far.test", "carl@far.test",
+    ]  # fmt: skip
+    assert {str(each.named.original) for each in done.notebook.of(AddressDelivered) if each.named} == {
+        "team@alias.test"
+    }
+    assert done.filing.given[0].headers_add == ("X-List: team",)
+    assert done.sending.headers[0].endswith(b"X-List: team\r\n")
+
+
+def test_a_part_that_waits_keeps_the_alias_and_what_is_done_is_written_down() -> None:
+    done = Attempted({"bert@far.test": SENT, "carl@far.test": BUSY}, "team@alias.test")
+    settlement = done.run()
+    (update,) = settlement.updates
+    assert (update.state, update.error) == (PENDING, "busy")
+    assert update.done == ("anna@here.test", "bert@far.test")
+    assert settlement.due == NOW + 900
+
+
+def test_the_next_attempt_is_for_the_rest_alone() -> None:
+    row = replace(make_recipient("team@alias.test"), done=("anna@here.test", "bert@far.test"))
+    done = Attempted({"carl@far.test": SENT}, row)
+    assert row_states(done.run()) == {0: DELIVERED}
+    assert done.filing.batches == []
+    ((_, envelope),) = done.sending.calls
+    assert [str(each.address) for each in envelope.recipients] == ["carl@far.test"]
+
+
+def test_a_delivery_is_written_down_before_the_next_one_begins() -> None:
+    done = Attempted({"bert@far.test": SENT, "carl@far.test": SENT}, "team@alias.test")
+    done.run()
+    first, *_ = done.notebook.of(Settlement)
+    (update,) = first.updates
+    assert (update.done, update.is_attempt, update.state) == (("anna@here.test",), False, PENDING)
+
+
+def test_a_part_that_fails_is_reported_with_the_address_that_it_was_made_of() -> None:
+    done = Attempted({"bert@far.test": REFUSED, "carl@far.test": SENT}, "team@alias.test")
+    settlement = done.run()
+    assert row_states(settlement) == {0: FAILED}
+    assert b"bert@far.test" in settlement.bounce_body
+    assert b"(generated from team@alias.test)" in settlement.bounce_body
+
+
+def test_failures_are_told_to_whom_the_router_names() -> None:
+    done = Attempted(
+        {"bert@far.test": REFUSED, "carl@far.test": SENT, "dora@far.test": REFUSED},
+        "team@alias.test",
+        "dora@far.test",
+        sender="lists@here.test",
+    )
+    settlement = done.run()
+    told = [[str(each.address) for each in bounce.message.recipients] for bounce in settlement.bounces]
+    assert told == [["owner@here.test"], ["lists@here.test"]]
+    senders = {str(envelope.sender) for _, envelope in done.sending.calls}
+    assert senders == {"owner@here.test", "lists@here.test"}
+    assert done.filing.given[0].return_path == address_from_text("owner@here.test")
+
+
+def test_a_mailbox_that_two_recipients_lead_to_gets_one_copy() -> None:
+    done = Attempted({"bert@far.test": SENT, "carl@far.test": BUSY}, "team@alias.test", "anna@here.test")
+    settlement = done.run()
+    assert done.filing.batches == [("anna@here.test",)]
+    assert len(done.notebook.of(AddressDelivered)) == 2
+    states_of = {
+        update.number: update.state
+        for each in done.notebook.of(Settlement)
+        for update in each.updates
+        if update.is_attempt
+    }
+    assert states_of == {0: PENDING, 1: DELIVERED}
+    assert settlement.due == NOW + 900
+
+
+def test_fallback_hosts_get_what_would_have_to_wait() -> None:
+    done = Attempted({"bert@far.test": DOWN})
+    backup = compile_expansion("192.0.2.99")
+    routers = tuple(replace(each, fallback_hosts=backup) if isinstance(each, Manualroute) else each for each in ROUTERS)
+    done.ports = replace(done.ports, routers=routers)
+    done.run()
+    assert [hosts for hosts, _ in done.sending.calls] == [(HUB,), (RemoteHost("192.0.2.99", "192.0.2.99", 25),)]

@@ -223,7 +223,7 @@ def test_a_boundary_in_the_original_does_not_end_the_part() -> None:
 
 def test_nobody_answers_a_bounce() -> None:
     message = make_message(sender="")
-    assert to_report(message, [given_up(REFUSED)]) == ()
+    assert to_report(message, [given_up(REFUSED)]) == {}
     with pytest.raises(ValueError):
         bounce_of(message)
 

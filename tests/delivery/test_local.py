@@ -1,349 +1,267 @@
-"""Maildirs: what is under new/ is whole and durable, whatever step fails."""
+"""What all local deliveries have in common: user, directories, return path, size, batches, batched SMTP."""
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import ParamSpec, TypeVar
+import pwd
+from dataclasses import dataclass, field, replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from delivery.post import BODY, HEADER, NOW, Pieces, StoppedClock, make_message, run
-from relay.delivery.local import (
-    BATCH_SIZE,
-    Disk,
-    MailboxTrouble,
-    MaildirDelivery,
-    MaildirTransport,
-    MaildirWriter,
-    added_fields,
-)
+from delivery.local_post import OWN, Desk, addresses, deliver
+from delivery.post import HEADER, Pieces, make_message, run
+from relay.delivery.carrying import Content, Naming
+from relay.delivery.header_edits import HeaderEdits
+from relay.delivery.jobs import Append, Identity, Job, NewFile, Report, Verdict
+from relay.delivery.local import Errand, LocalDelivery, LocalRules, MessageRules, bland
 from relay.expand.evaluate import compile_expansion
-from relay.expand.scope import AddressView, Scope
-from relay.mail.outcome import Deferred, Delivered, ErrorClass, Outcome
-from relay.mail.ports import SpoolUnavailable
+from relay.expand.scope import AddressView
+from relay.mail.address import Address
+from relay.mail.outcome import Deferred, Delivered, Failed, Outcome
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-STEPS = ("make_directory", "create", "write", "sync", "link", "sync_directory")
-
-
-class FailingDisk(Disk):
-    """A disk on which one step fails from its `after`-th time on; it keeps the order of what was done."""
-
-    def __init__(self, step: str = "", number: int = errno.ENOSPC, after: int = 0) -> None:
-        self._step, self._number, self._left = step, number, after
-        self.done: list[str] = []
-        self.failed = False
-
-    def _note(self, step: str) -> None:
-        if step == self._step:
-            if self._left == 0:
-                self.failed = True
-                raise OSError(self._number, os.strerror(self._number))
-            self._left -= 1
-        self.done.append(step)
-
-    def make_directory(self, path: str, mode: int) -> None:
-        self._note("make_directory")
-        super().make_directory(path, mode)
-
-    def create(self, path: str, mode: int) -> int:
-        self._note("create")
-        return super().create(path, mode)
-
-    def write(self, file: int, data: bytes | memoryview) -> int:
-        self._note("write")
-        return super().write(file, data[:7])  # short writes are the rule here
-
-    def sync(self, file: int) -> None:
-        self._note("sync")
-        super().sync(file)
-
-    def close(self, file: int) -> None:
-        self._note("close")
-        super().close(file)
-
-    def link(self, old: str, new: str) -> None:
-        self._note("link")
-        super().link(old, new)
-
-    def remove(self, path: str) -> None:
-        self._note("remove")
-        super().remove(path)
-
-    def sync_directory(self, path: str) -> None:
-        self._note(f"sync_directory {os.path.basename(path)}" if path.endswith("/new") else "sync_directory")
-        super().sync_directory(path)
+BODY = b".one\r\n"
+NOBODY = pwd.getpwnam("nobody")
+OTHER = Identity(4242, 4343)
 
 
 @dataclass
-class Calls:
-    """Blocking calls, done at once and counted."""
+class Noting:
+    """A driver that makes a job of its own and keeps the errand."""
 
-    names: list[str] = field(default_factory=list)
+    job_made: Job = field(default_factory=lambda: Append(transport="t", path="/x"))
+    errands: list[Errand] = field(default_factory=list)
 
-    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        self.names.append(function.__name__)
-        return function(*args, **kwargs)
+    async def job(self, errand: Errand, number: int) -> tuple[Job, Naming | None] | Report:
+        self.errands.append(errand)
+        return self.job_made, None
+
+    def outcome(self, report: Report, errand: Errand) -> Outcome:
+        return report.outcome()
+
+    def logs_output(self, report: Report) -> bool:
+        return False
 
 
-def files_in(maildir: Path) -> dict[str, list[str]]:
-    return {part: sorted(os.listdir(maildir / part)) for part in ("tmp", "new", "cur") if (maildir / part).is_dir()}
+@dataclass
+class Carrying:
+    """A carrier that keeps what it was given."""
+
+    jobs: list[tuple[Job, Identity]] = field(default_factory=list)
+    octets: bytes = b""
+
+    async def carry(self, job: Job, identity: Identity, content: Content, naming: Naming | None) -> Report:
+        self.jobs.append((job, identity))
+        while not content.is_ended:
+            self.octets += await content.batch()
+        return Report(Verdict.DELIVERED, "there")
 
 
-def writer(maildir: Path, disk: Disk | None = None) -> MaildirWriter:
-    return MaildirWriter(str(maildir), "one", disk=disk)
+class Delivering:
+    """One transport with a driver and carriers that only take notes."""
+
+    def __init__(self, desk: Desk | None = None, job: Job | None = None, **options: object) -> None:
+        self.driver = Noting() if job is None else Noting(job)
+        self.threads, self.courier = Carrying(), Carrying()
+        given = {name: compile_expansion(value) if isinstance(value, str) else value for name, value in options.items()}
+        rules = LocalRules(name="t", **given)  # type: ignore[arg-type]
+        ports = (desk or Desk()).ports(threads=self.threads, courier=self.courier)
+        self.transport = LocalDelivery(rules, self.driver, ports)
+
+    def __call__(self, *recipients: str, **found: object) -> Outcome:
+        return deliver(self.transport, BODY, message=make_message(*recipients, body=BODY), **found)
+
+    @property
+    def errand(self) -> Errand:
+        return self.driver.errands[-1]
 
 
-def delivered(
-    maildir: Path | str,
-    *pieces: bytes,
-    scope: Scope | None = None,
-    disk: Disk | None = None,
-    calls: Calls | None = None,
-    **options: object,
-) -> Outcome:
-    transport = MaildirTransport(name="maildir", directory=compile_expansion(str(maildir)), **options)  # type: ignore[arg-type]
-    delivery = MaildirDelivery(
-        transport, calls=calls or Calls(), clock=StoppedClock(), hostname="relay.test", pid=77, disk=disk
+def reason(outcome: Outcome) -> str:
+    assert isinstance(outcome, Deferred)
+    return outcome.reason
+
+
+# As whom
+
+
+def test_nobody_in_particular_is_the_daemons_own_user() -> None:
+    there = Delivering(Desk(own=OTHER))
+    there()
+    assert there.courier.jobs[0][1] == OTHER
+
+
+def test_a_user_by_name() -> None:
+    there = Delivering(user="nobody", current_directory="/tmp")
+    there()
+    assert there.courier.jobs[0][1] == Identity(NOBODY.pw_uid, NOBODY.pw_gid, (), "/tmp")
+
+
+def test_what_a_router_found() -> None:
+    there = Delivering()
+    there(user=5, group=6, home_directory="/home/bert")
+    assert there.errand.identity == Identity(5, 6, (), "/home/bert")
+    assert there.errand.home == "/home/bert"
+
+
+def test_a_daemon_that_is_not_root_becomes_nobody_else() -> None:
+    there = Delivering(Desk(own=OTHER, may_become_others=False), user="nobody")
+    assert "start it as root" in reason(there())
+    assert there.driver.errands == []
+    own = Delivering(Desk(own=OTHER, may_become_others=False), user="4242", group="4343")
+    assert isinstance(own(), Delivered)
+
+
+def test_a_tainted_user_is_refused() -> None:
+    for options in ({"user": "$local_part"}, {"user": " $local_part "}, {"user": "nobody", "group": "$domain"}):
+        assert reason(Delivering(**options)("nobody@far.test")).startswith("Tainted ")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root could deliver as root")
+def test_root_is_refused_where_it_is_asked_for() -> None:
+    assert "never_users" in reason(Delivering(user="root")())
+    assert isinstance(Delivering(Desk(own=OWN))(), Delivered)
+
+
+def test_files_of_their_own_go_through_a_thread() -> None:
+    job = NewFile(transport="t", directory="/x", temporary="tmp/x", final="new/x")
+    there = Delivering(job=job)
+    there()
+    assert (len(there.threads.jobs), len(there.courier.jobs)) == (1, 0)
+    other = Delivering(job=job, user="nobody")
+    other()
+    assert (len(other.threads.jobs), len(other.courier.jobs)) == (0, 1)
+
+
+# Where
+
+
+@pytest.mark.parametrize("option", ["home_directory", "current_directory"])
+def test_directories_are_absolute_and_ours(option: str) -> None:
+    assert "is not absolute for t transport" in reason(Delivering(**{option: "x"})())
+    assert reason(Delivering(**{option: "/x/$local_part"})()).startswith("Tainted ")
+
+
+def test_home_is_a_variable() -> None:
+    there = Delivering(home_directory="/home/x", current_directory="$home/y")
+    there()
+    assert there.errand.identity.directory == "/home/x/y"
+
+
+# What
+
+
+def test_the_return_path() -> None:
+    there = Delivering(return_path="x-$sender_address_local_part@y.test", header=HeaderEdits(return_path_add=True))
+    there()
+    assert there.errand.return_path == Address("x-anna", "y.test")
+    assert there.courier.octets.startswith(b"Return-path: <x-anna@y.test>\n")
+    routed = Delivering(header=HeaderEdits(return_path_add=True))
+    routed(return_path=Address("errors", "z.test"))
+    assert routed.courier.octets.startswith(b"Return-path: <errors@z.test>\n")
+    assert routed.errand.scope.more["return_path"] == "errors@z.test"
+    forced = Delivering(return_path="${if eq{1}{2}{x}fail}")
+    forced()
+    assert forced.errand.return_path == Address("anna", "laptop.test")
+
+
+def test_routers_change_the_header() -> None:
+    there = Delivering()
+    there(headers_add=("X-R: 1",), headers_remove=("subject",))
+    assert b"X-R: 1\n\n.one\n" in there.courier.octets
+    assert b"Subject" not in there.courier.octets
+
+
+def test_the_envelope_names_the_recipient_that_a_redirection_began_with() -> None:
+    there = Delivering(header=HeaderEdits(envelope_to_add=True))
+    message = make_message("child@far.test", body=BODY)
+    (address,) = addresses(message)
+    view = AddressView(
+        local_part="child",
+        domain="far.test",
+        original_local_part="list",
+        original_domain="top.test",
+        parent_local_part="middle",
+        parent_domain="far.test",
     )
-    message = make_message(body=b"".join(pieces))
-    return run(delivery.deliver(message.recipients[0].recipient, message, Pieces(*pieces), scope or Scope()))
+    address = replace(address, scope=address.scope.child(address=view))
+    run(there.transport.deliver((address,), message, Pieces(BODY)))
+    assert there.courier.octets.startswith(b"Envelope-to: list@top.test\n")
 
 
-# The blocking part
+def test_header_changes_that_fail_defer() -> None:
+    edits = HeaderEdits(headers_add=(compile_expansion("X: ${if >{x}{1}{a}}"),))
+    assert "failed to expand headers_add or headers_remove" in reason(Delivering(header=edits)())
 
 
-def test_a_message_is_written_synced_linked_and_synced(tmp_path: Path) -> None:
-    maildir, disk = tmp_path / "box", FailingDisk()
-    path = writer(maildir, disk).finish([b"Subject: x\r\n\r\n", BODY])
-    assert Path(path).read_bytes() == b"Subject: x\n\none\ntwo\n"
-    assert files_in(maildir) == {"tmp": [], "new": ["one"], "cur": []}
-    order = [step for step in disk.done if step not in ("write", "make_directory", "sync_directory")]
-    assert order == ["create", "sync", "link", "sync_directory new", "close", "remove"]
+def test_parts_of_the_message() -> None:
+    body = Delivering(text=MessageRules(body_only=True))
+    body()
+    assert body.courier.octets == b".one\n"
+    header = Delivering(text=MessageRules(headers_only=True))
+    header()
+    assert header.courier.octets == HEADER.replace(b"\r\n", b"\n") + b"\n"
 
 
-def test_modes_do_not_depend_on_the_umask(tmp_path: Path) -> None:
-    before = os.umask(0o000)
-    try:
-        path = writer(tmp_path / "box").finish([BODY])
-    finally:
-        os.umask(before)
-    assert os.stat(path).st_mode & 0o777 == 0o600
-    assert os.stat(tmp_path / "box").st_mode & 0o777 == 0o700
-
-
-@pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("after", [0, 1, 3])
-def test_whatever_step_fails_new_holds_nothing(tmp_path: Path, step: str, after: int) -> None:
-    maildir, disk = tmp_path / "deep" / "box", FailingDisk(step, after=after)
-    box = writer(maildir, disk)
-    trouble: MailboxTrouble | None = None
-    try:
-        box.write([BODY])
-        box.finish([BODY])
-    except MailboxTrouble as error:
-        trouble = error
-    failed = trouble is not None
-    assert failed is disk.failed
-    left = files_in(maildir)
-    assert not left.get("tmp")
-    assert left.get("new", []) == ([] if failed else ["one"])
-    # The same message can be delivered once the trouble is over.
-    if trouble is not None:
-        assert trouble.outcome().error is ErrorClass.QUOTA
-        assert "the disk is full" in trouble.outcome().reason
-        assert Path(writer(maildir).finish([BODY])).read_bytes() == b"one\ntwo\n"
-
-
-def test_the_directory_that_can_not_be_synced_gives_the_message_back(tmp_path: Path) -> None:
-    disk = FailingDisk("sync_directory new", errno.EIO)
-    with pytest.raises(MailboxTrouble):
-        writer(tmp_path / "box", disk).finish([BODY])
-    assert files_in(tmp_path / "box") == {"tmp": [], "new": [], "cur": []}
-
-
-def test_a_failure_to_clean_up_does_not_take_a_delivery_back(tmp_path: Path) -> None:
-    path = writer(tmp_path / "box", FailingDisk("remove", errno.EIO)).finish([BODY])
-    assert Path(path).read_bytes() == b"one\ntwo\n"
-
-
-def test_abandoning_leaves_nothing(tmp_path: Path) -> None:
-    box = writer(tmp_path / "box")
-    box.write([BODY])
-    assert files_in(tmp_path / "box")["tmp"] == ["one"]
-    box.abandon()
-    box.abandon()
-    assert files_in(tmp_path / "box") == {"tmp": [], "new": [], "cur": []}
-
-
-def test_an_existing_message_is_never_replaced(tmp_path: Path) -> None:
-    path = writer(tmp_path / "box").finish([b"first\r\n"])
-    with pytest.raises(MailboxTrouble, match="File exists"):
-        writer(tmp_path / "box").finish([b"second\r\n"])
-    assert Path(path).read_bytes() == b"first\n"
-    assert files_in(tmp_path / "box")["tmp"] == []
-
-
-def test_a_link_in_the_way_is_not_followed(tmp_path: Path) -> None:
-    for part in ("tmp", "new", "cur"):
-        (tmp_path / "box" / part).mkdir(parents=True)
-    (tmp_path / "box" / "tmp" / "one").symlink_to(tmp_path / "victim")
-    with pytest.raises(MailboxTrouble):
-        writer(tmp_path / "box").finish([BODY])
-    assert not (tmp_path / "victim").exists()
-
-
-@given(st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"a", b"", b"b\r"]), max_size=12))
-def test_line_ends_are_the_same_however_the_body_is_cut(
-    tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes]
-) -> None:
-    maildir = tmp_path_factory.mktemp("box")
-    path = writer(maildir).finish(pieces)
-    assert Path(path).read_bytes() == b"".join(pieces).replace(b"\r\n", b"\n")
-
-
-@pytest.mark.parametrize(
-    "number, error, words",
-    [
-        (errno.ENOSPC, ErrorClass.QUOTA, "disk is full"),
-        (errno.EDQUOT, ErrorClass.QUOTA, "quota is used up"),
-        (errno.EACCES, ErrorClass.LOCAL, "let the user that the daemon runs as write there"),
-        (errno.EROFS, ErrorClass.LOCAL, "read-only"),
-        (errno.EIO, ErrorClass.LOCAL, "Input/output error"),
-    ],
-)
-def test_troubles_are_told_with_path_and_remedy(tmp_path: Path, number: int, error: ErrorClass, words: str) -> None:
-    outcome = delivered(tmp_path / "box", BODY, disk=FailingDisk("write", number))
-    assert isinstance(outcome, Deferred)
-    assert outcome.error is error
-    assert words in outcome.reason
-    assert str(tmp_path / "box" / "tmp") in outcome.reason
-
-
-# The transport
-
-
-def test_a_delivery_names_its_file(tmp_path: Path) -> None:
-    calls = Calls()
-    outcome = delivered(tmp_path / "box", BODY, calls=calls)
-    assert isinstance(outcome, Delivered)
-    path = Path(outcome.confirmation)
-    assert path.parent == tmp_path / "box" / "new"
-    assert path.read_bytes() == HEADER.replace(b"\r\n", b"\n") + b"\none\ntwo\n"
-    assert path.name.startswith(f"{int(NOW)}.M000000Q0P77.relay.test")
-    assert calls.names == ["finish"]
-
-
-def test_names_are_unique(tmp_path: Path) -> None:
-    options = MaildirTransport(name="maildir", directory=compile_expansion(str(tmp_path / "box")))
-    delivery = MaildirDelivery(options, calls=Calls(), clock=StoppedClock(), hostname="a/b:c", pid=1)
-    message = make_message()
-    for _ in range(3):
-        run(delivery.deliver(message.recipients[0].recipient, message, Pieces(BODY), Scope()))
-    names = os.listdir(tmp_path / "box" / "new")
-    assert len(names) == 3
-    assert all(name.endswith(r"a\057b\072c") for name in names)
-
-
-def test_a_large_body_goes_in_batches(tmp_path: Path) -> None:
-    calls, piece = Calls(), b"x" * 62 + b"\r\n"
-    pieces = [piece * 1024] * 20
-    outcome = delivered(tmp_path / "box", *pieces, calls=calls)
-    assert isinstance(outcome, Delivered)
-    assert len(calls.names) == -(-len(b"".join(pieces)) // (BATCH_SIZE - len(pieces[0]))) - 1
-    assert Path(outcome.confirmation).stat().st_size > 20 * 63 * 1024
-
-
-def test_a_body_that_can_not_be_read_leaves_nothing(tmp_path: Path) -> None:
-    class Broken(Pieces):
-        async def piece(self, number: int) -> bytes:
-            if number == 8:
-                raise SpoolUnavailable("the database is locked")
-            return b"x" * 65536
-
-    options = MaildirTransport(name="maildir", directory=compile_expansion(str(tmp_path / "box")))
-    delivery = MaildirDelivery(options, calls=Calls(), clock=StoppedClock(), hostname="relay.test", pid=1)
-    message = make_message()
-    with pytest.raises(SpoolUnavailable):
-        run(delivery.deliver(message.recipients[0].recipient, message, Broken(), Scope()))
-    assert files_in(tmp_path / "box") == {"tmp": [], "new": [], "cur": []}
-
-
-def test_a_missing_directory_is_told(tmp_path: Path) -> None:
-    outcome = delivered(tmp_path / "box", BODY, create_directory=False)
-    assert isinstance(outcome, Deferred)
-    assert "set create_directory" in outcome.reason
-
-
-def test_something_in_the_way_is_told(tmp_path: Path) -> None:
-    (tmp_path / "box").write_text("a file")
-    outcome = delivered(tmp_path / "box", BODY)
-    assert isinstance(outcome, Deferred)
-    assert str(tmp_path / "box") in outcome.reason
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_no_permission_is_told(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    outcome = delivered(tmp_path / "box", BODY)
-    assert isinstance(outcome, Deferred)
-    assert "Permission denied" in outcome.reason
-
-
-def test_a_tainted_directory_is_refused(tmp_path: Path) -> None:
-    scope = Scope(address=AddressView(local_part="../../etc", domain="far.test"))
-    outcome = delivered(f"{tmp_path}/$local_part", BODY, scope=scope)
-    assert isinstance(outcome, Deferred)
-    assert outcome.reason.startswith(f"Tainted '{tmp_path}/../../etc' (file or directory name for maildir transport)")
-    assert os.listdir(tmp_path) == []
-
-
-def test_what_a_router_found_may_name_the_directory(tmp_path: Path) -> None:
-    scope = Scope(address=AddressView(local_part="bert"), local_part_data="bert")
-    outcome = delivered(f"{tmp_path}/$local_part_data", BODY, scope=scope)
-    assert isinstance(outcome, Delivered)
-    assert (tmp_path / "bert" / "new").is_dir()
-
-
-@pytest.mark.parametrize("directory", ["relative/box", "", "${if eq{1}{2}{/x}fail}", "${if >{x}{1}{/x}}"])
-def test_directories_that_are_none(directory: str) -> None:
-    outcome = delivered(directory, BODY)
-    assert isinstance(outcome, Deferred)
-    assert outcome.error is ErrorClass.LOCAL
-
-
-def test_fields_are_added_and_older_ones_dropped() -> None:
-    options = MaildirTransport(
-        name="maildir",
-        directory=compile_expansion("/x"),
-        return_path_add=True,
-        envelope_to_add=True,
-        delivery_date_add=True,
+def test_batched_smtp() -> None:
+    there = Delivering(
+        batch_max=10, text=MessageRules(use_bsmtp=True, use_crlf=True, prefix=compile_expansion("EHLO x\r\n"))
     )
-    message = make_message("bert@far.test", header=b"Return-Path: <forged@x.test>\r\n" + HEADER)
-    header = added_fields(options, message, message.recipients[0].recipient, NOW)
-    first, second, third, rest = header.split(b"\r\n", 3)
-    assert first == b"Return-path: <anna@laptop.test>"
-    assert second == b"Envelope-to: bert@far.test"
-    assert third.startswith(b"Delivery-date: ")
-    assert rest == HEADER
+    there("a@x.test", "b@y.test")
+    start = b"EHLO x\r\nMAIL FROM:<anna@laptop.test>\r\nRCPT TO:<a@x.test>\r\nRCPT TO:<b@y.test>\r\nDATA\r\n"
+    assert there.courier.octets == start + HEADER + b"\r\n..one\r\n.\r\n"
 
 
-def test_without_such_options_the_header_is_as_it_came() -> None:
-    options = MaildirTransport(name="maildir", directory=compile_expansion("/x"))
-    message = make_message(header=b"Return-Path: <x@y.test>\r\n" + HEADER)
-    assert added_fields(options, message, message.recipients[0].recipient, NOW) == message.header
+@pytest.mark.parametrize("include, shown", [(False, b"RCPT TO:<bert@far.test>"), (True, b"RCPT TO:<x-bert@far.test>")])
+def test_affixes_in_batched_smtp(include: bool, shown: bytes) -> None:
+    there = Delivering(text=MessageRules(use_bsmtp=True), rcpt_include_affixes=include)
+    message = make_message("x-bert@far.test", body=BODY)
+    (address,) = addresses(message)
+    view = AddressView(local_part="bert", domain="far.test", prefix="x-")
+    address = replace(address, scope=address.scope.child(address=view))
+    run(there.transport.deliver((address,), message, Pieces(BODY)))
+    assert shown in there.courier.octets
 
 
-def test_a_bounce_has_an_empty_return_path() -> None:
-    options = MaildirTransport(name="maildir", directory=compile_expansion("/x"), return_path_add=True)
-    message = make_message(sender="")
-    assert added_fields(options, message, message.recipients[0].recipient, NOW).startswith(b"Return-path: <>\r\n")
+def test_a_limit_on_the_size() -> None:
+    assert Delivering(message_size_limit="20")() == Failed("message is too big (transport limit = 20)")
+    assert isinstance(Delivering(message_size_limit="1K")(), Delivered)
+    assert isinstance(Delivering(message_size_limit="0")(), Delivered)
+    assert "message_size_limit" in reason(Delivering(message_size_limit="big")())
+
+
+# Batches
+
+
+def keys(there: Delivering, *recipients: str, **found: object) -> list[str | None]:
+    return [run(there.transport.batch_key(each)) for each in addresses(make_message(*recipients), **found)]
+
+
+def test_recipients_that_nothing_tells_apart_go_together() -> None:
+    one, other = keys(Delivering(batch_max=5), "a@x.test", "b@y.test")
+    assert one == other
+
+
+@pytest.mark.parametrize("names", [{"local_part"}, {"domain"}, {"local_part_data"}, {"domain_data"}])
+def test_an_option_tells_them_apart(names: set[str]) -> None:
+    one, other = keys(Delivering(batch_max=5, names_used=frozenset(names)), "a@x.test", "b@y.test")
+    assert one != other
+
+
+def test_a_batch_id() -> None:
+    there = Delivering(batch_max=5, batch_id="${lc:$domain}")
+    one, same, other = keys(there, "a@x.test", "b@X.test", "c@y.test")
+    assert one == same != other
+    assert keys(Delivering(batch_id="${if >{x}{1}{a}}"), "a@x.test") == [None]
+
+
+def test_what_routers_found_tells_them_apart() -> None:
+    there = Delivering(batch_max=5)
+    (plain,) = keys(there, "a@x.test")
+    for found in ({"user": 5}, {"headers_add": ("X: 1",)}, {"return_path": Address("e", "x.test")}, {"file": "/x"}):
+        assert keys(there, "a@x.test", **found) != [plain]
+    one, other = keys(there, "a@x.test", "b@x.test", file="/x")
+    assert one != other
+
+
+def test_a_bland_failure() -> None:
+    assert bland(Failed("exit 3"), "out") == Failed("exit 3", told="local delivery failed", output="out")
+    assert bland(Delivered("x")) == Delivered("x")

@@ -6,206 +6,42 @@ the server (or somebody in the middle) does.
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from delivery.post import Notebook, Pieces, StoppedClock, make_message, run
-from relay.delivery.remote import (
-    HandshakeFailed,
-    LinkFailed,
-    SMTPRules,
-    SMTPTransport,
-    StartTLSRefused,
-    Timeouts,
+from delivery.post import Notebook
+from delivery.servers import (
+    EVERY,
+    FAILS,
+    FORCED,
+    ONE,
+    SENT,
+    TWO,
+    Dialer,
+    Sent,
+    Server,
+    hosts,
+    make_ports,
 )
-from relay.expand.evaluate import Expansion, compile_expansion
-from relay.expand.lists import ListKind, MatchList, compile_list
+from relay.delivery.link import HandshakeFailed, LinkFailed, StartTLSRefused
+from relay.delivery.remote import SMTPTransport
+from relay.delivery.smtp_rules import SMTPRules
+from relay.expand.evaluate import compile_expansion
 from relay.expand.scope import Scope
-from relay.mail.address import address_from_text
-from relay.mail.envelope import Envelope, Recipient
-from relay.mail.events import HostFailed, Trouble
+from relay.mail.events import Trouble
 from relay.mail.facts import Unverified, Verified
-from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, Outcome, RemoteHost
-from relay.mail.ports import Body, Cancelled, SpoolUnavailable
+from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed
+from relay.mail.ports import Cancelled, SpoolUnavailable
 from relay.mail.reply import Reply
 from relay.policy.tls import ClientTLSRules
-from relay.tls.anchors import AnchorSet
 from relay.tls.ciphers import BadCipherList
-from relay.tls.engine import Handshake
 from relay.tls.files import TLSFileError
-from relay.tls.names import read_certificate
-from relay.tls.policy import ClientTLS
 
 import certs
-from certs import CertKey
 
-NOW = datetime.datetime.now(datetime.UTC).timestamp()
-ONE, TWO = RemoteHost("one.test", "192.0.2.1", 25), RemoteHost("two.test", "192.0.2.2", 25)
-SENT = Delivered("250 OK id=far")
 BUSY = Deferred("busy", ErrorClass.RCPT_4XX, Reply(450, "4.2.1", ("busy",)))
 UNKNOWN = Failed("no such user", Reply(550, "5.1.1", ("no such user",)))
-FAILS = compile_expansion("${expand:\\${bad}}")
-FORCED = compile_expansion("${if eq{1}{2}{a}fail}")
-EVERY = compile_list(ListKind.HOST, "*")
-
-
-class Pause:
-    """An answer that takes its time."""
-
-    def __await__(self) -> Generator[str, None, None]:
-        yield "waiting for the server"
-
-
-@dataclass
-class Server:
-    """What a server does. `story` tells what was done to it, in order."""
-
-    offers_tls: bool = True
-    starttls: Exception | None = None
-    """What comes of STARTTLS or of the handshake; None: a session."""
-    shown: CertKey | None = field(default_factory=certs.relay)
-    hello: Exception | None = None
-    dial: Exception | None = None
-    outcomes: Mapping[str, Outcome] | Exception = field(default_factory=dict)
-    """By recipient; the others are delivered."""
-    slow: bool = False
-    story: list[str] = field(default_factory=list)
-    links: list[Link] = field(default_factory=list)
-
-
-class Link:
-    """One connection to a server; says hello twice, sends before hello, or goes on after the end: not here."""
-
-    def __init__(self, server: Server, on_connect: bool, anchors: tuple[CertKey, ...]) -> None:
-        self.server = server
-        self.on_connect = on_connect
-        self.anchors = anchors
-        self.tls = False
-        self.greeted = False
-        self.over = False
-        self.policy: ClientTLS | None = None
-        self.recipients: list[str] = []
-
-    def tell(self, what: str) -> None:
-        assert not self.over, f"{what} after the end"
-        self.server.story.append(what)
-
-    async def hello(self) -> Mapping[str, str]:
-        assert not self.greeted
-        assert self.tls or not self.on_connect, "a greeting is awaited in clear from a server that speaks TLS at once"
-        self.tell("hello")
-        if self.server.slow:
-            await Pause()
-        if self.server.hello is not None:
-            raise self.server.hello
-        self.greeted = True
-        return {"STARTTLS": ""} if self.server.offers_tls and not self.tls else {}
-
-    async def start_tls(self, policy: ClientTLS, *, on_connect: bool) -> tuple[Handshake, AnchorSet]:
-        assert not self.tls
-        assert on_connect is self.on_connect
-        assert self.greeted is not on_connect
-        self.tell("tls")
-        self.policy = policy
-        if self.server.starttls is not None:
-            if isinstance(self.server.starttls, HandshakeFailed):
-                self.greeted = False
-            raise self.server.starttls
-        self.tls, self.greeted = True, False
-        return handshake(self.server.shown), AnchorSet([each.certificate for each in self.anchors], [])
-
-    async def send(self, envelope: Envelope, header: bytes, body: Body) -> tuple[Outcome, ...]:
-        assert self.greeted
-        self.tell("send in TLS" if self.tls else "send in clear")
-        self.recipients = [str(each.address) for each in envelope.recipients]
-        if isinstance(self.server.outcomes, Exception):
-            raise self.server.outcomes
-        return tuple(self.server.outcomes.get(each, SENT) for each in self.recipients)
-
-    async def quit(self) -> None:
-        self.tell("quit")
-        self.over = True
-
-    async def drop(self) -> None:
-        self.tell("drop")
-        self.over = True
-
-
-@dataclass
-class Dialer:
-    """Dials the servers it was told of."""
-
-    servers: Mapping[str, Server]
-    anchors: tuple[CertKey, ...]
-    helo_names: list[str] = field(default_factory=list)
-
-    async def dial(
-        self, host: RemoteHost, helo_name: str, timeouts: Timeouts, *, lmtp: bool, tls_on_connect: bool
-    ) -> Link:
-        server = self.servers[host.name]
-        server.story.append("dial")
-        self.helo_names.append(helo_name)
-        if server.dial is not None:
-            raise server.dial
-        link = Link(server, tls_on_connect, self.anchors)
-        server.links.append(link)
-        return link
-
-
-def handshake(shown: CertKey | None) -> Handshake:
-    chain = () if shown is None else (shown.certificate, *shown.issuers)
-    peer = read_certificate(chain[0]) if chain else None
-    return Handshake("TLS1.3", "TLS_AES_256_GCM_SHA384", 256, "x25519", "", False, None, peer, chain, b"b" * 32)
-
-
-class Sent:
-    """One delivery and all that came of it."""
-
-    def __init__(
-        self,
-        *servers: Server,
-        recipients: tuple[str, ...] = ("bert@far.test",),
-        anchors: tuple[CertKey, ...] = (),
-        helo_data: Expansion | None = None,
-        **tls: Any,
-    ) -> None:
-        hosts = (ONE, TWO)[: len(servers)]
-        self.servers = servers
-        self.dialer = Dialer(
-            {host.name: server for host, server in zip(hosts, servers, strict=True)}, anchors or (certs.relay(),)
-        )
-        self.journal = Notebook()
-        rules = SMTPRules("smtp", ClientTLSRules(**tls), helo_data)
-        scope = Scope(main={"primary_hostname": "laptop.test"})
-        transport = SMTPTransport(rules, self.dialer, StoppedClock(NOW), self.journal, scope)
-        message = make_message(*recipients)
-        envelope = Envelope(message.sender, tuple(Recipient(address_from_text(each)) for each in recipients))
-        self.delivery = transport.deliver(hosts, envelope, message, Pieces(b"body\r\n"))
-
-    @property
-    def outcomes(self) -> tuple[Outcome, ...]:
-        return run(self.delivery)
-
-    @property
-    def outcome(self) -> Outcome:
-        (outcome,) = self.outcomes
-        return outcome
-
-    @property
-    def hosts_that_failed(self) -> list[tuple[str, ErrorClass]]:
-        return [
-            (each.outcome.host.name, each.outcome.error)
-            for each in self.journal.of(HostFailed)
-            if each.outcome.host is not None
-        ]
-
-
-def hosts(text: str) -> MatchList:
-    return compile_list(ListKind.HOST, text)
 
 
 # The table
@@ -375,7 +211,7 @@ def test_who_we_say_we_are(helo_data: str | None, name: str) -> None:
 )
 def test_the_port(on_connect: bool, port: int, expected: int) -> None:
     rules = SMTPRules("smtp", ClientTLSRules(on_connect=on_connect), port=port)
-    transport = SMTPTransport(rules, Dialer({}, ()), StoppedClock(), Notebook(), Scope())
+    transport = SMTPTransport(rules, make_ports(Dialer({}, ()), Notebook()), Scope())
     assert (transport.default_port, transport.max_recipients) == (expected, 100)
 
 
@@ -542,3 +378,12 @@ def test_a_body_that_can_not_be_read_leaves_no_connection() -> None:
     with pytest.raises(SpoolUnavailable):
         Sent(server).outcomes  # noqa: B018 - the delivery runs
     assert server.story[-1] == "drop"
+
+
+def test_names_are_checked_where_the_option_says_so() -> None:
+    """Exim: tls_verify_cert_hostnames."""
+    ca = certs.authority()
+    for checked, is_sent in ((None, False), (EVERY, False), (hosts(TWO.address), True)):
+        server = Server(shown=ca.issue("x", sans=("two.test",)))
+        sent = Sent(server, anchors=(ca.own,), verify_certificates=NAMED, verify_cert_hostnames=checked)
+        assert isinstance(sent.outcome, Delivered) is is_sent

@@ -186,3 +186,14 @@ def test_an_answer_that_comes_after_its_layer_answers_nothing_else() -> None:
     assert wire.value()[said:].count(b"\r\n250 ") == 1  # the greeting; MAIL is still being decided
     Slow.waiting[1].callback(None)
     assert wire.value().endswith(b"250 2.1.0 OK\r\n")
+
+
+def test_what_came_before_the_end_of_input_is_obeyed() -> None:
+    """A client that says all it has to say and closes its direction, while we still think about its first command."""
+    protocol, wire, _ = connected()
+    protocol.dataReceived(b"MAIL FROM:<a@laptop.test>\r\n")
+    protocol.dataReceived(b"RCPT TO:<b@relay.test>\r\nDATA\r\nSubject: x\r\n\r\nhello\r\n.\r\n")
+    protocol.dataReceived(b"QUIT\r\n")
+    protocol.readConnectionLost()
+    Slow.waiting[0].callback(None)
+    assert [line[:3] for line in wire.value().splitlines()[-5:]] == [b"250", b"250", b"354", b"250", b"221"]
