@@ -88,6 +88,14 @@ class ClientTLSRules:
     pins: tuple[str, ...] = ()
     tempfail_tryclear: bool = True
     on_connect: bool = False
+    alpn: Expansion | None = None
+    require_alpn: MatchList | None = None
+    avoid_certificate: MatchList | None = None
+    """Hosts that our certificate is not shown to; ours."""
+    require_pq: MatchList | None = None
+    """Hosts that need a post-quantum key exchange; ours."""
+    require_ocsp: MatchList | None = None
+    request_ocsp: MatchList | None = None
 
 
 class NoCertificateConfigured(Exception):
@@ -207,10 +215,11 @@ async def client_policy(rules: ClientTLSRules, scope: Scope, names: tuple[str, .
     verify_certificates = await _text(rules.verify_certificates, scope)
     named_anchors = bool(verify_certificates) or bool(rules.pins)
     checks_names = rules.verify_cert_hostnames is None or await matches_host(rules.verify_cert_hostnames, scope)
+    shows_certificate = not await _names_host(rules.avoid_certificate, scope)
     return ClientTLS(
         demand=await _demand(rules, scope),
-        certificate=await _text(rules.certificate, scope),
-        privatekey=await _text(rules.privatekey, scope),
+        certificate=await _text(rules.certificate, scope) if shows_certificate else "",
+        privatekey=await _text(rules.privatekey, scope) if shows_certificate else "",
         verify_certificates=verify_certificates or "system",
         crl=await _text(rules.crl, scope),
         verify=await _verify(rules, scope, named_anchors),
@@ -218,9 +227,18 @@ async def client_policy(rules: ClientTLSRules, scope: Scope, names: tuple[str, .
         pins=rules.pins,
         require_ciphers=await _text(rules.require_ciphers, scope),
         sni=await _text(rules.sni, scope),
+        alpn=tuple(each for each in split_list(await _text(rules.alpn, scope)).items if each),
         tempfail_tryclear=rules.tempfail_tryclear,
         on_connect=rules.on_connect,
+        require_alpn=await _names_host(rules.require_alpn, scope),
+        require_pq=await _names_host(rules.require_pq, scope),
+        require_ocsp=await _names_host(rules.require_ocsp, scope),
+        request_ocsp=await _names_host(rules.request_ocsp, scope),
     )
+
+
+async def _names_host(hosts: MatchList | None, scope: Scope) -> bool:
+    return hosts is not None and await matches_host(hosts, scope)
 
 
 async def _demand(rules: ClientTLSRules, scope: Scope) -> TLSDemand:

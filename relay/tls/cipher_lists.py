@@ -52,6 +52,7 @@ def read_ciphers(required: str) -> CipherChoice:
 
 
 def is_modern(item: str) -> bool:
+    """True for a suite of TLS 1.3 by its RFC 8446 name."""
     return item.startswith("TLS_") and "_WITH_" not in item
 
 

@@ -35,7 +35,7 @@ def unknown_items(required: str) -> tuple[str, ...]:
 
     Raises BadCipherList.
     """
-    choice = read_ciphers(required)
+    choice = set_ciphers(SSL.Context(SSL.TLS_SERVER_METHOD), required)
     if not is_openssl_list(required):
         return ()
     unknown = [item for item in choice.modern if not _is_known(item)]

@@ -136,8 +136,16 @@ def make_client_context(policy: ClientTLS) -> TLSContext:
         context.set_alpn_protos([name.encode("ascii") for name in policy.alpn])
     # Any server completes the handshake; nothing is sent before its certificate has been judged.
     context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
+    if policy.request_ocsp or policy.require_ocsp:
+        context.set_ocsp_client_callback(_note_staple)
     anchors, fault = _anchors_or_none(policy)
     return TLSContext(context, anchors, fault)
+
+
+def _note_staple(connection: SSL.Connection, staple: bytes, _: object) -> bool:
+    """Whether the response is good is judged after the handshake, like the certificate."""
+    notes_of(connection).staple_received = staple
+    return True
 
 
 def _bare_context(method: int, require_ciphers: str) -> tuple[SSL.Context, CipherChoice]:

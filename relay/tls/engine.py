@@ -33,6 +33,11 @@ def set_groups(context: SSL.Context, names: Sequence[str]) -> bool:
     return bool(done)
 
 
+def knows_groups(names: Sequence[str]) -> bool:
+    """Whether OpenSSL knows every one of these groups."""
+    return set_groups(SSL.Context(SSL.TLS_SERVER_METHOD), names)
+
+
 @dataclass(slots=True)
 class HandshakeNotes:
     """What the callbacks of a context leave behind for the connection that they were called for."""
@@ -41,6 +46,8 @@ class HandshakeNotes:
     """Why the peer's certificate was refused inside the handshake."""
     staple: str = ""
     """What became of the client's question for an OCSP response: "sent", "none", or "" where it did not ask."""
+    staple_received: bytes = b""
+    """As a client: the OCSP response that the server sent, in DER."""
 
 
 def notes_of(connection: SSL.Connection) -> HandshakeNotes:
@@ -74,6 +81,8 @@ class Handshake:
     binding: bytes
     staple: str = ""
     """As a server: "sent" or "none" where the client asked for an OCSP response."""
+    staple_received: bytes = b""
+    """As a client: the OCSP response that the server sent, in DER, not judged yet."""
 
 
 class Engine:
@@ -96,6 +105,10 @@ class Engine:
                 )
         self.is_handshaking = True
         self.peer_closed = False
+
+    def ask_for_staple(self) -> None:
+        """Asks the server for an OCSP response (RFC 6066 8); legal before the first octet of the handshake."""
+        self._connection.request_ocsp()
 
     def resume(self, session: SSL.Session) -> None:
         """Offers an earlier session of the same context; legal before the first octet of the handshake."""
@@ -180,6 +193,7 @@ class Engine:
             chain=chain,
             binding=connection.export_keying_material(_BINDING_LABEL, 32, b""),
             staple=self._notes.staple,
+            staple_received=self._notes.staple_received,
         )
 
     def _peer_chain(self) -> tuple[x509.Certificate, ...]:

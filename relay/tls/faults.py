@@ -98,7 +98,8 @@ ADDRESSES = 4096
 class HandshakeGuard:
     """How many handshakes an address may begin, and which failures are worth a line.
 
-    `per_minute` handshakes are free (0: any number); a failed one counts ten times. Addresses of IPv6 are one for a
+    `per_minute` handshakes are free (0: any number); a failed one counts ten times, one that ends with a certificate
+    that verifies not at all. Addresses of IPv6 are one for a
     whole /64.
     """
 
@@ -116,6 +117,12 @@ class HandshakeGuard:
             return False
         account.tokens -= 1.0
         return True
+
+    def verified(self, address: str, now: float) -> None:
+        """A handshake ended with a certificate that we trust: it is not counted: laptops make one per message."""
+        if self._limit:
+            account = self._account(address, now)
+            account.tokens = min(account.tokens + 1.0, self._limit)
 
     def failed(self, address: str, now: float) -> int | None:
         """A handshake failed: None where it is not to be logged, else the number of those that were not before it."""

@@ -125,3 +125,9 @@ class ClientTLS:
     alpn: tuple[str, ...] = ()
     tempfail_tryclear: bool = True
     on_connect: bool = False
+    require_alpn: bool = False
+    """The server has to take one of `alpn`."""
+    require_pq: bool = False
+    """The key exchange has to be a post-quantum hybrid; ours."""
+    require_ocsp: bool = False
+    request_ocsp: bool = False

@@ -173,9 +173,12 @@ class Stack:
         server_name: str = "",
         already_received: bytes = b"",
         session: SSL.Session | None = None,
+        wants_staple: bool = False,
     ) -> None:
         """As a client: starts a handshake. `already_received` came behind the 220 to STARTTLS."""
         self._engine = Engine(context, is_server=False, server_name=server_name)
+        if wants_staple:
+            self._engine.ask_for_staple()
         if session is not None:
             self._engine.resume(session)
         self._hello = ClientHello(server_name)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from relay.config.blocks import DriverBlock, Written
 from relay.config.read import Understood, understand_configuration
 from relay.expand.evaluate import Expansion
+from relay.policy.routers.ports import Purpose
+from relay.policy.routers.settings import EVERY_PURPOSE
 
 
 def understand(text: str) -> Understood:
@@ -52,7 +54,6 @@ def test_what_is_not_served_is_no_mistake() -> None:
         "begin transports\nt:\ndriver = smtp\nhosts = a.test\nsocks_proxy = 192.0.2.1\nu:\ndriver = lmtp\nsocket = /s"
     )
     assert obstacles(text) == [
-        (4, 'option "hosts" is not supported'),
         (5, 'option "socks_proxy" is not supported'),
         (7, 'transport driver "lmtp" is not served yet: mail that it is for would not be delivered'),
     ]
@@ -79,7 +80,10 @@ def test_setting_what_is_the_default_asks_for_nothing() -> None:
 def test_a_router_that_only_verifies_delivers_nothing() -> None:
     text = "begin routers\nv:\ndriver = accept\nverify_only\nr:\ndriver = accept\ntransport = t\nbegin transports\n"
     found = understand(text + "t:\ndriver = smtp")
-    assert [router.name for router in found.configuration.routers] == ["r"]
+    only, both = found.configuration.routers
+    assert Purpose.DELIVER not in only.preconditions.purposes
+    assert Purpose.VERIFY_SENDER in only.preconditions.purposes
+    assert both.preconditions.purposes == EVERY_PURPOSE
     assert found.obstacles == ()
 
 

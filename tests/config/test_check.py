@@ -66,7 +66,9 @@ def test_files_that_are_there_are_looked_into(tmp_path: Path) -> None:
     text = f"tls_certificate = {tmp_path}/cert.pem\ntls_privatekey = {tmp_path}/key.pem"
     found = check_configuration(read(tmp_path, text), look)
     place = Location(f"{tmp_path}/conf", 4)
-    assert seen == [TLSFiles(place, "main section", f"{tmp_path}/cert.pem", f"{tmp_path}/key.pem", "system")]
+    assert seen == [
+        TLSFiles(place, "main section", f"{tmp_path}/cert.pem", f"{tmp_path}/key.pem", "system", eccurve="auto")
+    ]
     assert found == [Problem(place, "the key is another's")]
 
 
@@ -83,7 +85,7 @@ def test_a_spool_that_can_not_be_made(tmp_path: Path) -> None:
 
 def test_what_makes_a_server_useless(tmp_path: Path) -> None:
     (first,) = remarks(tmp_path, "")
-    assert "every STARTTLS will be answered with 454" in first
+    assert "a self-signed certificate is made at each start" in first
     (second,) = remarks(
         tmp_path, f"tls_advertise_hosts =\ntls_on_connect_ports = 465\ntls_certificate = {tmp_path}/conf"
     )
@@ -117,3 +119,31 @@ def test_names_in_the_other_style(tmp_path: Path, style: str, name: str, warned:
     )
     found = check_configuration(read(tmp_path, text))
     assert [(problem.location.line, problem.severity) for problem in found] == [(8, Severity.WARNING)] * warned
+
+
+@pytest.mark.parametrize(
+    "main, lines, remark",
+    [
+        ("", "driver = appendfile\nfile = /m\nuser = no-such-user", 'there is no user "no-such-user"'),
+        ("", "driver = pipe\ncommand = /x\nuser = root", "no local delivery runs as root (never_users)"),
+        ("never_users = mail\n", "driver = pipe\nuser = mail", "no local delivery runs as mail (never_users)"),
+        ("", "driver = appendfile\nfile = m", "transport t: m is not an absolute path"),
+        ("", "driver = appendfile\nfile = /m/$local_part", "$local_part comes from outside and can't be part"),
+    ],
+)
+def test_local_transports(tmp_path: Path, main: str, lines: str, remark: str) -> None:
+    found = remarks(tmp_path, f"{main}begin transports\nt:\n{lines}")
+    assert any(remark in each for each in found), found
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root could run a command as root")
+def test_a_command_that_would_run_as_root(tmp_path: Path) -> None:
+    text = "begin transports\nt:\ndriver = pipe\ncommand = /x"
+    assert any("no command is run as root" in each for each in remarks(tmp_path, text))
+    assert not any("as root" in each for each in remarks(tmp_path, f"exim_user = nobody\n{text}"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may become anybody")
+def test_another_user_asked_of_a_daemon_that_is_not_root(tmp_path: Path) -> None:
+    text = "begin transports\nt:\ndriver = appendfile\nfile = /m\nuser = daemon"
+    assert any("only a daemon that root starts can deliver as daemon" in each for each in remarks(tmp_path, text))

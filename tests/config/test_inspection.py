@@ -7,6 +7,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from relay.config import inspection
+from relay.config.check import TLSFiles
 from relay.mail.source import Location, Problem, Severity
 from relay.tls import make
 
@@ -97,3 +98,22 @@ def test_trusted_certificates(tmp_path: Path) -> None:
     severity, what = one(inspection.anchor_problems(HERE, str(tmp_path)))
     assert severity is Severity.ERROR
     assert what.startswith(f"{tmp_path}/broken.pem: ")
+
+
+@pytest.mark.parametrize(
+    ("ciphers", "groups", "severity", "words"),
+    [
+        ("NONSENSE", "", Severity.ERROR, "no cipher suite"),
+        ("ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES1-GCM", "", Severity.WARNING, '"ECDHE-RSA-AES1-GCM"'),
+        ("", "X25519 : bogus", Severity.ERROR, "tls_eccurve"),
+    ],
+)
+def test_names_that_openssl_does_not_know(ciphers: str, groups: str, severity: Severity, words: str) -> None:
+    (found,) = inspection.inspect(TLSFiles(HERE, "main section", require_ciphers=ciphers, eccurve=groups), 0.0)
+    assert found.severity is severity
+    assert words in found.what
+
+
+def test_names_that_openssl_knows() -> None:
+    files = TLSFiles(HERE, "main section", require_ciphers="NORMAL:%COMPAT", eccurve="auto : X25519 : prime256v1")
+    assert inspection.inspect(files, 0.0) == []

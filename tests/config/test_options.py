@@ -244,7 +244,7 @@ def test_macros_say_what_is_served() -> None:
         "_OPT_ROUTERS_DOMAINS", "_DRIVER_ROUTER_MANUALROUTE", "_ACL_COND_VERIFY", "_ACL_MOD_LOGWRITE",
     ):  # fmt: skip
         assert macros[name] == "y"
-    for name in ("_HAVE_GNUTLS", "_DRIVER_ROUTER_REDIRECT", "_OPT_MAIN_SYSTEM_FILTER"):
+    for name in ("_HAVE_GNUTLS", "_DRIVER_ROUTER_QUERYPROGRAM", "_OPT_MAIN_SYSTEM_FILTER"):
         assert name not in macros
     assert MAIN_OPTIONS["system_filter"].standing is Standing.UNSUPPORTED
 

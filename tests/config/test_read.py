@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.config.read import Configuration, read_configuration, understand_configuration
-from relay.delivery.local import MaildirTransport
-from relay.delivery.remote import SMTPRules
+from relay.delivery.appendfile import AppendfileRules
+from relay.delivery.smtp_rules import SMTPRules
 from relay.mail.source import ConfigurationError, Location, Problem, Severity
 from relay.policy.rewrite import Flag
-from relay.policy.routing import Accept, Fallback, Manualroute
+from relay.policy.routers.settings import Accept, Fallback, Manualroute
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -102,14 +102,15 @@ def test_macros_of_the_command_line() -> None:
         ("smtp_banner = ${if", "/etc/conf:1: smtp_banner: "),
         ("Smtp_banner", '/etc/conf:1: malformed macro definition "Smtp_banner"'),
         ("system_filter = /f", '/etc/conf:1: option "system_filter" is not supported: without it other mail'),
-        ("hosts_require_alpn = *", '/etc/conf:1: option "hosts_require_alpn" is not supported (remove it)'),
+        ("tls_remember_esmtp", '/etc/conf:1: option "tls_remember_esmtp" is not supported (remove it)'),
         ("mua_wrapper", '/etc/conf:1: option "mua_wrapper" is not supported'),
         ("tls_dn_style = x500", '/etc/conf:1: "x500" is not a style of names'),
         ("log_selector = +everything", "/etc/conf:1: unknown log_selector setting"),
         ("log_file_path = /var/log/main", '/etc/conf:1: log_file_path "/var/log/main" does not contain "%s"'),
         ("queue = mysql:x", '/etc/conf:1: "mysql:x" names no database'),
         ("spool_directory = spool", '/etc/conf:1: spool_directory "spool" is not an absolute path'),
-        ("message_size_limit = ${if eq{a}{b}{1}{2}}", "/etc/conf:1: message_size_limit: "),
+        ("smtp_ratelimit_mail = 2,1s", "/etc/conf:1: smtp_ratelimit_mail: four values are expected"),
+        ("smtp_etrn_command = turn $domain", "/etc/conf:1: smtp_etrn_command does not begin with an absolute path"),
         ("smtp_accept_max = -1", "/etc/conf:1: smtp_accept_max is negative"),
         ("tls_verify_hosts = +nosuch", '/etc/conf:1: tls_verify_hosts: unknown named host list "+nosuch"'),
         ("domainlist a = +b", '/etc/conf:1: domain list a: unknown named domain list "+b"'),
@@ -129,10 +130,10 @@ def test_macros_of_the_command_line() -> None:
             "begin routers\na:\ndriver = acept",
             '/etc/conf:3: there is no router driver "acept" (did you mean "accept"?)',
         ),
-        ("begin routers\na:\ndriver = redirect", '/etc/conf:3: router driver "redirect" is not served yet'),
+        ("begin routers\na:\ndriver = iplookup", '/etc/conf:3: router driver "iplookup" is not served yet'),
         ("begin routers\na:\ndriver = accept", "/etc/conf:2: a router: a transport is required for this router"),
         ("begin routers\na:\ndriver = accept\ntransport = t", '/etc/conf:2: router a: there is no transport "t"'),
-        ("begin routers\na:\ndriver = manualroute\ntransport = t", "/etc/conf:2: a: neither route_list nor"),
+        ("begin routers\na:\ndriver = manualroute\ntransport = t", "/etc/conf:2: a router: neither route_list nor"),
         (
             "begin transports\nt:\ndriver = smtp\nhosts_requir_tls = *",
             '"hosts_requir_tls" unknown (did you mean "hosts_',
@@ -144,8 +145,8 @@ def test_macros_of_the_command_line() -> None:
             "begin transports\nt:\ndriver = smtp\nhosts_require_dane = *",
             '/etc/conf:4: option "hosts_require_dane" is not',
         ),
-        ("begin transports\nt:\ndriver = appendfile\nfile = /f", "only delivery into a Maildir is served"),
-        ("begin transports\nt:\ndriver = pipe", '/etc/conf:3: transport driver "pipe" is not served yet'),
+        ("begin transports\nt:\ndriver = appendfile\nfile = /f\nmbx_format", '/etc/conf:5: option "mbx_format" is not'),
+        ("begin transports\nt:\ndriver = queuefile", '/etc/conf:3: transport driver "queuefile" is not served yet'),
     ],
 )
 def test_complaints(text: str, complaint: str) -> None:
@@ -179,16 +180,16 @@ def test_rewriting_rules() -> None:
 
 
 def test_options_without_effect_are_remarked_on() -> None:
-    text = "exim_path = /usr/sbin/exim\nkeep_environment =\nrfc1413_hosts = *\ntls_eccurve = P-256\nno_prdr_enable"
+    text = "exim_path = /a\nkeep_environment =\nrfc1413_hosts = *\ntls_early_banner_hosts = *\nno_prdr_enable"
     assert remarks(text) == [
         '/etc/conf:1: note: option "exim_path" has no effect here',
         '/etc/conf:3: note: option "rfc1413_hosts" has no effect here',
-        '/etc/conf:4: note: option "tls_eccurve" has no effect here',
+        '/etc/conf:4: note: option "tls_early_banner_hosts" has no effect here',
     ]
 
 
 def test_an_option_that_is_not_supported_may_be_switched_off() -> None:
-    assert remarks("no_mua_wrapper\nhosts_require_alpn =\nsystem_filter =") == []
+    assert remarks("no_mua_wrapper\nno_tls_remember_esmtp\nsystem_filter =") == []
 
 
 def test_conditions_that_are_not_served_yet_are_remarked_on() -> None:
@@ -230,12 +231,29 @@ def test_every_acl_of_the_dialog_is_served() -> None:
     assert remarks(f"{text}acl_not_smtp = accept\nacl_not_smtp_start = accept") == []
 
 
-def test_authenticators_are_read_and_not_served() -> None:
-    found = read("begin authenticators\nplain:\ndriver = plaintext\npublic_name = PLAIN\nserver_prompts = :")
+def test_authenticators_are_read() -> None:
+    found = read(
+        "begin authenticators\nplain:\ndriver = plaintext\npublic_name = PLAIN\nserver_prompts = :\n"
+        "server_condition = yes\nscram:\ndriver = gsasl\nserver_mech = SCRAM-SHA-256\nserver_password = x\n"
+        "server_condition = yes"
+    )
     assert [(block.name, block.driver, block.text("public_name")) for block in found.authenticators] == [
-        ("plain", "plaintext", "PLAIN")
+        ("plain", "plaintext", "PLAIN"),
+        ("scram", "gsasl", ""),
     ]
-    assert [problem.severity for problem in found.problems] == [Severity.WARNING]
+    assert [(each.name, each.is_server) for each in found.auth] == [("plain", True), ("scram", True)]
+    assert found.problems == ()
+
+
+def test_an_authenticator_that_is_not_served_is_remarked_on() -> None:
+    found = read("begin authenticators\ndove:\ndriver = dovecot\nserver_socket = /run/auth")
+    assert found.auth == ()
+    assert {problem.severity for problem in found.problems} == {Severity.WARNING}
+
+
+def test_an_authenticator_that_makes_no_sense_is_an_error() -> None:
+    (complaint,) = complaints("begin authenticators\na:\ndriver = gsasl\nserver_mech = NTLM")
+    assert complaint.startswith('/etc/conf:4: a: mechanism "NTLM" is not served by driver gsasl')
 
 
 # ACLs
@@ -307,9 +325,11 @@ def test_transports() -> None:
     assert away.tls.tempfail_tryclear is False
     assert away.tls.verify_hosts is away.tls.try_verify_hosts is None
     assert (away.port, away.max_rcpt, away.timeouts.final) == (2465, 5, 600)
-    assert isinstance(box, MaildirTransport)
+    assert isinstance(box, AppendfileRules)
+    assert box.directory is not None
     assert box.directory.names_used == {"local_part_data"}
-    assert (box.mode, box.create_directory, box.return_path_add, box.envelope_to_add) == (0o640, False, True, False)
+    assert (box.place.mode, box.place.create_directory) == (0o640, False)
+    assert (box.common.header.return_path_add, box.common.header.envelope_to_add) == (True, False)
 
 
 def test_the_laptop_lines_of_the_wiki_page() -> None:
@@ -388,7 +408,7 @@ def test_any_text_gives_a_configuration_or_problems(text: str) -> None:
 
 
 def test_obstacles_are_errors_for_those_who_serve() -> None:
-    text = "smtp_banner = ${if\nbegin routers\nr:\ndriver = redirect\ndata = x"
+    text = "smtp_banner = ${if\nbegin routers\nr:\ndriver = iplookup\nhosts = x"
     found = understand_configuration("/etc/conf", lambda path: text, host_name="here.test")
     assert [problem.location.line for problem in found.obstacles] == [1, 4]
     assert found.configuration.main.primary_hostname == "here.test"
@@ -432,12 +452,6 @@ def test_values_of_a_transport_that_can_not_be_served(setting: str, complaint: s
     (told,) = complaints(text)
     assert complaint in told
     assert understand_configuration("/etc/conf", lambda path: text, host_name="h").obstacles
-
-
-def test_randomizing_is_no_expansion_here() -> None:
-    text = "begin routers\nr:\ndriver = manualroute\nroute_list = * a\ntransport = t\nhosts_randomize = $domain\n"
-    (told,) = complaints(text + "begin transports\nt:\ndriver = smtp")
-    assert "hosts_randomize is not expanded here" in told
 
 
 def test_an_option_under_two_names() -> None:

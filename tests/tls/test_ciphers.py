@@ -3,7 +3,7 @@
 import pytest
 from OpenSSL import SSL
 
-from relay.tls.ciphers import BadCipherList, set_ciphers
+from relay.tls.ciphers import BadCipherList, set_ciphers, unknown_items
 
 import certs
 
@@ -117,3 +117,31 @@ def test_a_mistake_leaves_no_error_behind_for_the_next_call() -> None:
     with pytest.raises(BadCipherList):
         offered("NONSENSE")
     assert offered("ECDHE-RSA-AES128-GCM-SHA256")
+
+
+def test_items_that_openssl_would_pass_over() -> None:
+    assert unknown_items("HIGH:!MD5:ECDHE-RSA-AES256-GCM-SHA385:TLS_AES_128_GCM_SHA256:TLS_AES_1_GCM:@SECLEVEL=1") == (
+        "TLS_AES_1_GCM",
+        "ECDHE-RSA-AES256-GCM-SHA385",
+    )
+    assert unknown_items("") == unknown_items("NORMAL") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "versions"), [("NORMAL:-VERS-TLS1.3", {"TLSv1.2"}), ("NORMAL:-VERS-ALL:+VERS-TLS1.3", {"TLSv1.3"})]
+)
+def test_versions_of_a_priority_string(text: str, versions: set[str]) -> None:
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    set_ciphers(context, text)
+    hello = SSL.Connection(context, None)
+    hello.set_connect_state()
+    with pytest.raises(SSL.WantReadError):
+        hello.do_handshake()
+    octets = hello.bio_read(65536)
+    # The extension supported_versions names TLS 1.3 as 0x0304 wherever it is offered, RFC 8446 4.2.1.
+    assert (b"\x03\x04" in octets[43:]) is (versions == {"TLSv1.3"})
+
+
+def test_what_is_not_spoken_here_is_an_error() -> None:
+    with pytest.raises(BadCipherList, match="no equal"):
+        set_ciphers(SSL.Context(SSL.TLS_SERVER_METHOD), "NORMAL:+VERS-TLS1.0")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa, x25519
+from cryptography.hazmat.primitives.asymmetric import x25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import SSL
@@ -28,6 +28,7 @@ from relay.tls.contexts import (
 )
 from relay.tls.files import TLSFileError
 from relay.tls.policy import CertificateRequest, ClientTLS, ServerTLS
+from tls.material import weak_identity
 
 import certs
 from certs import Authority, CertKey, authority, self_signed
@@ -289,21 +290,6 @@ def test_what_the_file_holds_is_sent_and_nothing_else(tmp_path: Path, request_: 
     assert chain_sent(make_server_context(whole)) == [leaf.certificate, *leaf.issuers]
     alone = dataclasses.replace(whole, certificate=put(tmp_path / "leaf.crt", leaf.cert_pem))
     assert chain_sent(make_server_context(alone)) == [leaf.certificate]
-
-
-def weak_identity() -> CertKey:
-    like, key = self_signed("weak.test"), rsa.generate_private_key(public_exponent=65537, key_size=1024)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(like.certificate.subject)
-        .issuer_name(like.certificate.subject)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(like.certificate.not_valid_before_utc)
-        .not_valid_after(like.certificate.not_valid_after_utc)
-        .sign(key, hashes.SHA256())
-    )
-    return CertKey(certificate, key)
 
 
 def test_faults_of_our_own_files_name_the_file(tmp_path: Path) -> None:

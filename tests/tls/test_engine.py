@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from OpenSSL import SSL
 
 from relay.tls.contexts import make_client_context, make_server_context
-from relay.tls.engine import Engine, TLSBroken
+from relay.tls.engine import Engine, TLSBroken, knows_groups, notes_of, set_groups
 from relay.tls.policy import CertificateRequest, ClientTLS, ServerTLS
 from relay.tls.records import HEADER_SIZE, RecordCutter
 
@@ -472,3 +472,23 @@ def test_any_record_ends_as_tls_broken_or_as_nothing(shared: Contexts, kind: int
         fault_of(lambda engine=engine: engine.write(b"x"))
         engine.output()
         engine.close()
+
+
+def test_the_private_name_that_sets_groups_is_still_there() -> None:
+    """When this fails, `set_groups` needs another way: OPENSSL_CONF, or one curve by the public set_tmp_ecdh."""
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    assert set_groups(context, ("X25519MLKEM768", "P-256", "prime256v1", "X448", "ffdhe2048"))
+    for unknown in (("bogus",), ("X25519", "bogus"), ("é",)):
+        assert not set_groups(context, unknown)
+        assert not knows_groups(unknown)
+    assert knows_groups(("X448",))
+    assert "set_groups" not in dir(SSL.Context)
+    # Nothing is left in OpenSSL's queue that a later call would take for its own error.
+    context.set_cipher_list(b"HIGH")
+
+
+def test_notes_belong_to_their_connection() -> None:
+    engine = Engine(SSL.Context(SSL.TLS_SERVER_METHOD), is_server=True)
+    notes_of(engine._connection).refusal = "because"
+    assert notes_of(engine._connection).refusal == "because"
+    assert notes_of(SSL.Connection(SSL.Context(SSL.TLS_SERVER_METHOD), None)).refusal == ""

@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from OpenSSL import SSL
 
-from relay.tls.hello import HELLO_LIMIT, RECORD_LIMIT, ClientHello, HelloReader, Resumption, Wish, parse_client_hello, protocol_fault, resumption
+from relay.tls.hello import (
+    HELLO_LIMIT,
+    RECORD_LIMIT,
+    ClientHello,
+    HelloReader,
+    Resumption,
+    Wish,
+    parse_client_hello,
+    protocol_fault,
+    resumption,
+)
 from relay.tls.records import HEADER_SIZE, NotTLS
 
 NAME, PROTOCOLS = "relay.example", ["smtp", "x-other"]
@@ -264,3 +274,55 @@ def test_any_records_raise_nothing_but_not_tls(records: list[bytes]) -> None:
             reader.feed(each)
     except NotTLS:
         pass
+
+
+# What else a client asks for
+
+
+def test_wishes() -> None:
+    assert parse_client_hello(body(extension(5, b"\x01\0\0\0\0"))).wishes == {Wish.STAPLE}
+    assert parse_client_hello(body(extension(35, b""))).wishes == {Wish.TICKET}
+    assert parse_client_hello(body(extension(35, b"old ticket"))).wishes == {Wish.TICKET, Wish.RESUMPTION}
+    assert parse_client_hello(body(extension(45, b"\x01\x01"))).wishes == {Wish.TICKET}
+    assert parse_client_hello(body(extension(41, b"whatever"))).wishes == {Wish.RESUMPTION}
+    assert parse_client_hello(body(extension(13, b""))).wishes == set()
+
+
+@pytest.mark.parametrize(
+    ("offered", "required", "fault"),
+    [
+        ((), False, ""),
+        ((), True, "hosts_require_alpn"),
+        (("smtp",), True, ""),
+        (("esmtp",), False, ""),
+        (("h2",), False, "h2"),
+        (("smtp", "h2"), False, "smtp:h2"),
+        (("smtp", "esmtp"), False, "smtp:esmtp"),
+        (("smt",), False, "smt"),
+    ],
+)
+def test_which_protocols_a_client_may_offer(offered: tuple[str, ...], required: bool, fault: str) -> None:
+    """Exim: one name, and one of tls_alpn; anything else is somebody who was led here."""
+    found = protocol_fault(ClientHello(alpn=offered), ("smtp", "esmtp"), required=required)
+    assert (fault in found) if fault else found == ""
+    assert protocol_fault(ClientHello(alpn=offered), (), required=required) == ""
+
+
+ASKED = frozenset({Wish.TICKET})
+AGAIN = frozenset({Wish.TICKET, Wish.RESUMPTION})
+
+
+@pytest.mark.parametrize(
+    ("wishes", "allowed", "resumed", "version", "bits"),
+    [
+        (frozenset(), True, False, "TLS1.3", 1),
+        (ASKED, False, False, "TLS1.3", 1),
+        (ASKED, True, False, "TLS1.2", 1 + 2 + 8),
+        (AGAIN, True, False, "TLS1.3", 1 + 2 + 4 + 8),
+        (AGAIN, True, True, "TLS1.2", 1 + 2 + 4 + 16),
+        (AGAIN, True, True, "TLS1.3", 1 + 2 + 4 + 8 + 16),
+    ],
+)
+def test_the_bits_of_resumption(wishes: frozenset[Wish], allowed: bool, resumed: bool, version: str, bits: int) -> None:
+    hello = ClientHello(wishes=wishes)
+    assert resumption(hello, allowed=allowed, resumed=resumed, version=version) == Resumption(bits)

@@ -13,8 +13,13 @@ from relay.tls.contexts import TLSContext, make_client_context, make_server_cont
 from relay.tls.engine import Handshake
 from relay.tls.policy import CertificateRequest, ClientTLS, ServerTLS
 from relay.tls.stack import (
+    ACCESS_DENIED,
+    INTERNAL_ERROR,
     MOVES,
+    NO_APPLICATION_PROTOCOL,
+    UNRECOGNIZED_NAME,
     ContextNeeded,
+    HandshakeRefused,
     LayerFailed,
     LayerUp,
     PeerClosed,
@@ -261,6 +266,28 @@ def test_a_refused_context_ends_the_handshake_with_an_alert(files: Files) -> Non
     assert isinstance(failed, LayerFailed)
     assert failed.by_peer
     assert isinstance(stack.next_event(), LayerFailed)
+
+
+@pytest.mark.parametrize(
+    ("alert", "words"),
+    [
+        (INTERNAL_ERROR, "internal error"),
+        (ACCESS_DENIED, "access denied"),
+        (UNRECOGNIZED_NAME, "unrecognized name"),
+        (NO_APPLICATION_PROTOCOL, "no application protocol"),
+    ],
+)
+def test_a_refusal_says_which_alert(files: Files, alert: int, words: str) -> None:
+    stack, client = Stack(), Stack()
+    client.connect(client_context(files).ssl)
+    stack.accept(client.data_to_send())
+    assert isinstance(stack.next_event(), ContextNeeded)
+    refused = HandshakeRefused("why", alert)
+    stack.refuse(str(refused), refused.alert)
+    client.receive(stack.data_to_send())
+    failed = client.next_event()
+    assert isinstance(failed, LayerFailed)
+    assert words in failed.reason
 
 
 @pytest.mark.parametrize("version", VERSIONS)

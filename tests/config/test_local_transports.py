@@ -1,0 +1,143 @@
+"""Blocks of appendfile and pipe: what they come to, and what Exim refuses."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.config.drivers import Transport
+from relay.config.read import read_configuration
+from relay.delivery.appendfile import AppendfileRules
+from relay.delivery.jobs import CreateFile, Locking
+from relay.delivery.pipe import PipeRules
+from relay.mail.source import ConfigurationError
+
+
+def read(driver: str, *lines: str) -> Transport:
+    text = f"begin transports\nt:\ndriver = {driver}\n" + "\n".join(lines)
+    return read_configuration("/etc/conf", lambda _: text).transports["t"]
+
+
+def appendfile(*lines: str) -> AppendfileRules:
+    rules = read("appendfile", *lines)
+    assert isinstance(rules, AppendfileRules)
+    return rules
+
+
+def pipe(*lines: str) -> PipeRules:
+    rules = read("pipe", *lines)
+    assert isinstance(rules, PipeRules)
+    return rules
+
+
+def refused(driver: str, *lines: str) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        read(driver, *lines)
+    return str(caught.value)
+
+
+def test_a_mailbox_file_has_its_forms_by_default() -> None:
+    rules = appendfile("file = /m/$local_part_data")
+    text = rules.common.text
+    assert text.prefix is not None
+    assert text.prefix.source.startswith("From ${if def:return_path")
+    assert text.suffix is not None
+    assert (text.suffix.constant, text.check_string, text.escape_string) == ("\n", "From ", ">From ")
+    assert rules.locking == Locking()
+    assert rules.common.batch_max == 1
+    assert rules.common.names_used == {"local_part_data"}
+
+
+@pytest.mark.parametrize(
+    "lines", [("directory = /m", "maildir_format"), ("directory = /m",), ("file = /m", "use_bsmtp")]
+)
+def test_other_forms_have_none(lines: tuple[str, ...]) -> None:
+    text = appendfile(*lines).common.text
+    assert (text.prefix, text.suffix, text.check_string, text.escape_string) == (None, None, "", "")
+
+
+def test_what_is_set_comes_before_the_defaults() -> None:
+    rules = appendfile("file = /m", "message_prefix = a", "message_suffix =", "check_string =", "escape_string =")
+    text = rules.common.text
+    assert text.prefix is not None
+    assert text.prefix.constant == "a"
+    assert (text.suffix and text.suffix.constant, text.check_string, text.escape_string) == ("", "", "")
+    assert appendfile("file = /m", "escape_string = |From ").common.text.check_string == "From "
+
+
+def test_locking() -> None:
+    flock = appendfile("file = /m", "use_flock_lock").locking
+    assert (flock.use_fcntl_lock, flock.use_flock_lock) == (False, True)
+    both = appendfile("file = /m", "use_flock_lock", "use_fcntl_lock").locking
+    assert (both.use_fcntl_lock, both.use_flock_lock) == (True, True)
+    assert appendfile("file = /m", "lock_retries = 0", "lock_fcntl_timeout = 5s").locking.lock_fcntl_timeout == 5
+    assert "no locking configured" in refused("appendfile", "file = /m", "no_use_lockfile", "no_use_fcntl_lock")
+
+
+def test_create_file() -> None:
+    assert appendfile("file = /m", "create_file = inhome").place.create is CreateFile.IN_HOME
+    place = appendfile("file = /m", "create_file = /var/mail").place
+    assert (place.create, place.home) == (CreateFile.BELOW_HOME, "/var/mail")
+
+
+def test_users() -> None:
+    rules = appendfile("file = /m", "user = ${lookup{x}lsearch{/y}}", "group = mail", "initgroups").common
+    assert rules.user is not None
+    assert rules.group is not None
+    assert rules.group.constant == "mail"
+    assert rules.initgroups
+
+
+def test_formats() -> None:
+    rules = appendfile("file = /m", 'file_format = "From : t : \\\\1\\\\1::x : other"')
+    assert rules.formats == (("From", "t"), ("\\1\\1:x", "other"))
+
+
+@pytest.mark.parametrize(
+    "lines, words",
+    [
+        (("file = /m", "directory = /d"), 'only one of "file" or "directory"'),
+        (("file = /m", "quota_filecount = 5"), 'must not be set without "directory"'),
+        (("directory = /m", "quota_directory = /x"), "quota must be set if quota_directory is set"),
+        (("file = /m", "maildir_format"), 'requires "directory"'),
+        (("file = /m", "create_file = somewhere"), 'invalid value given for "create_file": "somewhere"'),
+        (("file = /m", "quota_size_regex = ("), "quota_size_regex"),
+        (("file = /m", "file_format = a : b : c"), "file_format"),
+        (("file = /m", "body_only", "headers_only"), "only one of body_only and headers_only"),
+        (("file = /m", "user = 77"), "without a group"),
+        (("file = /m", "user = ${if"), "user"),
+        (("file = /m", "mailstore_format"), 'option "mailstore_format" is not supported'),
+        (("directory = /m", "maildir_format", "maildir_use_size_file"), '"maildir_use_size_file" is not supported'),
+        (("file = /m", "transport_filter = /x"), 'option "transport_filter" is not supported'),
+    ],
+)
+def test_what_is_refused_of_appendfile(lines: tuple[str, ...], words: str) -> None:
+    assert words in refused("appendfile", *lines)
+
+
+def test_a_pipe() -> None:
+    rules = pipe("command = /bin/x '$local_part' \"a b\"", "temp_errors = *", "max_output = 1K", "umask = 077")
+    assert rules.command is not None
+    assert [each.source for each in rules.command.expansions] == ["/bin/x", "$local_part", "a b"]
+    assert rules.all_errors_are_temporary
+    assert (rules.max_output, rules.umask, rules.timeout) == (1024, 0o77, 3600)
+    assert rules.common.text.prefix is not None
+    assert rules.common.text.check_string == ""
+    assert pipe("temp_errors = 1 : 2").temp_errors == (1, 2)
+    assert pipe().temp_errors == (75, 73)
+    assert pipe("use_bsmtp", "batch_max = 9").common.text.prefix is None
+
+
+@pytest.mark.parametrize(
+    "lines, words",
+    [
+        (("command = /x", "return_output", "return_fail_output"), "both return_output and return_fail_output"),
+        (("command = /x", "log_output", "log_fail_output"), "both log_output and log_fail_output"),
+        (("command = /x", "temp_errors = soon"), "temp_errors must be a list of numbers"),
+        (("command = /x ${if eq {a}{b}{c}{d}}",), "command: "),
+        (("command = " + "x " * 61,), "too many arguments"),
+        (("command = /x", "use_shell"), 'option "use_shell" is not supported'),
+        (("command = /x", "pipe_as_creator"), 'option "pipe_as_creator" is not supported'),
+    ],
+)
+def test_what_is_refused_of_pipe(lines: tuple[str, ...], words: str) -> None:
+    assert words in refused("pipe", *lines)
