@@ -9,20 +9,17 @@ error, as in Exim.
 from __future__ import annotations
 
 import enum
-import ipaddress
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
-from relay.mail.facts import Endpoint
 from relay.reception.request import DeliveryMode
 
 _TIME = re.compile(r"(?:\d+[wdhms])+|\d+")
 _QUEUE_RUN = re.compile(r"(q?)(i?)(f{0,2})(l?)(.*)")
 _MESSAGE_ID = re.compile(r"[0-9A-Za-z]{6}-(?:[0-9A-Za-z]{6}-[0-9A-Za-z]{2}|[0-9A-Za-z]{11}-[0-9A-Za-z]{4})")
 # Options of Exim's that a later version serves, as against slips.
-_LATER = re.compile(
-    r"b(?:t|v|vs|rt|rw|em|f|F|fd|fl|fp|fs|malware|w.*|I:.*)|oPX?|M.*|[RS].*")
+_LATER = re.compile(r"b(?:rw|em|f|F|fd|fl|fp|fs|malware|w.*|I:.*)|oPX?|M.*|[RS].*")
 _MACRO = re.compile(r"([A-Z][A-Za-z0-9_]*)\s*(?:=\s*(.*))?", re.DOTALL)
 
 
@@ -45,6 +42,10 @@ class Mode(enum.Enum):
     SESSION = "SMTP on standard input"
     BATCH = "batched SMTP"
     PLAYED_SESSION = "SMTP as if from an address"
+    TEST_ADDRESS = "test addresses"
+    VERIFY_RECIPIENT = "verify recipients"
+    VERIFY_SENDER = "verify senders"
+    TEST_RETRY = "test retry rules"
     HELP = "help"
     LATER = "later"
     """An option of Exim's that a later version will serve."""
@@ -79,6 +80,11 @@ class GivenFacts:
     authenticated_sender: str = ""
     message: str = ""
 
+    def items(self) -> tuple[tuple[str, str], ...]:
+        """What was said of the client, as a submission's request has it."""
+        said = ((each.name, str(getattr(self, each.name))) for each in fields(self) if each.name != "message")
+        return tuple((name, text) for name, text in said if text)
+
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
@@ -106,6 +112,8 @@ class Arguments:
     foreground: bool = False
     interfaces: str | None = None
     """-oX."""
+    pid_file: str = ""
+    """-oP: where the daemon writes its process id, instead of pid_file_path."""
     queue_runs: tuple[QueueRun, ...] = ()
     given: GivenFacts = GivenFacts()
     tls_on_connect: bool = False
@@ -138,22 +146,6 @@ def read_time(text: str) -> int:
         return int(text)
     sizes = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
     return sum(int(number) * sizes[unit] for number, unit in re.findall(r"(\d+)([wdhms])", text))
-
-
-def read_endpoint(text: str) -> Endpoint:
-    """An address with or without a port: `192.0.2.1`, `192.0.2.1.2525`, `[2001:db8::1]:25`. Raises ValueError."""
-    match = re.fullmatch(r"\[(.+)\](?::(\d{1,5}))?|(\d+\.\d+\.\d+\.\d+)\.(\d{1,5})|(.+)", text)
-    if match is None:
-        raise ValueError(text)
-    bracketed, port, dotted, dotted_port, plain = match.groups()
-    try:
-        address = ipaddress.ip_address(bracketed or dotted or plain)
-    except ValueError:
-        raise ValueError(text) from None
-    number = int(port or dotted_port or 0)
-    if number > 65535:
-        raise ValueError(text)
-    return Endpoint(str(address), number)
 
 
 @dataclass(slots=True)
@@ -263,6 +255,12 @@ class _Reader:
             raise self._bad()
         self._set(interfaces=self._next())
 
+    def pid_file(self, rest: str) -> None:
+        if rest:
+            self.later(rest)
+        else:
+            self._set(pid_file=self._next())
+
     def listing(self, rest: str) -> None:
         if rest == "c":
             self._mode(Mode.COUNT_QUEUE)
@@ -352,6 +350,10 @@ _WHOLE_WORDS: dict[str, dict[str, object]] = {
     "be": {"mode": Mode.EXPAND},
     "bi": {"mode": Mode.ALIASES},
     "bm": {"mode": Mode.MESSAGE},
+    "brt": {"mode": Mode.TEST_RETRY},
+    "bt": {"mode": Mode.TEST_ADDRESS},
+    "bv": {"mode": Mode.VERIFY_RECIPIENT},
+    "bvs": {"mode": Mode.VERIFY_SENDER},
     "bnq": {"qualify": False},
     "ee": {"errors_end_well": True},
     "em": {},
@@ -391,7 +393,7 @@ _BEGINNINGS: tuple[tuple[str, Callable[[_Reader, str], None]], ...] = (
     ("oA", _Reader.swallow),
     ("oB", _Reader.messages_per_connection),
     ("oM", _Reader.given),
-    ("oP", _Reader.later),
+    ("oP", _Reader.pid_file),
     ("or", _Reader.timeout),
     ("os", _Reader.timeout),
     ("oX", _Reader.interfaces),
@@ -406,6 +408,7 @@ _BEGINNINGS: tuple[tuple[str, Callable[[_Reader, str], None]], ...] = (
     ("S", _Reader.later),
     ("U", _Reader.ignore),
     ("X", _Reader.swallow),
+    ("d", _Reader.ignore),
     ("f", _Reader.sender),
     ("h", _Reader.hop_count),
     ("n", _Reader.values_only),

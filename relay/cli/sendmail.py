@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from relay import __version__
-from relay.cli.arguments import Arguments, Mode, UsageError, read_arguments, read_endpoint
+from relay.cli.arguments import Arguments, Mode, UsageError, read_arguments
 from relay.cli.background import in_background
 from relay.cli.handover import HandOverFailed, MessageInput, hand_over, may_open_queue
 from relay.mail.text import printable
@@ -24,9 +24,9 @@ from relay.reception.request import DeliveryMode, Status, SubmissionAnswer, Subm
 
 if TYPE_CHECKING:
     from relay.daemon.build import Wishes
-    from relay.daemon.standard_input import Given
     from relay.expand.scope import Scope
     from relay.mail.queue import QueueEntry
+    from relay.reception.given import Given
 
 NAME = "relay-sendmail"
 
@@ -36,6 +36,7 @@ Usage: relay-sendmail [options] recipient...     hands over the message on stand
   -f ADDRESS     the envelope's sender (trusted callers; "<>" is open to all); -F NAME: full name
   -odb -odi -odq deliver in the background, now, or when the queue is run next
   -bp -bpc       list or count the queue; -be: expand strings; -bV: version, and check the configuration
+  -bt ADDRESS... where mail to it would go; -bv, -bvs: whether it is good as a recipient, a sender
   -bP NAME...    print options of the configuration (all where none is named; -n: their values only)
   -bd -bdf       be the daemon; -C FILE: another configuration; -D MACRO=VALUE
 Example:
@@ -108,6 +109,7 @@ def _hand_over(arguments: Arguments) -> int:
         delivery=arguments.delivery,
         fix_header=arguments.fix_header,
         qualify=arguments.qualify,
+        given=arguments.given.items(),
     )
     message = MessageInput(lambda size: os.read(0, size), dot_ends=arguments.dot_ends)
     spool = _spool_directory(arguments)
@@ -125,9 +127,7 @@ def _tell(arguments: Arguments, answer: SubmissionAnswer) -> None:
         print(f"accepted as {answer.message_id}" if answer.message_id else answer.text, file=sys.stderr)
 
 
-def _submit_alone(
-    arguments: Arguments, request: SubmissionRequest, read: Callable[[], bytes]
-) -> SubmissionAnswer:
+def _submit_alone(arguments: Arguments, request: SubmissionRequest, read: Callable[[], bytes]) -> SubmissionAnswer:
     """No daemon takes the message, and the queue is ours: this process does, and delivers it.
 
     What is to be delivered in the background is by a child, while the caller goes on as soon as the answer stands.
@@ -214,8 +214,15 @@ def _expand(arguments: Arguments) -> int:
         scope = make_scope(None, {})
     else:
         scope = make_scope(path, dict(arguments.macros))
-    for text in arguments.words or _lines_to_expand(sys.stdin):
+    if arguments.words:
+        for text in arguments.words:
+            print(_expanded(text, scope))
+        return 0
+    print("> ", end="", flush=True)
+    for text in _lines_to_expand(sys.stdin):
         print(_expanded(text, scope))
+        print("> ", end="", flush=True)
+    print()
     return 0
 
 
@@ -247,8 +254,13 @@ def _expanded(text: str, scope: Scope) -> str:
 
 
 def _print_version(arguments: Arguments) -> int:
-    """-bV: the version, then everything that is wrong with the configuration."""
-    print(f"Fingerpost version {__version__}, a mail relay that reads Exim's configuration and options", flush=True)
+    """-bV: the version and what there is, then everything that is wrong with the configuration."""
+    from relay.cli.features import feature_lines
+
+    print(f"Fingerpost version {__version__}, a mail relay that reads Exim's configuration and options")
+    for line in feature_lines():
+        print(line)
+    sys.stdout.flush()
     path = _configuration(arguments)
     if arguments.configuration or os.path.exists(path):
         _check(path, dict(arguments.macros))
@@ -289,6 +301,45 @@ def _print_options(arguments: Arguments) -> int:
     return 0 if listing.complete else 1
 
 
+def _test_addresses(arguments: Arguments) -> int:
+    """-bt, -bv, -bvs."""
+    from pathlib import Path
+
+    from relay.cli.address_test import Wish, test_addresses
+    from relay.cli.faults import Fault
+    from relay.mail.source import ConfigurationError
+    from relay.policy.routers.ports import Purpose
+
+    purpose = {
+        Mode.TEST_ADDRESS: Purpose.TEST,
+        Mode.VERIFY_RECIPIENT: Purpose.VERIFY_RECIPIENT,
+        Mode.VERIFY_SENDER: Purpose.VERIFY_SENDER,
+    }[arguments.mode]
+    wish = Wish(purpose, purpose is Purpose.TEST or arguments.verbose, arguments.sender)
+    try:
+        return test_addresses(Path(_configuration(arguments)), dict(arguments.macros), arguments.words, wish)
+    except (ConfigurationError, Fault, OSError) as error:
+        raise CommandFailed(str(error)) from None
+
+
+def _test_retry(arguments: Arguments) -> int:
+    """-brt."""
+    from pathlib import Path
+
+    from relay.cli.address_test import test_retry
+    from relay.mail.source import ConfigurationError
+
+    if not arguments.words:
+        raise CommandFailed("-brt needs a domain or address argument")
+    try:
+        path, macros = Path(_configuration(arguments)), dict(arguments.macros)
+        for line in test_retry(path, macros, arguments.words, arguments.sender):
+            print(line)
+    except (ConfigurationError, ValueError, OSError) as error:
+        raise CommandFailed(str(error)) from None
+    return 0
+
+
 def _print_help(_arguments: Arguments) -> int:
     print(HELP)
     return 0
@@ -302,7 +353,7 @@ def _be_daemon(arguments: Arguments) -> int:
     if arguments.option.startswith("-q") and interfaces is None:
         interfaces = ""
     intervals = [run.interval for run in arguments.queue_runs if run.interval]
-    wishes = Wishes(interfaces, float(min(intervals, default=0)))
+    wishes = Wishes(interfaces, float(min(intervals, default=0)), arguments.pid_file)
     if arguments.foreground:
         return _serve(arguments, wishes, lambda: None)
     return in_background(lambda started: _serve(arguments, wishes, started))
@@ -324,7 +375,7 @@ def _run_queue(arguments: Arguments) -> int:
     from relay.mail.source import ConfigurationError
 
     runs = tuple(
-        queue_run.QueueRun(each.first_only, each.force, each.thaw, each.start, each.stop)
+        queue_run.QueueRun(each.two_stage, each.first_only, each.force, each.thaw, each.start, each.stop)
         for each in arguments.queue_runs
     )
     try:
@@ -356,7 +407,12 @@ def _take_batch(arguments: Arguments) -> int:
 
     try:
         return take_batch(
-            _configuration(arguments), dict(arguments.macros), arguments.delivery, sys.stdin.buffer, tell
+            _configuration(arguments),
+            dict(arguments.macros),
+            arguments.delivery,
+            sys.stdin.buffer,
+            tell,
+            arguments.given.items(),
         )
     except ConfigurationError as error:
         raise CommandFailed(str(error)) from None
@@ -382,15 +438,10 @@ def _play_session(arguments: Arguments) -> int:
 
 def _given(arguments: Arguments) -> Given:
     """What the caller says of the client. Raises CommandFailed."""
-    from relay.daemon.standard_input import Given
+    from relay.reception.given import read_given
 
-    given = arguments.given
     try:
-        return Given(
-            peer=read_endpoint(given.address) if given.address else None,
-            local=read_endpoint(given.interface) if given.interface else None,
-            host=given.host,
-        )
+        return read_given(dict(arguments.given.items()))
     except ValueError as error:
         raise CommandFailed(f"{error} is not an IP address") from None
 
@@ -417,6 +468,10 @@ _MODES: dict[Mode, Callable[[Arguments], int]] = {
     Mode.BATCH: _take_batch,
     Mode.PLAYED_SESSION: _play_session,
     Mode.ALIASES: _make_aliases,
+    Mode.TEST_ADDRESS: _test_addresses,
+    Mode.VERIFY_RECIPIENT: _test_addresses,
+    Mode.VERIFY_SENDER: _test_addresses,
+    Mode.TEST_RETRY: _test_retry,
     Mode.HELP: _print_help,
     Mode.LATER: _refuse,
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from relay.config.options import Kind, Option, OptionTable, Standing, listed, table
+from relay.config.options import Kind, Option, OptionTable, Standing, explained, listed, table
 
 _IGNORED = Standing.IGNORED
 _NOT_SERVED = "the driver is not served yet"
@@ -47,23 +47,28 @@ _EXTERNAL = table(
     Option("server_param3", Kind.EXPANDED, None, "Text for $auth3.", "external"),
 )
 
-_GSASL = table(*listed("gsasl", _IGNORED, _NOT_SERVED, """
-    client_authz                       expanded
+_NO_EFFECT = "channel binding is a mechanism of its own (-PLUS), names and services are not asked for"
+_GSASL = table(
+    *explained("gsasl", """
+    client_authz                       expanded   : As whom we want to act.
+    client_password                    expanded   : Our password as a client.
+    client_spassword                   expanded   : The same, salted, in hexadecimal.
+    client_username                    expanded   : Our name as a client.
+    server_key                         expanded   : ServerKey in base64, beside server_skey.
+    server_mech                        string     : The mechanism: SCRAM-SHA-1 or SCRAM-SHA-256, each also with -PLUS.
+    server_password                    expanded   : Password of the client that $auth1 names, or a verifier.
+    server_scram_iter                  expanded   4096 : Iterations.
+    server_scram_salt                  expanded   : Salt in base64.
+    server_skey                        expanded   : StoredKey in base64, instead of a password.
+"""),
+    *listed("gsasl", _IGNORED, _NO_EFFECT, """
     client_channelbinding              boolean    false
-    client_password                    expanded
-    client_spassword                   expanded
-    client_username                    expanded
     server_channelbinding              boolean    false
     server_hostname                    expanded   $primary_hostname
-    server_key                         expanded
-    server_mech                        string
-    server_password                    expanded
     server_realm                       expanded
-    server_scram_iter                  expanded   4096
-    server_scram_salt                  expanded
     server_service                     string     smtp
-    server_skey                        expanded
-"""))  # fmt: skip
+"""),
+)  # fmt: skip
 
 _HEIMDAL_GSSAPI = table(*listed("heimdal_gssapi", _IGNORED, _NOT_SERVED, """
     server_hostname                    expanded   $primary_hostname

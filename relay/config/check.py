@@ -7,15 +7,18 @@ Only what is constant can be looked at: a file name that is expanded for each co
 from __future__ import annotations
 
 import os
+import pwd
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from relay.config.blocks import DriverBlock
 from relay.config.host_items import host_item_problems
 from relay.config.read import Configuration
 from relay.config.references import acl_options
-from relay.delivery.local import MaildirTransport
-from relay.delivery.remote import SMTPRules
+from relay.delivery.appendfile import AppendfileRules
+from relay.delivery.pipe import PipeRules
+from relay.delivery.smtp_rules import SMTPRules
 from relay.expand.evaluate import Expansion
 from relay.expand.splitting import split_list
 from relay.mail.source import Location, Problem, Severity
@@ -34,6 +37,8 @@ class TLSFiles:
     privatekey: str = ""
     verify_certificates: str = ""
     crl: str = ""
+    require_ciphers: str = ""
+    eccurve: str = ""
 
 
 InspectTLS = Callable[[TLSFiles], list[Problem]]
@@ -70,6 +75,8 @@ def tls_files(configuration: Configuration) -> Iterator[TLSFiles]:
             _constant(main.tls_privatekey),
             _constant(main.tls_verify_certificates),
             _constant(main.tls_crl),
+            _constant(main.tls_require_ciphers),
+            _constant(main.tls_eccurve),
         )
     places = {block.name: block for block in configuration.blocks if block.section == "transports"}
     for name, transport in configuration.transports.items():
@@ -147,27 +154,61 @@ _FROM_OUTSIDE = frozenset({
 def _mailboxes(configuration: Configuration) -> Iterator[Problem]:
     places = {block.name: block for block in configuration.blocks if block.section == "transports"}
     for name, transport in configuration.transports.items():
-        if not isinstance(transport, MaildirTransport):
-            continue
-        location = places[name].place("directory")
-        constant = transport.directory.constant
-        outside = sorted(transport.directory.names_used & _FROM_OUTSIDE)
-        if outside:
-            yield Problem(
-                location,
-                f"transport {name}: ${outside[0]} comes from outside and can't be part of a file name",
-                f"use ${outside[0]}_data, or look it up",
-                Severity.WARNING,
-            )
-        if constant is not None and not constant.startswith("/"):
-            yield Problem(location, f"transport {name}: {constant} is not an absolute path", "name it whole")
-        elif constant is not None and _cannot_write(constant):
-            yield Problem(
-                location,
-                f"transport {name}: {_cannot_write(constant)}",
-                "correct its owner or its mode",
-                Severity.WARNING,
-            )
+        if isinstance(transport, AppendfileRules):
+            for option, expansion in (("file", transport.file), ("directory", transport.directory)):
+                if expansion is not None:
+                    has_user = transport.common.user is not None
+                    yield from _mailbox(name, option, expansion, places[name].place(option), has_user=has_user)
+        if isinstance(transport, AppendfileRules | PipeRules):
+            yield from _delivery_user(configuration, transport, places[name])
+
+
+def _mailbox(name: str, option: str, expansion: Expansion, location: Location, *, has_user: bool) -> Iterator[Problem]:
+    constant = expansion.constant
+    outside = sorted(expansion.names_used & _FROM_OUTSIDE)
+    if outside:
+        yield Problem(
+            location,
+            f"transport {name}: ${outside[0]} comes from outside and can't be part of a file name",
+            f"use ${outside[0]}_data, or look it up",
+            Severity.WARNING,
+        )
+    if constant is None or constant == "/dev/null":
+        return
+    directory = constant if option == "directory" else os.path.dirname(constant)
+    if not constant.startswith("/"):
+        yield Problem(location, f"transport {name}: {constant} is not an absolute path", "name it whole")
+    elif not has_user and _cannot_write(directory):
+        yield Problem(
+            location,
+            f"transport {name}: {_cannot_write(directory)}",
+            "correct its owner or its mode",
+            Severity.WARNING,
+        )
+
+
+def _delivery_user(
+    configuration: Configuration, transport: AppendfileRules | PipeRules, block: DriverBlock
+) -> Iterator[Problem]:
+    """A user that is none, or that the daemon can't become."""
+    location, what = block.place("user"), f"transport {block.name}"
+    as_root = os.geteuid() == 0 and not configuration.main.exim_user
+    if isinstance(transport, PipeRules) and transport.common.user is None and as_root:
+        remedy = "set user, or exim_user in the main section"
+        yield Problem(location, f"{what}: no command is run as root", remedy, Severity.WARNING)
+    user = transport.common.user.constant if transport.common.user is not None else None
+    if user is None:
+        return
+    try:
+        uid = int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid
+    except KeyError:
+        yield Problem(location, f'{what}: there is no user "{user}"', "correct the name, or make the user")
+        return
+    if uid == 0 or user in configuration.main.never_users:
+        yield Problem(location, f"{what}: no local delivery runs as {user} (never_users)", "name another user")
+    elif os.geteuid() not in (0, uid) and not configuration.main.exim_user:
+        remedy = "start it as root with exim_user set, or remove user"
+        yield Problem(location, f"{what}: only a daemon that root starts can deliver as {user}", remedy)
 
 
 def _server(configuration: Configuration) -> Iterator[Problem]:
@@ -177,7 +218,8 @@ def _server(configuration: Configuration) -> Iterator[Problem]:
     if (offers or main.tls_on_connect_ports) and main.tls_certificate is None:
         yield Problem(
             configuration.place("tls_advertise_hosts"),
-            "TLS is offered and tls_certificate is not set: every STARTTLS will be answered with 454",
+            "TLS is offered and tls_certificate is not set: a self-signed certificate is made at each start, which"
+            " nobody can know beforehand",
             "set tls_certificate and tls_privatekey, or tls_advertise_hosts to nothing",
             Severity.WARNING,
         )

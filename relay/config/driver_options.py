@@ -37,10 +37,12 @@ GENERIC: Mapping[str, OptionTable] = {
 }
 """The options that every driver of a section has."""
 
+_AUTHENTICATORS_SERVED = frozenset({"cram_md5", "external", "gsasl", "plaintext", "tls"})
+_ROUTERS_SERVED = frozenset({"accept", "dnslookup", "ipliteral", "manualroute", "redirect"})
 _TABLES = (
-    ("routers", ROUTER_DRIVERS, frozenset({"accept", "manualroute"}), _NOT_DELIVERED),
-    ("transports", TRANSPORT_DRIVERS, frozenset({"appendfile", "smtp"}), _NOT_DELIVERED),
-    ("authenticators", AUTHENTICATOR_DRIVERS, frozenset[str](), _NO_AUTH),
+    ("routers", ROUTER_DRIVERS, _ROUTERS_SERVED, _NOT_DELIVERED),
+    ("transports", TRANSPORT_DRIVERS, frozenset({"appendfile", "pipe", "smtp"}), _NOT_DELIVERED),
+    ("authenticators", AUTHENTICATOR_DRIVERS, _AUTHENTICATORS_SERVED, _NO_AUTH),
 )
 
 

@@ -16,6 +16,8 @@ from relay.expand.splitting import split_list
 from relay.mail.source import Location, Problem, Severity
 from relay.tls import make
 from relay.tls.anchors import date_fault, load_anchors
+from relay.tls.ciphers import BadCipherList, unknown_items
+from relay.tls.engine import knows_groups
 from relay.tls.files import (
     TLSFileError,
     is_readable_by_everybody,
@@ -40,6 +42,22 @@ def inspect(files: TLSFiles, now: float) -> list[Problem]:
         found += identity_problems(files.location, certificate, key, now)
     if files.verify_certificates not in ("", "system"):
         found += anchor_problems(files.location, files.verify_certificates, files.crl)
+    return found + _cipher_problems(files)
+
+
+def _cipher_problems(files: TLSFiles) -> list[Problem]:
+    """Names of cipher suites and groups that this OpenSSL does not have."""
+    found: list[Problem] = []
+    try:
+        for item in unknown_items(files.require_ciphers):
+            what = f'{files.what}: tls_require_ciphers: OpenSSL does not know "{item}" and passes over it'
+            found.append(Problem(files.location, what, "correct or remove it", Severity.WARNING))
+    except BadCipherList as error:
+        found.append(Problem(files.location, f"{files.what}: tls_require_ciphers: {error}", "correct the list"))
+    groups = [item for item in split_list(files.eccurve).items if item != "auto"]
+    if groups and not knows_groups(groups):
+        what = f"{files.what}: tls_eccurve: OpenSSL does not know a group of {':'.join(groups)}"
+        found.append(Problem(files.location, what, "write names such as X25519, P-256, X25519MLKEM768, or auto"))
     return found
 
 

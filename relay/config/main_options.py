@@ -46,6 +46,10 @@ class MainOptions:
         Kind.STATIC, "$primary_hostname", "Domain of a sender that was given without one.", "names"))
     qualify_recipient: str = field(metadata=row(
         Kind.STATIC, "$qualify_domain", "Domain of a recipient that was given without one.", "names"))
+    hosts_treat_as_local: MatchList | None = field(metadata=row(
+        Kind.DOMAINS, None, "Hosts that are this one, whatever their addresses.", "names"))
+    allow_mx_to_ip: bool = field(metadata=row(
+        Kind.BOOLEAN, "false", "An address may stand in an MX record.", "names"))
 
     # Places
     spool_directory: str = field(metadata=row(
@@ -62,6 +66,9 @@ class MainOptions:
 
     # Users
     exim_user: str = field(metadata=row(Kind.STATIC, "", "The user that the daemon runs as.", "users"))
+    never_users: tuple[str, ...] = field(
+        metadata=row(Kind.ACCOUNTS, None, "Users that no local delivery runs as; root is one always.", "users")
+    )
     exim_group: str = field(metadata=row(Kind.STATIC, "", "The group that the daemon runs as.", "users"))
     trusted_users: tuple[str, ...] = field(metadata=row(
         Kind.ACCOUNTS, "", "Users who may give any sender and reception facts.", "users"))
@@ -99,11 +106,26 @@ class MainOptions:
     smtp_accept_max: int = field(metadata=row(
         Kind.INTEGER, "20", "Sessions at the same time, 0 for no limit.", "listening"))
     smtp_accept_max_per_host: Expansion | None = field(metadata=row(
-        Kind.EXPANDED, None, "Sessions at the same time from one address.", "listening", _IGNORED))
+        Kind.EXPANDED, None, "Sessions at the same time from one address.", "listening"))
     smtp_accept_max_per_connection: Expansion | None = field(metadata=row(
-        Kind.EXPANDED, "1000", "Messages in one session.", "listening", _IGNORED))
+        Kind.EXPANDED, "1000", "Messages in one session.", "listening"))
+    smtp_accept_reserve: int = field(metadata=row(
+        Kind.INTEGER, "0", "Of these sessions, how many are kept for smtp_reserve_hosts.", "listening"))
+    smtp_reserve_hosts: MatchList | None = field(metadata=row(
+        Kind.HOSTS, None, "Hosts that the reserved sessions are for.", "listening"))
+    smtp_accept_queue_per_connection: int = field(metadata=row(
+        Kind.INTEGER, "10", "Messages of one session after which further ones wait for a queue run, 0 for no limit.",
+        "listening"))
+    hosts_connection_nolog: MatchList | None = field(metadata=row(
+        Kind.HOSTS, None, "Hosts whose connections are not logged.", "log"))
+    hosts_proxy: MatchList | None = field(metadata=row(
+        Kind.HOSTS, None, "Hosts that must begin with a PROXY header.", "listening"))
+    hosts_xclient: MatchList | None = field(metadata=row(
+        Kind.HOSTS, None, "Hosts that may say by XCLIENT for whom they speak.", "listening"))
+    proxy_protocol_timeout: int = field(metadata=row(
+        Kind.TIME, "3s", "How long the PROXY header may take.", "listening"))
     host_reject_connection: MatchList | None = field(metadata=row(
-        Kind.HOSTS, None, "Hosts whose connections are refused.", "listening", _UNSUPPORTED))
+        Kind.HOSTS, None, "Hosts whose connections are refused.", "listening"))
 
     # Sessions
     smtp_banner: Expansion | None = field(metadata=row(
@@ -119,31 +141,56 @@ class MainOptions:
     smtp_accept_max_nonmail: int = field(metadata=row(
         Kind.INTEGER, "10", "Commands that bring no mail until a session is ended.", "sessions"))
     smtp_accept_max_nonmail_hosts: MatchList | None = field(metadata=row(
-        Kind.HOSTS, "*", "Hosts that the limit of such commands is for.", "sessions", _IGNORED))
+        Kind.HOSTS, "*", "Hosts that the limit of such commands is for.", "sessions"))
     smtp_return_error_details: bool = field(metadata=row(
         Kind.BOOLEAN, "false", "Tell clients why an address could not be verified.", "sessions"))
     pipelining_advertise_hosts: MatchList | None = field(metadata=row(
         Kind.HOSTS, "*", "Hosts that PIPELINING is offered to.", "sessions"))
     chunking_advertise_hosts: MatchList | None = field(metadata=row(
-        Kind.HOSTS, "*", "Hosts that CHUNKING is offered to.", "sessions", _IGNORED))
+        Kind.HOSTS, "*", "Hosts that CHUNKING is offered to.", "sessions"))
     smtputf8_advertise_hosts: MatchList | None = field(metadata=row(
-        Kind.HOSTS, "*", "Hosts that SMTPUTF8 is offered to.", "sessions", _IGNORED))
+        Kind.HOSTS, "*", "Hosts that SMTPUTF8 is offered to.", "sessions"))
     limits_advertise_hosts: MatchList | None = field(metadata=row(
-        Kind.HOSTS, "*", "Hosts that LIMITS is offered to.", "sessions", _IGNORED))
+        Kind.HOSTS, "*", "Hosts that LIMITS is offered to.", "sessions"))
     dsn_advertise_hosts: MatchList | None = field(metadata=row(
-        Kind.HOSTS, None, "Hosts that DSN is offered to.", "sessions", _IGNORED))
+        Kind.HOSTS, None, "Hosts that DSN is offered to.", "sessions"))
     auth_advertise_hosts: MatchList | None = field(metadata=row(
-        Kind.HOSTS, "*", "Hosts that AUTH is offered to.", "sessions", _IGNORED))
+        Kind.HOSTS, "*", "Hosts that AUTH is offered to.", "sessions"))
     accept_8bitmime: bool = field(metadata=row(
         Kind.BOOLEAN, "true", "Offer 8BITMIME.", "sessions"))
     helo_verify_hosts: MatchList | None = field(metadata=row(
-        Kind.HOSTS, None, "Hosts whose greeting must be true.", "sessions", _UNSUPPORTED))
+        Kind.HOSTS, None, "Hosts whose greeting must be true.", "sessions"))
     helo_try_verify_hosts: MatchList | None = field(metadata=row(
-        Kind.HOSTS, None, "Hosts whose greeting is checked for the ACLs.", "sessions", _UNSUPPORTED))
+        Kind.HOSTS, None, "Hosts whose greeting is checked for the ACLs.", "sessions"))
+    helo_accept_junk_hosts: MatchList | None = field(metadata=row(
+        Kind.HOSTS, None, "Hosts that may give any text for a name in EHLO.", "sessions"))
+    helo_allow_chars: str = field(metadata=row(
+        Kind.STRING, "", "Further characters that such a name may have.", "sessions"))
+    hosts_require_helo: MatchList | None = field(metadata=row(
+        Kind.HOSTS, "*", "Hosts that must greet before MAIL.", "sessions"))
+    helo_lookup_domains: MatchList | None = field(metadata=row(
+        Kind.DOMAINS, "@ : @[]", "Names in EHLO that make us look up the client's own.", "sessions"))
+    host_lookup: MatchList | None = field(metadata=row(
+        Kind.HOSTS, None, "Hosts whose names are looked up when they connect.", "sessions"))
+    smtp_active_hostname: Expansion | None = field(metadata=row(
+        Kind.EXPANDED, None, "Our name in replies, where it is not primary_hostname.", "sessions"))
+    sender_unqualified_hosts: MatchList | None = field(metadata=row(
+        Kind.HOSTS, None, "Hosts that may give senders without a domain.", "sessions"))
+    recipient_unqualified_hosts: MatchList | None = field(metadata=row(
+        Kind.HOSTS, None, "Hosts that may give recipients without a domain.", "sessions"))
+    smtp_ratelimit_hosts: MatchList | None = field(metadata=row(
+        Kind.HOSTS, None, "Hosts that are slowed down.", "sessions"))
+    smtp_ratelimit_mail: str = field(metadata=row(
+        Kind.STRING, "", "How, by messages: number,first pause,factor,longest pause.", "sessions"))
+    smtp_ratelimit_rcpt: str = field(metadata=row(
+        Kind.STRING, "", "How, by recipients.", "sessions"))
+    future_release_max: int = field(metadata=row(
+        Kind.TIME, "0s", "How long a client may have a message held (FUTURERELEASE), 0s: not at all.", "sessions",
+        ours=True))
     smtp_etrn_command: Expansion | None = field(metadata=row(
-        Kind.EXPANDED, None, "What is run for ETRN.", "sessions", _IGNORED))
+        Kind.EXPANDED, None, "What is run for ETRN.", "sessions"))
     smtp_etrn_serialize: bool = field(metadata=row(
-        Kind.BOOLEAN, "true", "One ETRN run at a time for the same argument.", "sessions", _IGNORED))
+        Kind.BOOLEAN, "true", "One ETRN run at a time for the same argument.", "sessions"))
 
     # TLS, as a server
     tls_advertise_hosts: MatchList | None = field(metadata=row(
@@ -210,7 +257,8 @@ class MainOptions:
     gnutls_require_protocols: Expansion | None = field(metadata=row(
         Kind.EXPANDED, None, "Protocols that are permitted (Exim before 4.80 with GnuTLS).", "old"))
     tls_handshakes_per_host: int = field(metadata=row(
-        Kind.INTEGER, "600", "TLS handshakes that an address may begin in a minute, 0 for no limit.", "tls", ours=True))
+        Kind.INTEGER, "600", "Handshakes in a minute of an address without a trusted certificate, 0 for no limit.",
+        "tls", ours=True))
     tls_early_banner_hosts: MatchList | None = field(metadata=row(
         Kind.HOSTS, "", "Hosts that get the greeting early on a TLS-on-connect port.", "tls", _IGNORED))
 
@@ -247,23 +295,39 @@ class MainOptions:
     recipients_max: int = field(metadata=row(
         Kind.INTEGER, "50000", "Recipients of one message.", "messages"))
     recipients_max_reject: bool = field(metadata=row(
-        Kind.BOOLEAN, "false", "Refuse the whole message behind that number.", "messages", _IGNORED))
+        Kind.BOOLEAN, "false", "Refuse the whole message behind that number.", "messages"))
     received_header_text: Expansion | None = field(metadata=row(
         Kind.EXPANDED,
-        "Received: ${if def:sender_rcvhost{from $sender_rcvhost}}\\n\\tby $primary_hostname with $received_protocol"
-        "${if def:tls_in_cipher{ ($tls_in_cipher)}}\\n\\tid $message_exim_id\\n\\t"
-        "${if def:received_for{for $received_for}}",
+        "Received: ${if def:sender_rcvhost{from $sender_rcvhost}"
+        "{${if def:sender_ident{from ${quote_local_part:$sender_ident} }}"
+        "${if def:sender_helo_name{(helo=$sender_helo_name)}}}}"
+        "${if or{{def:sender_rcvhost}{def:sender_helo_name}}{\\n\\t}}"
+        "by $primary_hostname ${if def:received_protocol{with $received_protocol }}"
+        "${if def:tls_in_ver{ ($tls_in_ver) }}${if def:tls_in_cipher_std{tls $tls_in_cipher_std}}"
+        "${if def:tls_in_cipher_std{\\n\\t}}(Fingerpost)\\n\\t"
+        "${if def:sender_address{(envelope-from <$sender_address>)}}${if def:sender_address{\\n\\t}}"
+        "id $message_exim_id${if def:received_for{\\n\\t}}${if def:received_for{for $received_for}}",
         "The Received: field that we add, without its date.", "messages"))
     received_headers_max: int = field(metadata=row(
         Kind.INTEGER, "30", "Received: fields of a message that has gone in a circle.", "messages"))
     header_maxsize: int = field(metadata=row(
-        Kind.INTEGER, "1M", "Largest header section that is accepted.", "messages", _IGNORED))
+        Kind.INTEGER, "1M", "Largest header section that is accepted.", "messages"))
+    header_line_maxsize: int = field(metadata=row(
+        Kind.SIZE, "0", "Largest field of a header, 0 for no limit of its own.", "messages"))
+    message_body_visible: int = field(metadata=row(
+        Kind.SIZE, "500", "Octets of a body that $message_body shows.", "messages"))
+    expand_reads_files: bool = field(metadata=row(
+        Kind.BOOLEAN, "false", "${readfile and ${stat: may be used.", "messages", ours=True))
     headers_charset: str = field(metadata=row(
         Kind.STRING, "UTF-8", "Character set that header fields are decoded to.", "messages", _IGNORED))
 
     # Queue
     queue_only: bool = field(metadata=row(
         Kind.BOOLEAN, "false", "Accept only; a queue run delivers.", "queue"))
+    queue_domains: MatchList | None = field(metadata=row(
+        Kind.DOMAINS, None, "Domains whose messages wait for a queue run.", "queue"))
+    queue_smtp_domains: MatchList | None = field(metadata=row(
+        Kind.DOMAINS, None, "The same, for those that go to another host.", "queue"))
     queue_run_max: Expansion | None = field(metadata=row(
         Kind.EXPANDED, "5", "Queue runs at the same time.", "queue", _IGNORED))
     remote_max_parallel: int = field(metadata=row(

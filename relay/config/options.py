@@ -172,6 +172,17 @@ def listed(group: str, standing: Standing, text: str, rows: str) -> tuple[Option
     return tuple(found)
 
 
+def explained(group: str, rows: str) -> tuple[Option, ...]:
+    """Rows of options that are used, each with its sentence behind ` : `."""
+    found: list[Option] = []
+    for row in rows.splitlines():
+        left, colon, text = row.partition(" : ")
+        if colon:
+            name, kind, default = (*left.split(None, 2), "")[:3]
+            found.append(Option(name, _SHORT[kind], default.strip() or None, text.strip(), group))
+    return tuple(found)
+
+
 class BadValue(ValueError):
     """The text of an option can't be its value; `what` and `remedy` are for the operator."""
 

@@ -35,7 +35,6 @@ OTHER_OPTIONS: tuple[Option, ...] = (
         localhost_number                   expanded
         lookup_open_max                    integer    25
         max_username_length                integer    0
-        never_users                        accounts
         notifier_socket                    string     $spool_directory/exim_daemon_notify
         panic_coredump                     boolean    false
         perl_at_start                      boolean    false
@@ -58,11 +57,9 @@ OTHER_OPTIONS: tuple[Option, ...] = (
         check_spool_inodes                 integer    100
         check_spool_space                  kibibytes  10M
         event_action                       expanded
-        hosts_connection_nolog             hosts
         keep_malformed                     time       4d
         log_ports                          string     *
         message_body_newlines              boolean    false
-        message_body_visible               size       500
         message_logs                       boolean    true
         move_frozen_messages               boolean    false
         preserve_message_logs              boolean    false
@@ -97,8 +94,6 @@ OTHER_OPTIONS: tuple[Option, ...] = (
         dns_retry                          integer    0
         dns_trust_aa                       domains
         dns_use_edns0                      integer    -1
-        helo_lookup_domains                domains    @ : @[]
-        host_lookup                        hosts
         host_lookup_order                  string     bydns:byaddr
         ldap_ca_cert_dir                   string
         ldap_ca_cert_file                  string
@@ -121,7 +116,6 @@ OTHER_OPTIONS: tuple[Option, ...] = (
     """),
     *listed("exim", _IGNORED, "what it is about does not happen here, or not yet", """
         acl_smtp_wellknown                 acl
-        allow_mx_to_ip                     boolean    false
         allow_utf8_domains                 boolean    false
         av_scanner                         string     sophie:/var/run/sophie
         bounce_message_file                expanded
@@ -147,10 +141,6 @@ OTHER_OPTIONS: tuple[Option, ...] = (
         errors_copy                        expanded
         errors_reply_to                    string
         freeze_tell                        string
-        header_line_maxsize                integer    0
-        helo_accept_junk_hosts             hosts
-        helo_allow_chars                   string
-        hosts_require_helo                 hosts      *
         ignore_fromline_hosts              string
         ignore_fromline_local              boolean    false
         local_from_prefix                  string
@@ -159,7 +149,6 @@ OTHER_OPTIONS: tuple[Option, ...] = (
         message_id_header_text             expanded
         pipelining_connect_advertise_hosts hosts      *
         prdr_enable                        boolean    false
-        proxy_protocol_timeout             time       3s
         queue_only_file                    string
         queue_only_load                    fixed
         queue_only_load_latch              boolean    true
@@ -169,11 +158,7 @@ OTHER_OPTIONS: tuple[Option, ...] = (
         return_path_remove                 boolean    true
         return_size_limit                  size       100K
         smtp_accept_queue                  integer    0
-        smtp_accept_queue_per_connection   integer    10
-        smtp_accept_reserve                integer    0
-        smtp_active_hostname               expanded
         smtp_load_reserve                  fixed
-        smtp_reserve_hosts                 hosts
         spamd_address                      string     127.0.0.1 783
         spf_guess                          string     v=spf1 a/24 mx/24 ptr ?all
         spf_smtp_comment_template          expanded   Please%_see%_http://www.open-spf.org/Why
@@ -190,18 +175,8 @@ OTHER_OPTIONS: tuple[Option, ...] = (
         acl_smtp_mailauth                  acl
         allow_domain_literals              boolean    false
         hold_domains                       domains
-        hosts_proxy                        hosts
-        hosts_treat_as_local               domains
-        hosts_xclient                      string
         mua_wrapper                        boolean    false
         percent_hack_domains               domains
-        queue_domains                      domains
-        queue_smtp_domains                 domains
-        recipient_unqualified_hosts        hosts
-        sender_unqualified_hosts           hosts
-        smtp_ratelimit_hosts               hosts
-        smtp_ratelimit_mail                string
-        smtp_ratelimit_rcpt                string
         system_filter                      expanded
         system_filter_directory_transport  expanded
         system_filter_file_transport       expanded

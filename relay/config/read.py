@@ -19,12 +19,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 
 from relay.config import old_options, references, sanity
+from relay.config.authenticators import make_authenticator
 from relay.config.block_reading import Complaints, driver_block, named_lines
 from relay.config.blocks import DriverBlock
 from relay.config.built_in import built_in_macros
 from relay.config.convert import Converter
 from relay.config.driver_options import DRIVERS
-from relay.config.drivers import Transport, make_router, make_transport
+from relay.config.drivers import Transport, make_transport
 from relay.config.main_options import MAIN_OPTIONS, SYNONYMS, MainOptions
 from relay.config.options import (
     BadExpansion,
@@ -37,6 +38,7 @@ from relay.config.options import (
     unknown,
     written_text,
 )
+from relay.config.routers import make_router
 from relay.config.syntax import MAIN, ConfigurationText, FileReader, LogicalLine, read_text
 from relay.expand.errors import ExpansionError
 from relay.expand.evaluate import compile_expansion
@@ -45,9 +47,10 @@ from relay.mail.source import ConfigurationError, Location, Problem, Severity
 from relay.policy.acl import ACLReference
 from relay.policy.acl_parse import VERB_NAMES, file_lines, inline_lines, parse_acl
 from relay.policy.acl_program import ACL
+from relay.policy.authenticators import Authenticator
 from relay.policy.retry import RetryRule, parse_rules
 from relay.policy.rewrite import RewriteRule, parse_rewrite_rules
-from relay.policy.routing import Router
+from relay.policy.routers.settings import Router
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,8 @@ class Configuration:
     routers: tuple[Router, ...]
     transports: Mapping[str, Transport]
     authenticators: tuple[DriverBlock, ...]
+    auth: tuple[Authenticator, ...]
+    """The authenticators that are served, compiled."""
     retry: tuple[RetryRule, ...]
     rewrite: tuple[RewriteRule, ...]
     blocks: tuple[DriverBlock, ...]
@@ -177,6 +182,7 @@ class _Reading:
         routers, transports = self._routers(), self._transports()
         authenticators = self._driver_blocks("authenticators")
         complaints.mistakes += sanity.authenticator_problems(authenticators)
+        auth = self._auth(authenticators)
         retry, rewrite = self._retry(), self._rewrite()
         self._unread_sections()
         if main is not None:
@@ -184,6 +190,7 @@ class _Reading:
             complaints.mistakes += sanity.problems(main, self._place_set)
             complaints.hindered(sanity.unserved(main, self._place_set))
             complaints.hindered(references.acl_problems(main, self._acls))
+        complaints.mistakes += references.router_problems(routers)
         complaints.hindered(references.transport_problems(routers, self._transport_names))
         problems, obstacles = (
             tuple(sorted(each, key=lambda problem: problem.location))
@@ -204,6 +211,7 @@ class _Reading:
             routers=routers,
             transports=transports,
             authenticators=authenticators,
+            auth=auth,
             retry=retry,
             rewrite=rewrite,
             blocks=tuple(self._blocks),
@@ -405,10 +413,9 @@ class _Reading:
     def _routers(self) -> tuple[Router, ...]:
         routers: list[Router] = []
         for block in self._driver_blocks("routers"):
-            # One that only verifies delivers nothing.
             wrong = list(sanity.router_problems(block))
             self._complaints.mistakes += wrong
-            if DRIVERS["routers", block.driver].served and not block.flag("verify_only") and not wrong:
+            if DRIVERS["routers", block.driver].served and not wrong:
                 try:
                     routers.append(make_router(block, self._lists))
                 except ConfigurationError as error:
@@ -424,6 +431,16 @@ class _Reading:
                 except ConfigurationError as error:
                     self._complaints.hindered(error.problems)
         return transports
+
+    def _auth(self, blocks: tuple[DriverBlock, ...]) -> tuple[Authenticator, ...]:
+        found: list[Authenticator] = []
+        for block in blocks:
+            if DRIVERS["authenticators", block.driver].served:
+                try:
+                    found.append(make_authenticator(block))
+                except ConfigurationError as error:
+                    self._complaints.hindered(error.problems)
+        return tuple(found)
 
     # The rest
 

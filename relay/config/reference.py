@@ -42,6 +42,7 @@ _TITLES = {
     "listening": "Listening",
     "sessions": "Sessions",
     "tls": "TLS as a server",
+    "old": "Of older Exims",
     "acl": "ACLs",
     "messages": "Messages",
     "queue": "Queue",

@@ -11,7 +11,8 @@ from relay.policy.acl import ACLReference
 from relay.policy.acl_parse import VERB_NAMES
 from relay.policy.acl_program import ACL
 from relay.policy.acl_values import Where
-from relay.policy.routing import Accept, Manualroute, Router
+from relay.policy.routers.ports import Purpose
+from relay.policy.routers.settings import Accept, DNSLookup, IPLiteral, Manualroute, Redirect, Router
 from relay.policy.words import nearest
 
 ACL_PLACES: Mapping[str, Where] = {
@@ -103,18 +104,48 @@ def _misplaced(main: MainOptions, acls: Mapping[str, ACL]) -> Iterator[Problem]:
                     yield problem
 
 
+def router_problems(routers: tuple[Router, ...]) -> Iterator[Problem]:
+    """Routers that others name and that are not there, or come too early (Exim: set_router)."""
+    places = {router.name: place for place, router in enumerate(routers)}
+    for place, router in enumerate(routers):
+        for option, name in (("redirect_router", router.redirect_router), ("pass_router", router.pass_router)):
+            if name and name not in places:
+                what = f'router {router.name}: {option}: there is no router "{name[:60]}"'
+                yield Problem(router.location, what, nearest(name, places) or "define it behind begin routers")
+        if router.pass_router and places.get(router.pass_router, place + 1) <= place:
+            what = f'router {router.name}: pass_router: "{router.pass_router}" does not follow it'
+            yield Problem(router.location, what, "name a later one")
+
+
 def transport_problems(routers: tuple[Router, ...], transports: Collection[str]) -> Iterator[Problem]:
-    """Transports that routers name and that are not there."""
+    """Transports that routers name and that are not there, and routers that have none where they need one."""
     for router in routers:
-        names: list[str] = []
-        if router.transport.constant:
-            names.append(router.transport.constant)
-        match router:
-            case Manualroute(routes=tuple() as routes):
-                names += [item.options.transport for item in routes if item.options.transport]
-            case Manualroute() | Accept():
-                pass
-        for name in dict.fromkeys(names):
+        if _lacks_transport(router):
+            what = f"router {router.name}: no transport is set: an address that it takes has to wait"
+            yield Problem(router.location, what, "name one with transport = …", Severity.WARNING)
+        for name in dict.fromkeys(_transports_named(router)):
             if name not in transports:
                 remedy = nearest(name, transports) or "define it behind begin transports"
                 yield Problem(router.location, f'router {router.name}: there is no transport "{name[:60]}"', remedy)
+
+
+def _lacks_transport(router: Router) -> bool:
+    """Exim finds that out when it routes an address."""
+    if not isinstance(router, Manualroute) or router.transport is not None:
+        return False
+    routes = router.routes
+    delivers = Purpose.DELIVER in router.preconditions.purposes
+    return delivers and not (isinstance(routes, tuple) and all(item.options.transport for item in routes))
+
+
+def _transports_named(router: Router) -> Iterator[str]:
+    """Those that are named as such, without an expansion."""
+    options = [router.transport]
+    match router:
+        case Manualroute(routes=tuple() as routes):
+            yield from (item.options.transport for item in routes if item.options.transport)
+        case Redirect():
+            options += [router.pipe_transport, router.file_transport, router.directory_transport]
+        case Manualroute() | Accept() | DNSLookup() | IPLiteral():
+            pass
+    yield from (option.constant for option in options if option is not None and option.constant)

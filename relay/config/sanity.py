@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from relay.config.blocks import DriverBlock
 from relay.config.main_options import MainOptions
 from relay.config.options import BadValue, read_integer
+from relay.config.pauses import read_slowing
 from relay.expand.evaluate import Expansion
 from relay.mail.source import Location, Problem
 from relay.observe.selectors import parse_selector
@@ -33,16 +34,22 @@ def unserved(main: MainOptions, place: Callable[[str], Location]) -> list[Proble
 def _unserved(main: MainOptions) -> Iterator[tuple[str, str, str]]:
     if main.queue.startswith("postgresql:"):
         yield "queue", "a queue in PostgreSQL is not served yet", "write queue = sqlite:/path/to/directory"
-    size = main.message_size_limit
-    if size is not None and size.constant is None:
-        what = "message_size_limit: it is not expanded for each message here"
-        yield "message_size_limit", what, "write a number such as 50M"
 
 
 def _found(main: MainOptions) -> Iterator[tuple[str, str, str]]:
     if main.tls_dn_style not in DN_STYLES:
         yield "tls_dn_style", f'"{main.tls_dn_style}" is not a style of names', f"use {' or '.join(DN_STYLES)}"
     yield from _tls(main)
+    for option, text in (
+        ("smtp_ratelimit_mail", main.smtp_ratelimit_mail),
+        ("smtp_ratelimit_rcpt", main.smtp_ratelimit_rcpt),
+    ):
+        try:
+            read_slowing(text, option)
+        except BadValue as error:
+            yield option, error.what, error.remedy
+    if main.smtp_etrn_command is not None and not main.smtp_etrn_command.source.startswith("/"):
+        yield "smtp_etrn_command", "smtp_etrn_command does not begin with an absolute path", "name the program whole"
     if not main.spool_directory.startswith("/"):
         yield "spool_directory", f'spool_directory "{main.spool_directory}" is not an absolute path', "name it whole"
     if not main.queue.startswith(_ENGINES):

@@ -41,6 +41,7 @@ def run_without_queue(configuration: str, macros: Mapping[str, str], work: Work)
     compiled = read_configuration(configuration, read_file, macros)
     loop: Any = reactor
     relay = build(compiled, loop, configuration, Wishes(interfaces=""))
+    relay.deliveries.start_as_root()
     if relay.identity is not None:
         drop(relay.identity)
     ends: list[int | Failure] = []
@@ -68,4 +69,5 @@ async def _with_queue(relay: Relay, work: Work) -> int:
         await relay.runner.stop(PATIENCE)
     finally:
         await relay.spool.stop()
+        relay.deliveries.courier.stop()
     return status

@@ -77,8 +77,9 @@ def take_batch(
     delivery: DeliveryMode,
     lines: IO[bytes],
     tell: Callable[[BatchFault], None],
+    given: tuple[tuple[str, str], ...] = (),
 ) -> int:
-    """Takes all messages of a batch; the exit status. Raises ConfigurationError."""
+    """Takes all messages of a batch; the exit status. `given` is as in a request. Raises ConfigurationError."""
     caller = Credentials(os.getuid(), os.getgid())
 
     async def work(relay: Relay) -> int:
@@ -86,7 +87,11 @@ def take_batch(
 
         async def submit(sender: Address, recipients: tuple[Address, ...], message: IO[bytes]) -> str:
             request = SubmissionRequest(
-                recipients=tuple(str(each) for each in recipients), sender=str(sender), delivery=delivery
+                recipients=tuple(str(each) for each in recipients),
+                sender=str(sender),
+                delivery=delivery,
+                given=given,
+                batched=True,
             )
             answer = await relay.submissions.submit(request, originator, _Stored(message))
             return "" if answer.status is Status.ACCEPTED else f"550 {answer.text}"

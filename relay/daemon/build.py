@@ -12,7 +12,7 @@ import pwd
 import random
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -28,30 +28,35 @@ from relay.daemon.callers import TrustedCallers
 from relay.daemon.control import SubmissionFactory
 from relay.daemon.hints import SpoolHints
 from relay.daemon.interfaces import local_addresses
+from relay.daemon.local_deliveries import LocalDeliveries, local_deliveries
+from relay.daemon.logins import auth_ports, password_threads
 from relay.daemon.maildrop import Maildrop, MaildropFolder
 from relay.daemon.privileges import Identity, identity_of
+from relay.daemon.remote import remote_ports
+from relay.daemon.routing import routing_ports
 from relay.daemon.runner import DeliveryRunner
+from relay.daemon.session_rules import received_header, session_rules, size_limit
+from relay.daemon.turns import QueueTurns
 from relay.delivery.attempt import AttemptPorts
 from relay.delivery.bounce import BounceSettings
-from relay.delivery.local import MaildirDelivery, MaildirTransport
-from relay.delivery.remote import SMTPRules, SMTPTransport
+from relay.delivery.local import LocalDelivery
+from relay.delivery.remote import SMTPTransport
 from relay.delivery.schedule import Limits, Schedule
+from relay.delivery.smtp_rules import SMTPRules
 from relay.esmtp.server import ServerSettings
-from relay.expand.evaluate import Expansion, compile_expansion
-from relay.expand.scope import MessageView, Scope
+from relay.expand.scope import MessageView, Passwords, Scope
 from relay.expand.splitting import split_list
 from relay.mail.address import Address
 from relay.mail.events import ConnectionOpened, Trouble
-from relay.mail.facts import Endpoint
+from relay.mail.facts import Endpoint, SessionFacts
 from relay.mail.header import Field
 from relay.mail.ports import Journal
 from relay.mail.source import ConfigurationError, Location, Problem
-from relay.net.client import SocketDialer
 from relay.net.concurrency import TwistedConcurrency
 from relay.net.file_system import LocalFileSystem
 from relay.net.lookups import FileLookups, ListFiles
 from relay.net.resolver import SystemResolver
-from relay.net.server import ESMTPServerFactory
+from relay.net.server import Crowd, ESMTPServerFactory
 from relay.net.threads import ThreadedSpool
 from relay.observe.files import open_logs
 from relay.observe.journal import FanOut
@@ -60,15 +65,17 @@ from relay.observe.metrics import Metrics
 from relay.policy.acl import FileACLs
 from relay.policy.acl_program import ConditionPorts
 from relay.policy.address_verification import RoutedAddresses
-from relay.policy.routing import RoutingPorts
-from relay.policy.tls import ServerTLSRules
+from relay.policy.authenticate import AuthPorts
+from relay.policy.authenticators import AuthRules
+from relay.policy.hosts import matches_client
+from relay.policy.routers.ports import RoutingPorts
 from relay.reception.fields import received_field
 from relay.reception.local_acls import LocalACLs
 from relay.reception.rules import Ports, Rules
 from relay.reception.session import Session, make_facts
 from relay.reception.submission import Arrival, Submission, SubmissionPorts, SubmissionSettings
 from relay.spool.sqlite import SQLiteStore
-from relay.tls.contexts import ContextCache, ServerContexts, TLSContext, make_client_context
+from relay.tls.contexts import ServerContexts, TLSContext
 from relay.tls.faults import HandshakeGuard
 from relay.tls.files import TLSFileError
 from relay.tls.parameters import ParameterCache
@@ -89,6 +96,8 @@ class Wishes:
     """Where to listen instead of local_interfaces and daemon_smtp_ports (Exim: -oX); empty: nowhere."""
     queue_interval: float = 0.0
     """Seconds until a message that was only queued is tried (Exim: -q with a time); 0: the default."""
+    pid_file: str = ""
+    """Where the process id is written instead of pid_file_path (Exim: -oP)."""
 
 
 NO_WISHES = Wishes()
@@ -112,6 +121,8 @@ class Reception:
     rules: Rules
     ports: Ports
     settings: ServerSettings
+    crowd: Crowd
+    """The connections of all listeners."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +143,7 @@ class Relay:
     reopen_logs: Callable[[], None]
     clock: SystemClock
     identity: Identity | None
+    deliveries: LocalDeliveries
     spool_directory: str
     pid_file: str
     location: Location
@@ -189,7 +201,6 @@ class World:
 
 def build(configuration: Configuration, reactor: Any, path: str, wishes: Wishes) -> Relay:
     """Joins a relay. Raises ConfigurationError for what can only be seen now (no such user, a bad log path)."""
-    location = Location(path)
     clock = SystemClock()
     logs = _logs(configuration, clock)
     journal = FanOut([logs, Metrics(CollectorRegistry())])
@@ -204,15 +215,26 @@ def build(configuration: Configuration, reactor: Any, path: str, wishes: Wishes)
     )
     main = configuration.main
     spool = ThreadedSpool(reactor, SQLiteStore(queue_directory(main.queue, configuration.place("queue"))), journal)
-    scope = base_scope(configuration, world)
+    passwords = password_threads(reactor)
+    scope = base_scope(configuration, world, passwords)
+    own = scope.local_addresses
+    routing = routing_ports(configuration, world.resolver, world.calls.call, journal, world.concurrency, own)
     schedule = Schedule(Limits(queue_only=main.queue_only))
+    identity = identity_of(main.exim_user, main.exim_group, configuration.place("exim_user"))
+    auth = auth_ports(passwords, clock, world.concurrency, main.spool_directory, identity)
+    deliveries = local_deliveries(configuration, reactor, world.calls, clock, journal, identity)
     runner = DeliveryRunner(
-        reactor, clock, spool, schedule, _attempt_ports(configuration, world, spool, scope), journal
+        reactor,
+        clock,
+        spool,
+        schedule,
+        _attempt_ports(configuration, world, spool, scope, schedule, deliveries.transports, routing, auth),
+        journal,
     )
-    conditions = _conditions(configuration, world, spool, scope)
-    reception = _reception(configuration, world, scope, spool, runner, conditions, wishes)
-    plain = _server_factory(reception, world, main.smtp_accept_max, tls_on_connect=False)
-    secure = _server_factory(reception, world, main.smtp_accept_max, tls_on_connect=True)
+    conditions = _conditions(configuration, world, spool, scope, routing)
+    reception = _reception(configuration, world, scope, spool, runner, conditions, wishes, auth)
+    plain = _server_factory(configuration, reception, world, scope, tls_on_connect=False)
+    secure = _server_factory(configuration, reception, world, scope, tls_on_connect=True)
     submission = _submission(configuration, world, spool, runner, scope, conditions, wishes)
     callers = _callers(configuration)
     folder = MaildropFolder(main.spool_directory)
@@ -230,10 +252,11 @@ def build(configuration: Configuration, reactor: Any, path: str, wishes: Wishes)
         journal=journal,
         reopen_logs=logs.reopen,
         clock=clock,
-        identity=identity_of(main.exim_user, main.exim_group, configuration.place("exim_user")),
+        identity=identity,
+        deliveries=deliveries,
         spool_directory=main.spool_directory,
-        pid_file=main.pid_file_path,
-        location=location,
+        pid_file=wishes.pid_file or main.pid_file_path,
+        location=Location(path),
         version=__version__,
     )
 
@@ -264,7 +287,7 @@ def _logs(configuration: Configuration, clock: SystemClock) -> MainLog:
     return MainLog(sink, clock, selectors, zone=main.log_timezone)
 
 
-def base_scope(configuration: Configuration, world: World) -> Scope:
+def base_scope(configuration: Configuration, world: World, passwords: Passwords) -> Scope:
     """What every expansion of this process can see."""
     return Scope(
         main=configuration.static,
@@ -274,6 +297,8 @@ def base_scope(configuration: Configuration, world: World) -> Scope:
         resolver=world.resolver,
         files=ListFiles(world.calls.call, world.clock),
         file_system=LocalFileSystem(world.calls.call),
+        may_read_files=configuration.main.expand_reads_files,
+        passwords=passwords,
         named_lists=configuration.named_lists,
     )
 
@@ -289,32 +314,38 @@ def _reception(
     runner: DeliveryRunner,
     conditions: ConditionPorts,
     wishes: Wishes,
+    auth: AuthPorts,
 ) -> Reception:
-    rules = _rules(configuration, scope, wishes)
+    main = configuration.main
+    rules = session_rules(configuration, scope, wishes.queue_interval or QUEUE_INTERVAL)
+    assert rules.server_settings is not None
+    crowd = Crowd(main.smtp_accept_max)
     ports = Ports(
         clock=world.clock,
         journal=world.journal,
         intake=spool,
         concurrency=world.concurrency,
-        contexts=CachedContexts(world.clock, world.journal, configuration.main.spool_directory),
-        handshakes=HandshakeGuard(configuration.main.tls_handshakes_per_host),
+        contexts=CachedContexts(world.clock, world.journal, main.spool_directory),
+        handshakes=HandshakeGuard(main.tls_handshakes_per_host),
         runner=runner,
         random=world.random,
         resolver=world.resolver,
         lookups=scope.lookups,
         files=scope.files,
         conditions=conditions,
+        auth=auth,
+        passwords=scope.passwords,
+        file_system=scope.file_system,
+        crowd=crowd,
+        turns=QueueTurns(world.reactor, runner),
     )
-    settings = _server_settings(configuration, rules)
-    return Reception(replace(rules, server_settings=settings), ports, settings)
+    return Reception(rules, ports, rules.server_settings, crowd)
 
 
-def _conditions(configuration: Configuration, world: World, spool: ThreadedSpool, scope: Scope) -> ConditionPorts:
+def _conditions(
+    configuration: Configuration, world: World, spool: ThreadedSpool, scope: Scope, routing: RoutingPorts
+) -> ConditionPorts:
     """Whom the conditions of ACLs may ask."""
-    local = frozenset(
-        name for name, transport in configuration.transports.items() if not isinstance(transport, SMTPRules)
-    )
-    routing = RoutingPorts(resolver=world.resolver, local_transports=local)
     return ConditionPorts(
         records=world.resolver,
         hints=SpoolHints(spool, world.clock),
@@ -324,92 +355,34 @@ def _conditions(configuration: Configuration, world: World, spool: ThreadedSpool
     )
 
 
-def _rules(configuration: Configuration, scope: Scope, wishes: Wishes) -> Rules:
-    main = configuration.main
-    return Rules(
-        primary_hostname=main.primary_hostname,
-        qualify_domain=main.qualify_domain,
-        qualify_recipient=main.qualify_recipient,
-        banner=main.smtp_banner or compile_expansion("$primary_hostname ESMTP"),
-        received_header=_received_header(configuration),
-        tls=ServerTLSRules(
-            advertise_hosts=main.tls_advertise_hosts,
-            certificate=main.tls_certificate,
-            privatekey=main.tls_privatekey,
-            verify_certificates=main.tls_verify_certificates,
-            crl=main.tls_crl,
-            require_ciphers=main.tls_require_ciphers,
-            verify_hosts=main.tls_verify_hosts,
-            try_verify_hosts=main.tls_try_verify_hosts,
-            resumption_hosts=main.tls_resumption_hosts,
-            on_connect_ports=frozenset(main.tls_on_connect_ports),
-            host_name=main.primary_hostname,
-            ocsp_file=main.tls_ocsp_file,
-            dhparam=main.tls_dhparam,
-            dh_max_bits=main.tls_dh_max_bits,
-            eccurve=main.tls_eccurve,
-            switches=main.openssl_options,
-            alpn=main.tls_alpn,
-            require_alpn=main.hosts_require_alpn,
-            require_kx=main.gnutls_require_kx,
-            require_mac=main.gnutls_require_mac,
-            require_protocols=main.gnutls_require_protocols,
-            verify_ciphers=main.tls_verify_ciphers,
-            hosts=main.tls_hosts,
-        ),
-        acls=dict(acl_options(main)),
-        named_acls=configuration.acls,
-        named_lists=configuration.named_lists,
-        main=scope.main,
-        message_size_limit=_size_limit(main.message_size_limit),
-        recipients_max=main.recipients_max,
-        received_headers_max=main.received_headers_max,
-        queue_only=main.queue_only,
-        queue_only_delay=wishes.queue_interval or QUEUE_INTERVAL,
-        pipelining_advertise_hosts=main.pipelining_advertise_hosts,
-        local_addresses=scope.local_addresses,
-        rewrite=configuration.rewrite,
-    )
-
-
-def _received_header(configuration: Configuration) -> Expansion:
-    return configuration.main.received_header_text or compile_expansion("Received: by $primary_hostname id $message_id")
-
-
-def _size_limit(option: Expansion | None) -> int:
-    """Octets; 0: no limit. Only a constant is served, `relay check` refuses the rest."""
-    text = (option.constant or "") if option is not None else ""
-    factor = {"K": 1024, "M": 1024**2, "G": 1024**3}.get(text[-1:].upper(), 1)
-    digits = text[:-1] if factor > 1 else text
-    return int(digits) * factor if digits.isdigit() else 50 * 1024**2
-
-
-def _server_factory(reception: Reception, world: World, accept_max: int, *, tls_on_connect: bool) -> ESMTPServerFactory:
-    factory: ESMTPServerFactory
+def _server_factory(
+    configuration: Configuration,
+    reception: Reception,
+    world: World,
+    scope: Scope,
+    *,
+    tls_on_connect: bool,
+) -> ESMTPServerFactory:
+    main, unlogged = configuration.main, configuration.main.hosts_connection_nolog
 
     def make_session(peer: Endpoint, local: Endpoint, on_connect: bool) -> Session:
         facts = make_facts(peer, local, tls_on_connect=on_connect)
-        session = Session(reception.rules, reception.ports, facts)
-        world.journal.record(ConnectionOpened(session.facts, len(factory.connections)))
-        return session
+        if unlogged is None or unlogged.is_empty:
+            world.journal.record(ConnectionOpened(facts, reception.crowd.count))
+        return Session(reception.rules, reception.ports, facts)
 
-    factory = ESMTPServerFactory(
-        world.reactor, make_session, reception.settings, tls_on_connect=tls_on_connect, accept_max=accept_max
-    )
-    return factory
+    async def is_proxy(peer: Endpoint) -> bool:
+        assert main.hosts_proxy is not None
+        return await matches_client(main.hosts_proxy, scope.child(session=SessionFacts(peer=peer)))
 
-
-def _server_settings(configuration: Configuration, rules: Rules) -> ServerSettings:
-    main = configuration.main
-    return ServerSettings(
-        size_limit=rules.message_size_limit,
-        recipients_max=0,
-        max_syntax_errors=main.smtp_max_synprot_errors,
-        max_unknown=main.smtp_max_unknown_commands,
-        max_nonmail=main.smtp_accept_max_nonmail,
-        command_timeout=float(main.smtp_receive_timeout),
-        data_timeout=float(main.smtp_receive_timeout),
-        enforce_sync=main.smtp_enforce_sync,
+    return ESMTPServerFactory(
+        world.reactor,
+        make_session,
+        reception.settings,
+        tls_on_connect=tls_on_connect,
+        crowd=reception.crowd,
+        is_proxy=is_proxy if main.hosts_proxy is not None and not main.hosts_proxy.is_empty else None,
+        proxy_timeout=float(main.proxy_protocol_timeout),
     )
 
 
@@ -494,7 +467,7 @@ def _submission(
     wishes: Wishes,
 ) -> Submission:
     main = configuration.main
-    template = _received_header(configuration)
+    template = received_header(configuration)
 
     async def trace_field(arrival: Arrival) -> Field:
         view = MessageView(sender=arrival.sender, recipients=arrival.recipients, message_id=arrival.message_id)
@@ -512,7 +485,8 @@ def _submission(
             primary_hostname=main.primary_hostname,
             qualify_domain=main.qualify_domain,
             qualify_recipient=main.qualify_recipient,
-            message_size_limit=_size_limit(main.message_size_limit),
+            message_size_limit=size_limit(main.message_size_limit),
+            header_maxsize=main.header_maxsize,
             recipients_max=main.recipients_max,
             received_headers_max=main.received_headers_max,
             extract_addresses_remove_arguments=main.extract_addresses_remove_arguments,
@@ -555,25 +529,33 @@ def _callers(configuration: Configuration) -> TrustedCallers:
 # Delivery
 
 
-def _attempt_ports(configuration: Configuration, world: World, spool: ThreadedSpool, scope: Scope) -> AttemptPorts:
+def _attempt_ports(
+    configuration: Configuration,
+    world: World,
+    spool: ThreadedSpool,
+    scope: Scope,
+    schedule: Schedule,
+    local: Mapping[str, LocalDelivery],
+    routing: RoutingPorts,
+    auth: AuthPorts,
+) -> AttemptPorts:
     main = configuration.main
-    remote: dict[str, SMTPTransport] = {}
-    local: dict[str, MaildirDelivery] = {}
-    dialer = SocketDialer(world.reactor, world.clock.now, ContextCache(make_client_context))
-    for name, transport in configuration.transports.items():
-        if isinstance(transport, SMTPRules):
-            remote[name] = SMTPTransport(transport, dialer, world.clock, world.journal, scope)
-        elif isinstance(transport, MaildirTransport):
-            local[name] = MaildirDelivery(
-                transport, calls=world.calls, clock=world.clock, hostname=main.primary_hostname, pid=os.getpid()
-            )
+    ports = remote_ports(
+        world.reactor, world.clock, world.journal, world.random, spool, schedule, configuration.retry, auth
+    )
+    logins = AuthRules(configuration.auth)
+    remote = {
+        name: SMTPTransport(replace(transport, login=replace(transport.login, rules=logins)), ports, scope)
+        for name, transport in configuration.transports.items()
+        if isinstance(transport, SMTPRules)
+    }
     return AttemptPorts(
         clock=world.clock,
         journal=world.journal,
         outgoing=spool,
         source=world.random,
         scope=scope,
-        routing=RoutingPorts(resolver=world.resolver, local_transports=frozenset(local)),
+        routing=routing,
         routers=configuration.routers,
         retry_rules=configuration.retry,
         remote=remote,

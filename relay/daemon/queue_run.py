@@ -17,9 +17,11 @@ from relay.mail.queue import QueueEntry
 
 @dataclass(frozen=True, slots=True)
 class QueueRun:
-    """Exim's letters: `i` only messages that were never tried, `f` retry times are not waited for, `ff` nor are
-    frozen messages left out. `start` and `stop` bound the run by message ids."""
+    """Exim's letters: a second `q` is for two stages, which make no difference here; `i` only messages that were never
+    tried, `f` retry times are not waited for, `ff` nor are frozen messages left out. `start` and `stop` bound the run
+    by message ids."""
 
+    two_stage: bool = False
     first_only: bool = False
     force: bool = False
     thaw: bool = False
@@ -37,8 +39,9 @@ class QueueRun:
 
     @property
     def letters(self) -> str:
-        """For the log: `-qff`."""
-        return "-q" + "i" * self.first_only + "f" * self.force + "f" * self.thaw
+        """For the log, behind the process id: ` -qff`, nothing for a plain run."""
+        letters = "q" * self.two_stage + "i" * self.first_only + "f" * self.force + "f" * self.thaw
+        return f" -q{letters}" if letters else ""
 
 
 def run(configuration: str, macros: Mapping[str, str], runs: tuple[QueueRun, ...]) -> int:
@@ -54,6 +57,6 @@ def run(configuration: str, macros: Mapping[str, str], runs: tuple[QueueRun, ...
 
 async def _run(relay: Relay, wanted: QueueRun) -> None:
     began = relay.clock.now()
-    relay.journal.record(DaemonNote(f"Start queue run: pid={os.getpid()} {wanted.letters}"))
-    await relay.runner.sweep(lambda entry: wanted.wants(entry, began), thaw=wanted.thaw)
-    relay.journal.record(DaemonNote(f"End queue run: pid={os.getpid()} {wanted.letters}"))
+    relay.journal.record(DaemonNote(f"Start queue run: pid={os.getpid()}{wanted.letters}"))
+    await relay.runner.sweep(lambda entry: wanted.wants(entry, began), thaw=wanted.thaw, force=wanted.force)
+    relay.journal.record(DaemonNote(f"End queue run: pid={os.getpid()}{wanted.letters}"))

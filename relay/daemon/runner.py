@@ -85,11 +85,15 @@ class DeliveryRunner:
         self._schedule.queue_run()
         self._wake_at(0)
 
-    async def sweep(self, wants: Callable[[QueueEntry], bool], *, thaw: bool) -> int:
+    async def sweep(self, wants: Callable[[QueueEntry], bool], *, thaw: bool, force: bool = False) -> int:
         """Attempts every waiting message that `wants` picks, due or not, and waits for the end; how many there were.
 
-        `thaw` lets frozen ones go first. Messages that another process has are left to it. Raises SpoolUnavailable.
+        `thaw` lets frozen ones go first; with `force` hosts are not waited for either. Messages that another process
+        has are left to it. Raises SpoolUnavailable.
         """
+        if force:
+            for transport in self._ports.remote.values():
+                transport.forgive(self._clock.now())
         begun = 0
         after = ""
         while page := await self._spool.entries(_PAGE, after):
@@ -282,8 +286,9 @@ class DeliveryRunner:
         """What the settlement means for the timer, and the bounce that was committed as ours."""
         if self._next_due is None or settlement.due < self._next_due:
             self._next_due = settlement.due
-        if settlement.bounce is not None and settlement.bounce.due is None:
-            self._schedule.new_message(settlement.bounce.message_id)
+        for bounce in settlement.bounces:
+            if bounce.message.due is None:
+                self._schedule.new_message(bounce.message.message_id)
 
     async def _give_back(self, message_id: str, due: float) -> None:
         try:

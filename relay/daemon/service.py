@@ -80,6 +80,7 @@ class RelayService(Service):
     def startService(self) -> None:
         """Opens the queue and begins. Raises ConfigurationError."""
         relay = self._relay
+        _start_courier(relay)
         if relay.identity is not None:
             hand_over(relay.spool_directory, relay.identity)
             drop(relay.identity)
@@ -153,6 +154,7 @@ class RelayService(Service):
         relay.maildrop.stop()
         await relay.runner.stop(PATIENCE)
         await relay.spool.stop()
+        relay.deliveries.courier.stop()
         _remove_pid(relay.pid_file)
         relay.journal.record(DaemonNote(f"fingerpost daemon stopped: pid={os.getpid()}"))
 
@@ -165,6 +167,14 @@ def _remedy(port: int) -> str:
     if port < 1024 and os.geteuid() != 0:
         return "start it as root, which is given up afterwards, or choose a port above 1023"
     return "stop who uses it, or choose another port"
+
+
+def _start_courier(relay: Relay) -> None:
+    try:
+        relay.deliveries.start_as_root()
+    except OSError as error:
+        what = f"the process for local deliveries can't be started: {error.strerror or error}"
+        raise ConfigurationError(Problem(relay.location, what)) from None
 
 
 def _make_spool_directory(path: str) -> None:

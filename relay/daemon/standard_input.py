@@ -8,8 +8,9 @@ that address and keeps nothing. Exim: -bs, -bh.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -18,6 +19,7 @@ from relay.daemon.alone import run_alone, run_without_queue
 from relay.daemon.build import Relay
 from relay.daemon.callers import Credentials
 from relay.daemon.hints import MemoryHints
+from relay.daemon.steps import Steps
 from relay.esmtp.answers import Answer
 from relay.esmtp.questions import MessageEnded, Question
 from relay.mail.events import ConnectionOpened, Event
@@ -28,18 +30,10 @@ from relay.net.server import ESMTPServer, ESMTPServerFactory
 from relay.net.standard_io import network_socket, start_on_pipes
 from relay.observe.lines import EximLines
 from relay.observe.selectors import DEFAULT_SELECTORS
+from relay.reception.given import Given, session_of
 from relay.reception.request import DeliveryMode
 from relay.reception.rules import Ports
 from relay.reception.session import Session, make_facts
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What a trusted caller says of the client (Exim: -oMa, -oMi, -oMs); None and "": nothing."""
-
-    peer: Endpoint | None = None
-    local: Endpoint | None = None
-    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +42,9 @@ class SessionWish:
 
     delivery: DeliveryMode = DeliveryMode.BACKGROUND
     tls_on_connect: bool = False
-    given: Given = Given()
+    given: Given = field(default_factory=Given)
+    session: type[Session] | None = None
+    """Another session than the usual one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +54,7 @@ class _Client:
     connection: Any
     """A socket, or None for pipes."""
     facts: SessionFacts
+    full_name: str = ""
 
 
 def serve_standard_input(configuration: str, macros: Mapping[str, str], wish: SessionWish) -> int:
@@ -66,11 +63,12 @@ def serve_standard_input(configuration: str, macros: Mapping[str, str], wish: Se
 
     async def work(relay: Relay) -> int:
         connection = network_socket(0)
-        facts = SessionFacts() if connection else _local_facts(relay, caller, wish.given)
+        originator = relay.callers.identify(caller)
+        facts = SessionFacts() if connection else session_of(originator.caller, wish.given)
         ports = relay.reception.ports
-        await _hold(relay, _Client(connection, facts), ports, wish)
+        how = await _hold(relay, _Client(connection, facts, originator.full_name), ports, wish)
         await relay.runner.until_idle()
-        return 0
+        return 0 if connection is not None or how == "by QUIT" else 1
 
     return run_alone(configuration, macros, work)
 
@@ -87,9 +85,11 @@ def play_session(configuration: str, macros: Mapping[str, str], given: Given, te
             journal=_Told(tell),
             concurrency=_NoDelays(ports.concurrency),
             conditions=replace(ports.conditions, hints=MemoryHints()),
+            crowd=None,
+            turns=None,
+            trace=Steps(tell),
         )
-        facts = SessionFacts(peer=given.peer, local=given.local, peer_host=given.host)
-        await _hold(relay, _Client(None, facts), ports, SessionWish())
+        await _hold(relay, _Client(None, given.facts(None)), ports, SessionWish(session=_PlayedSession))
         return 0
 
     return run_without_queue(configuration, macros, work)
@@ -142,32 +142,28 @@ class _Told:
             self._tell(f"LOG: {line.message_id} {line.text}" if line.message_id else f"LOG: {line.text}")
 
 
-def _local_facts(relay: Relay, caller: Credentials, given: Given) -> SessionFacts:
-    known = relay.callers.identify(caller).caller
-    if not known.trusted:
-        return SessionFacts(caller=known)
-    return SessionFacts(caller=known, peer=given.peer, local=given.local, peer_host=given.host)
-
-
-async def _hold(relay: Relay, client: _Client, ports: Ports, wish: SessionWish) -> None:
-    """Serves the client until its connection ends."""
-    reception = relay.reception
-    rules = replace(reception.rules, queue_only=reception.rules.queue_only or wish.delivery is DeliveryMode.QUEUE)
-    session_class = _PatientSession if wish.delivery is DeliveryMode.INTERACTIVE else Session
+async def _hold(relay: Relay, client: _Client, ports: Ports, wish: SessionWish) -> str:
+    """Serves the client until its connection ends; how it did."""
+    rules = relay.reception.rules
+    settings = relay.reception.settings
+    if client.connection is None:
+        settings = replace(settings, local=True)
+        rules = replace(rules, server_settings=settings, offers_more=False)
+    rules = replace(rules, queue_only=rules.queue_only or wish.delivery is DeliveryMode.QUEUE)
+    session_class = wish.session or (_PatientSession if wish.delivery is DeliveryMode.INTERACTIVE else Session)
 
     def make_session(peer: Endpoint, local: Endpoint, on_connect: bool) -> Session:
         facts = client.facts
         if client.connection is not None:
             facts = make_facts(peer, local, tls_on_connect=on_connect)
             ports.journal.record(ConnectionOpened(facts, 1))
-        session = session_class(rules, ports, facts)
+        session = session_class(rules, ports, facts, client.full_name)
         if isinstance(session, _PatientSession):
             session.settled = relay.runner.until_idle
         return session
 
-    settings = reception.settings if client.connection is not None else replace(reception.settings, local=True)
     factory = ESMTPServerFactory(relay.reactor, make_session, settings, tls_on_connect=wish.tls_on_connect)
-    ended: Deferred[None] = Deferred()
+    ended: Deferred[str] = Deferred()
     protocol = _Once(factory, ended)
     if client.connection is None:
         start_on_pipes(protocol, relay.reactor)
@@ -175,19 +171,42 @@ async def _hold(relay: Relay, client: _Client, ports: Ports, wish: SessionWish) 
         factory.buildProtocol = lambda addr: protocol  # type: ignore[method-assign]  # one connection, this one
         relay.reactor.adoptStreamConnection(client.connection.fileno(), client.connection.family, factory)
         client.connection.close()
-    await ended
+    return await ended
 
 
 class _Once(ESMTPServer):
     """The one connection of this process; tells when it has ended."""
 
-    def __init__(self, factory: ESMTPServerFactory, over: Deferred[None]) -> None:
+    def __init__(self, factory: ESMTPServerFactory, over: Deferred[str]) -> None:
         super().__init__(factory)
         self._over = over
 
     def ended(self, how: str) -> None:
         super().ended(how)
-        self._over.callback(None)
+        self._over.callback(self._how or how)
+
+
+class _PlayedSession(Session):
+    """Says behind each message that it was none."""
+
+    _owes = False
+
+    async def decide(self, question: Question) -> Answer:
+        self._say()
+        answer = await super().decide(question)
+        self._owes = isinstance(question, MessageEnded) and answer.reply.is_positive
+        return answer
+
+    def closed(self, how: str) -> None:
+        self._say()
+        super().closed(how)
+
+    def _say(self) -> None:
+        """When the reply before is out: Exim says it to standard output, where the dialog is."""
+        if self._owes:
+            self._owes = False
+            sys.stdout.write("\n**** SMTP testing: that is not a real message!\n\n")
+            sys.stdout.flush()
 
 
 class _PatientSession(Session):

@@ -26,6 +26,18 @@ class Arrived:
     recipients: tuple[Address, ...] = ()
     bounce_of: str = ""
     """Message id that a bounce reports on, Exim's `R=`."""
+    denied: bool = False
+    """The client was told that it was not (control = fakereject, fakedefer): Exim's `(=`."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddressNames:
+    """How a line names an address: `shown <original>`."""
+
+    shown: str = ""
+    """What stands in place of the address: its local part, a file, a command; "": the address itself."""
+    original: Address | None = None
+    """The recipient of the message, where the address was made of another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +51,7 @@ class AddressDelivered:
     outcome: Delivered
     first: bool = True
     elapsed: float = 0.0
+    named: AddressNames | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +63,7 @@ class AddressDeferred:
     router: str
     transport: str
     outcome: Deferred
+    named: AddressNames | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +75,7 @@ class AddressFailed:
     router: str
     transport: str
     outcome: Failed
+    named: AddressNames | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +142,29 @@ class CommandRejected:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientNote:
+    """A command other than those of a message that is worth a line: the text, and behind it the client."""
+
+    session: SessionFacts
+    text: str
+    with_ident: bool = True
+    """Whether the client stands there as `H=… U=…` (Exim: host_and_ident) or in the middle of a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientDiscarded:
+    """An ACL took a recipient and threw it away."""
+
+    session: SessionFacts
+    sender: Address
+    recipient: str
+    """As it is shown: "<a@b>"."""
+    by: str
+    """Whose doing it was: "MAIL" or "RCPT"."""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SenderUnverified:
     """An ACL asked whether a sender can be answered, and it can't; told once in a message."""
 
@@ -134,6 +172,24 @@ class SenderUnverified:
     sender: str
     reason: str
     temporary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionRefused:
+    """A client was sent away before anything else: `why` is the option, or what there is too much of."""
+
+    session: SessionFacts
+    why: str
+    temporary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AuthenticationFailed:
+    """An AUTH command that did not succeed: `NAME authenticator failed for HOST: why`."""
+
+    session: SessionFacts
+    authenticator: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +277,11 @@ Event = (
     | ConnectionOpened
     | ConnectionClosed
     | CommandRejected
+    | ClientNote
+    | RecipientDiscarded
     | SenderUnverified
+    | ConnectionRefused
+    | AuthenticationFailed
     | ProtocolViolated
     | TLSStarted
     | TLSEnded

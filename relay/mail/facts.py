@@ -159,9 +159,20 @@ class SessionFacts:
     peer_name: str = ""
     """Name of the paired device whose certificate is in force, ours."""
     batched: bool = False
+    ident: str = ""
+    """Who a trusted caller says that the client is (Exim: -oMt); empty: the caller's login."""
+    given_protocol: str = ""
+    """How a trusted caller says that the message came (Exim: -oMr)."""
+
+    @property
+    def user(self) -> str:
+        """Exim's `$sender_ident` and `U=`; empty where nobody is known."""
+        return self.ident or (self.caller.login if self.caller is not None else "")
 
     def protocol(self) -> str:
         """Exim's `$received_protocol`: local, local-smtp, smtp, esmtp with `s` for TLS and `a` for AUTH."""
+        if self.given_protocol:
+            return self.given_protocol
         if self.caller is not None and self.hello is None:
             return "local-bsmtp" if self.batched else "local"
         extended = self.hello is not None and self.hello.extended

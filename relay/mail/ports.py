@@ -74,6 +74,31 @@ class Resolver(Protocol):
         ...
 
 
+class NoRecords(HostNotFound):
+    """The name exists in the DNS and has no records of the type that was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class DNSAnswer:
+    """Records of one type, at least one."""
+
+    records: tuple[str, ...]
+    """Their data as zone files have it: an address, `10 mx.example.`, `0 5 25 mx.example.`; names end with a dot."""
+    name: str
+    """The name that was asked for, completed where it was not a whole one; without a dot at its end."""
+    is_secure: bool = False
+    """DNSSEC: the resolver has validated it."""
+
+
+class DNS(Protocol):
+    """The DNS by itself, for routing by it. Raises NoRecords, HostNotFound, TemporaryFailure."""
+
+    async def query(self, name: str, kind: str, *, qualify: bool = False, parents: bool = False) -> DNSAnswer:
+        """Records of a type; aliases are followed. `qualify` puts the default domain behind a name of one label,
+        `parents` tries the domains of the search list (RES_DEFNAMES and RES_DNSRCH)."""
+        ...
+
+
 class Records(Protocol):
     """DNS records by type, for lists of hosts in the DNS. Raises HostNotFound or TemporaryFailure."""
 

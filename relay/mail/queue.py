@@ -29,12 +29,12 @@ def _base62(number: int, width: int) -> str:
 
 
 def make_message_id(now: float, source: random.Random) -> str:
-    """A message id in Exim's classic form `tttttt-rrrrrr-ff`, which exigrep and eximstats know.
+    """A message id in the form that Exim has since 4.97, `tttttt-rrrrrrrrrrr-ffff`.
 
-    The first part is the second of arrival; the others are random (47 bits), since several processes and hosts give ids
-    without asking each other. The spool refuses an id that is taken.
+    The first part is the second of arrival; the others are random (60 and 20 bits), since several processes and hosts
+    give ids without asking each other. The spool refuses an id that is taken.
     """
-    return f"{_base62(int(now), 6)}-{_base62(source.getrandbits(35), 6)}-{_base62(source.randrange(62 * 62), 2)}"
+    return f"{_base62(int(now), 6)}-{_base62(source.getrandbits(60), 11)}-{_base62(source.getrandbits(20), 4)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,8 @@ class QueuedRecipient:
     last_error: str = ""
     first_failed: float | None = None
     """When this recipient was first deferred, seconds since the epoch."""
+    done: tuple[str, ...] = ()
+    """Of the addresses that it stands for, those that are dealt with (keys that delivery makes)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,18 @@ class RecipientUpdate:
     state: RecipientState
     error: str = ""
     first_failed: float | None = None
+    done: tuple[str, ...] = ()
+    """What is dealt with now of the addresses that it stands for."""
+    is_attempt: bool = True
+    """False where only `done` is to be written: the attempt goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewBounce:
+    """A report for the queue, with its body."""
+
+    message: NewMessage
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +151,11 @@ class Settlement:
     freeze: bool = False
     bounce: NewMessage | None = None
     bounce_body: bytes = b""
+    more_bounces: tuple[NewBounce, ...] = ()
+    """Reports to others than the first one's recipient."""
+
+    @property
+    def bounces(self) -> tuple[NewBounce, ...]:
+        """All reports."""
+        first = () if self.bounce is None else (NewBounce(self.bounce, self.bounce_body),)
+        return (*first, *self.more_bounces)

@@ -23,6 +23,8 @@ class Reply:
     code: int
     enhanced: str = ""
     lines: tuple[str, ...] = ("",)
+    insists: bool = False
+    """The status was written in an ACL's message: it is part of the text for whoever reads that."""
 
     def __str__(self) -> str:
         return f"{self.code} {' '.join(self.lines)}"
@@ -50,7 +52,7 @@ class Reply:
 
     def encode(self, enhanced: bool = False) -> bytes:
         """The octets for the wire; every line is escaped and cut to the limit of RFC 5321."""
-        status = f"{self.enhanced} " if enhanced and self.enhanced else ""
+        status = f"{self.enhanced} " if self.enhanced and (enhanced or self.insists) else ""
         limit = CHALLENGE_LIMIT if self.code == 334 else LINE_LIMIT
         room = limit - 6 - len(status)
         if len(self.lines) == 1:
@@ -72,8 +74,12 @@ SERVICE_READY = _reply(220, "", "ESMTP")  # RFC 5321 3.1; the session puts its b
 CLOSING = _reply(221, "2.0.0", "closing connection")  # RFC 5321 4.1.1.10
 SHUTTING_DOWN = _reply(421, "4.3.2", "Service not available - closing connection")  # RFC 5321 3.8
 TOO_MANY_CONNECTIONS = _reply(421, "4.7.0", "Too many concurrent SMTP connections; please try again later")
+TOO_MANY_FROM_HOST = _reply(
+    421, "4.7.0", "Too many concurrent SMTP connections from this IP address; please try again later"
+)
 TIMED_OUT = _reply(421, "4.4.2", "SMTP command timeout - closing connection")
 DATA_TIMED_OUT = _reply(421, "4.4.2", "SMTP incoming data timeout - closing connection")
+LOST_INPUT = _reply(421, "4.4.2", "lost input connection")
 LOST_IN_PROTOCOL = _reply(554, "5.5.0", "SMTP synchronization error")
 CONNECTION_REFUSED = _reply(554, "5.7.1", "SMTP service not available")
 OK = _reply(250, "2.0.0", "OK")
@@ -88,6 +94,7 @@ BARE_LINE_END = _reply(500, "5.5.2", "bare CR or LF in command line")  # RFC 532
 NULS_NOT_ALLOWED = _reply(501, "5.5.2", "NUL characters are not allowed in SMTP commands")
 BAD_ARGUMENTS = _reply(501, "5.5.4", "Syntactically invalid argument(s)")
 BAD_HELLO = _reply(501, "5.5.4", "Syntactically invalid EHLO argument(s)")  # the verb as it was given
+UNTRUE_HELLO = _reply(550, "5.7.1", "EHLO argument does not match calling host")
 NO_ARGUMENTS_ALLOWED = _reply(501, "5.5.4", "unexpected argument data")
 EIGHT_BIT_IN_COMMAND = _reply(501, "5.5.2", "8-bit characters are not allowed in SMTP commands")  # RFC 5321 2.4
 BAD_SEQUENCE = _reply(503, "5.5.1", "Command sequence error")
@@ -103,6 +110,8 @@ TOO_MANY_SYNTAX_ERRORS = "Too many syntax or protocol errors"
 TOO_MANY_UNKNOWN = _reply(500, "5.5.1", "Too many unrecognized commands")
 TOO_MANY_NONMAIL = _reply(554, "5.7.0", "Too many nonmail commands")
 TOO_MANY_MESSAGES = _reply(421, "4.7.0", "too many messages in this connection")
+ETRN_RUNNING = _reply(458, "4.3.0", "Already processing")  # with the argument behind it, RFC 1985 5.3
+ETRN_FAILED = _reply(458, "4.3.0", "Internal failure")
 ETRN_IN_TRANSACTION = _reply(503, "5.5.1", "ETRN is not permitted inside a transaction")
 UNKNOWN_PARAMETER = _reply(555, "5.5.4", "unsupported MAIL or RCPT parameter")  # RFC 5321 4.1.1.11
 
@@ -112,6 +121,8 @@ RECIPIENT_OK = _reply(250, "2.1.5", "Accepted")
 SEND_DATA = _reply(354, "", 'Enter message, ending with "." on a line by itself')  # RFC 5321 4.1.1.4
 MESSAGE_ACCEPTED = _reply(250, "2.0.0", "OK")  # with id= behind it
 TOO_MANY_RECIPIENTS = _reply(452, "4.5.3", "too many recipients")  # RFC 5321 4.5.3.1.10
+TOO_MANY_RECIPIENTS_EVER = _reply(552, "5.5.3", "too many recipients")  # Exim: recipients_max_reject
+TOO_MANY_FOR_MESSAGE = _reply(554, "5.5.3", "Too many recipients")
 RECIPIENT_BEFORE_BDAT = _reply(503, "5.5.1", "valid RCPT command must precede BDAT")
 CHUNK_RECEIVED = _reply(250, "2.0.0", "byte chunk received")  # with the number of octets before it
 BDAT_NOT_ADVERTISED = _reply(503, "5.5.1", "BDAT command used when CHUNKING not advertised")
@@ -127,6 +138,7 @@ HEADER_TOO_BIG = _reply(552, "5.3.4", "Message header too big")
 NO_SPACE = _reply(452, "4.3.1", "Insufficient system storage")
 LOCAL_PROBLEM = _reply(451, "4.3.0", "Temporary local problem - please try later")
 BARE_LINE_END_IN_DATA = _reply(554, "5.6.0", "bare CR or LF in message data")  # smuggling, RFC 5321 2.3.8
+FIELD_TOO_LONG = _reply(552, "5.3.4", "A message header line is too long")  # Exim: header_line_maxsize
 TOO_MANY_HOPS = _reply(550, "5.4.6", 'Too many "Received" headers - suspected mail loop')
 UNQUALIFIED_ADDRESS = _reply(501, "5.1.3", "address must contain a domain")
 RELAY_NOT_PERMITTED = _reply(550, "5.7.1", "relay not permitted")

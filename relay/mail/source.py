@@ -48,8 +48,11 @@ class Problem:
 
 
 class ConfigurationError(Exception):
-    """The configuration can't be used: one line per problem, in the order of the file."""
+    """The configuration can't be used: one line per problem, in the order of the file.
+
+    The text leaves notes out: what is of no effect here does not keep anything from being used.
+    """
 
     def __init__(self, *problems: Problem) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
+        super().__init__("\n".join(str(each) for each in problems if each.severity is not Severity.NOTE))
         self.problems = problems

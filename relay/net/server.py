@@ -12,7 +12,8 @@ While a question is open nothing is taken from machine or stack, so that no comm
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -24,6 +25,7 @@ from twisted.python.failure import Failure
 
 from relay.esmtp.answers import Answer
 from relay.esmtp.commands import State as SMTPState
+from relay.esmtp.proxy import Proxied, ProxyFault, ProxyReader
 from relay.esmtp.questions import BodyPiece, HangUp, MessageEnded, MessageSpoiled, Question, TransactionReset, Violation
 from relay.esmtp.server import Server, ServerSettings
 from relay.mail import reply
@@ -48,6 +50,10 @@ HANDSHAKE_TIMEOUT = 60.0
 # Our answer to a close_notify goes out at once, or within this many seconds where a decision is open, or never: a
 # client that went on in clear would take a later one for text.
 CLOSE_ANSWER_LIMIT = 2.0
+# Seconds for a PROXY header (Exim: proxy_protocol_timeout).
+PROXY_TIMEOUT = 3.0
+# Octets that are held while it is asked whether the client is a proxy.
+_EARLY_LIMIT = 65536
 
 
 class ServerSession(Protocol):
@@ -88,6 +94,35 @@ class ServerSession(Protocol):
 
 
 MakeSession = Callable[[Endpoint, Endpoint, bool], ServerSession]
+IsProxy = Callable[[Endpoint], Awaitable[bool]]
+"""Whether a host is a proxy, which must begin with a PROXY header; any exception is a no."""
+
+
+class Crowd:
+    """The connections of a process, over all of its factories. `most` 0: no limit."""
+
+    def __init__(self, most: int = 0) -> None:
+        self.most = most
+        self.count = 0
+        self._by_address: Counter[str] = Counter()
+
+    @property
+    def is_full(self) -> bool:
+        return 0 < self.most <= self.count
+
+    def of(self, address: str) -> int:
+        """Connections from one address."""
+        return self._by_address[address]
+
+    def enter(self, address: str) -> None:
+        self.count += 1
+        self._by_address[address] += 1
+
+    def leave(self, address: str) -> None:
+        self.count -= 1
+        self._by_address[address] -= 1
+        if self._by_address[address] <= 0:
+            del self._by_address[address]
 
 
 class ESMTPServer(LayeredConnection):
@@ -108,6 +143,10 @@ class ESMTPServer(LayeredConnection):
         self._handshake_deadline: float | None = None
         self._close_deadline: float | None = None
         self._how = ""
+        self._proxy: ProxyReader | None = None
+        self._proxy_deadline: float | None = None
+        self._early = b""
+        self._counted = ""
 
     @property
     def session(self) -> ServerSession:
@@ -118,21 +157,81 @@ class ESMTPServer(LayeredConnection):
         self.begin()
         peer, local = self.peer_and_local()
         self._factory.connections.add(self)
+        self._factory.crowd.enter(peer.address)
+        self._counted = peer.address
+        if self._factory.is_proxy is None:
+            self._begin_session(peer, local)
+        else:
+            self._busy = True
+            asked = self.spawn(_asked(self._factory.is_proxy, peer))
+            asked.addCallbacks(lambda found: self._proxy_or_not(found, peer, local), self._proxy_unknown)
+
+    def _begin_session(self, peer: Endpoint, local: Endpoint) -> None:
         self._session = self._factory.make_session(peer, local, self._factory.tls_on_connect)
         if self._factory.tls_on_connect:
             self._expect_handshake()
             self.stack.accept()
         self.run()
 
+    # The PROXY header, in front of every layer
+
+    def _proxy_or_not(self, is_proxy: bool, peer: Endpoint, local: Endpoint) -> None:
+        self._busy = False
+        if self.is_lost:
+            return
+        if not is_proxy:
+            self._begin_session(peer, local)
+            return
+        self._proxy = ProxyReader()
+        self._proxy_deadline = self.reactor.seconds() + self._factory.proxy_timeout
+        early, self._early = self._early, b""
+        self._arm()
+        if early:
+            self._read_proxy(early)
+
+    def _proxy_unknown(self, failure: Failure) -> None:
+        """Nobody can say now whether a header has to come: whatever we took the client for might be wrong."""
+        if is_cancellation(failure):
+            return
+        self._log.failure("a host list could not be asked", failure)
+        self._busy = False
+        self.abort()
+
+    def _read_proxy(self, data: bytes) -> None:
+        reader = self._proxy
+        assert reader is not None
+        reader.receive(data)
+        match reader.result:
+            case None:
+                return
+            case ProxyFault(why):
+                self._log.warn("PROXY header: {why}", why=why)
+                self.abort()
+                return
+            case Proxied(source, destination):
+                peer, local = source, destination
+            case _:
+                peer, local = self.peer_and_local()
+        self._proxy = self._proxy_deadline = None
+        self._begin_session(peer, local)
+        if reader.rest:
+            self.dataReceived(reader.rest)
+
     # The pump
 
     def pump(self) -> None:
         """Machine first, then stack: what a layer has said is worked off before the layer changes."""
+        if self._session is None:
+            return
         while not self._busy and not self._closing and not self.is_choked:
             if self._handshake_deadline is None and self._pump_machine():
                 continue
-            if not self._pump_stack():
+            if self._pump_stack():
+                continue
+            if not self._at_eof or self._machine.at_eof:
                 return
+            # Only now, behind all that came before the end and had to wait for a decision.
+            self._machine.receive_eof()
 
     def _pump_machine(self) -> bool:
         event = self._machine.next_event()
@@ -294,15 +393,18 @@ class ESMTPServer(LayeredConnection):
     # Time and end
 
     def deadline(self) -> float | None:
-        times = [self._handshake_deadline, self._close_deadline]
-        if self._handshake_deadline is None and not self._busy:
+        times = [self._handshake_deadline, self._close_deadline, self._proxy_deadline]
+        if self._handshake_deadline is None and not self._busy and self._session is not None:
             times.append(self._machine.deadline())
         due = [time for time in times if time is not None]
         return min(due) if due else None
 
     def expired(self) -> None:
         now = self.reactor.seconds()
-        if self._handshake_deadline is not None and self._handshake_deadline <= now:
+        if self._proxy_deadline is not None:
+            self._log.warn("PROXY header: it did not come in time")
+            self.abort()
+        elif self._handshake_deadline is not None and self._handshake_deadline <= now:
             self.session.handshake_failed("timed out", True)
             self._how = "timed out"
             self.abort()
@@ -314,6 +416,13 @@ class ESMTPServer(LayeredConnection):
             self._machine.expire(now)
 
     def dataReceived(self, data: bytes) -> None:
+        if self._proxy is not None:
+            self._read_proxy(data)
+            return
+        if self._session is None:
+            # Whether this is the beginning of a PROXY header is being asked.
+            self._early += data
+            return
         self._is_ahead = self._busy
         super().dataReceived(data)
 
@@ -329,16 +438,23 @@ class ESMTPServer(LayeredConnection):
     @property
     def wants_input(self) -> bool:
         # Most clients wait for our reply, so reading is paused only for one that does not.
+        if self._session is None:
+            return len(self._early) < _EARLY_LIMIT
         return not (self._busy and self._is_ahead) and not self._machine.is_full
 
     def input_ended(self) -> None:
         """What was sent before is still obeyed and answered, then the connection ends."""
         self._at_eof = True
-        self._machine.receive_eof()
+        if self._session is None:
+            self.abort()
 
     def ended(self, how: str) -> None:
         self._factory.connections.discard(self)
+        if self._counted:
+            self._factory.crowd.leave(self._counted)
+            self._counted = ""
         if self._session is None:
+            self.cancel_tasks()
             return
         # A message that is being committed stays one: its decision goes on without us, nothing can be lost by it.
         if not self._open_commit:
@@ -354,6 +470,9 @@ class ESMTPServer(LayeredConnection):
 
     def shut_down(self) -> None:
         """421 as soon as no decision is open, then the end; for the daemon that stops."""
+        if self._session is None:
+            self.abort()
+            return
         if self._busy or self._handshake_deadline is not None:
             self._machine.close_after_reply("shutting down")
             return
@@ -362,12 +481,18 @@ class ESMTPServer(LayeredConnection):
         self.close()
 
 
+async def _asked(is_proxy: IsProxy, peer: Endpoint) -> bool:
+    return await is_proxy(peer)
+
+
 class ESMTPServerFactory(Factory):
     """Listens with any Twisted endpoint.
 
     `make_session(peer, local, tls_on_connect)` gives the `ServerSession` of a connection; `settings` are the limits of
     the dialog; `tls_on_connect` starts with TLS instead of a greeting (RFC 8314 3.3); `accept_max` is the number of
-    connections served at once, further ones get 421 (0: no limit).
+    connections served at once, further ones get 421 (0: no limit); with a `crowd` that several factories share, its
+    limit holds for all of them. Hosts for which `is_proxy` says so must send a PROXY header within `proxy_timeout`
+    seconds, before everything else.
     """
 
     noisy = False
@@ -381,17 +506,22 @@ class ESMTPServerFactory(Factory):
         tls_on_connect: bool = False,
         accept_max: int = 0,
         handshake_timeout: float = HANDSHAKE_TIMEOUT,
+        crowd: Crowd | None = None,
+        is_proxy: IsProxy | None = None,
+        proxy_timeout: float = PROXY_TIMEOUT,
     ) -> None:
         self.reactor = reactor
         self.make_session = make_session
         self.settings = settings or ServerSettings()
         self.tls_on_connect = tls_on_connect
-        self.accept_max = accept_max
+        self.crowd = crowd if crowd is not None else Crowd(accept_max)
+        self.is_proxy = is_proxy
+        self.proxy_timeout = proxy_timeout
         self.handshake_timeout = handshake_timeout
         self.connections: set[ESMTPServer] = set()
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        if self.accept_max and len(self.connections) >= self.accept_max:
+        if self.crowd.is_full:
             return _Refusal()
         return ESMTPServer(self)
 

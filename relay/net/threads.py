@@ -278,9 +278,9 @@ class ThreadedSpool:
         # A claim that is gone although nobody took it: the commit that seemed to fail had succeeded.
         doubtful = message_id in self._doubtful
         self._doubtful.discard(message_id)
-        bounce, body = settlement.bounce, settlement.bounce_body
-        if bounce is not None and settled is not Settled.LOST:
-            self._keep(bounce, body if len(body) <= CHUNK_SIZE else None)
+        if settled is not Settled.LOST:
+            for bounce in settlement.bounces:
+                self._keep(bounce.message, bounce.body if len(bounce.body) <= CHUNK_SIZE else None)
         if settled is Settled.LOST and not doubtful:
             self._journal.record(
                 Trouble(

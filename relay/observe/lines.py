@@ -17,22 +17,27 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import assert_never
 
+from relay.expand.values import is_tainted
 from relay.mail.address import Address
 from relay.mail.events import (
     AddressDeferred,
     AddressDelivered,
     AddressFailed,
     Arrived,
+    AuthenticationFailed,
+    ClientNote,
     CommandRejected,
     Completed,
     ConnectionClosed,
     ConnectionOpened,
+    ConnectionRefused,
     DaemonNote,
     Event,
     Frozen,
     HostFailed,
     MessageNote,
     ProtocolViolated,
+    RecipientDiscarded,
     SenderUnverified,
     TLSEnded,
     TLSFailed,
@@ -170,6 +175,8 @@ class EximLines:
         self._sni = "tls_sni" in selectors
         self._resumption = "tls_resumption" in selectors
         self._fingerprint = "tls_fingerprint" in selectors
+        self._group = "tls_group" in selectors
+        self._client_certificate = "tls_client_certificate" in selectors
         self._peer_name = "peer_name" in selectors
         self._confirmation = "smtp_confirmation" in selectors
         self._deliver_time = "deliver_time" in selectors
@@ -199,13 +206,27 @@ class EximLines:
             case CommandRejected():
                 logs = tuple(log for log in Log if log.value in event.logs)
                 return Line(logs, event.message_id, self._rejected(event)) if logs else None
+            case ClientNote():
+                client = self._host(event.session) if event.with_ident else self._from(event.session)
+                return Line(MAIN, "", f"{free(event.text)} {client}")
+            case RecipientDiscarded():
+                return Line(MAIN_AND_REJECT, "", self._discarded(event))
             case SenderUnverified():
                 how = "defer" if event.temporary else "fail"
                 text = f"{self._host(event.session)} sender verify {how} for <{word(event.sender)}>"
                 return Line(MAIN_AND_REJECT, "", f"{text}: {free(event.reason)}" if event.reason else text)
             case ConnectionOpened() | ConnectionClosed():
                 return self._connection(event)
-            case TLSStarted() | TLSEnded():
+            case ConnectionRefused():
+                refused = "temporarily refused" if event.temporary else "refused"
+                text = f"{refused} connection from {self._from(event.session)} ({free(event.why)})"
+                return Line(MAIN if event.temporary else MAIN_AND_REJECT, "", text)
+            case AuthenticationFailed():
+                text = f"{event.authenticator} authenticator failed for {self._host(event.session)}"
+                return Line(MAIN_AND_REJECT, "", f"{text}: {free(event.reason)}")
+            case TLSStarted():
+                return self._certificate_shown(event.session)
+            case TLSEnded():
                 return None
             case TLSFailed() | TLSUnusable():
                 return self._tls_trouble(event)
@@ -236,16 +257,16 @@ class EximLines:
         """`H=…` of a network session, `U=…` of a local one (Exim: host_and_ident)."""
         host = full_host(session, port=self._incoming_port)
         if not host:
-            return f"U={word(session.caller.login)}" if session.caller is not None else "U=unknown"
+            return f"U={word(session.user)}" if session.user else "U=unknown"
         interface = self._interface(session)
-        user = f" U={word(session.caller.login)}" if session.caller is not None else ""
+        user = f" U={word(session.user)}" if session.user else ""
         return f"H={host}{interface}{user}"
 
     def _from(self, session: SessionFacts) -> str:
         """The client in the middle of a sentence: the same without `H=` and `U=`."""
         host = full_host(session, port=self._incoming_port)
         if not host:
-            return word(session.caller.login) if session.caller is not None else "unknown"
+            return word(session.user) if session.user else "unknown"
         return host + self._interface(session)
 
     def _interface(self, session: SessionFacts) -> str:
@@ -268,6 +289,8 @@ class EximLines:
             fields += f" DN={quoted(peer.subject)}"
         if self._sni and tls.sni and not outgoing:
             fields += f" SNI={word(tls.sni)}"
+        if self._group and tls.group:
+            fields += f" G={tls.group}"
         if self._fingerprint and peer is not None:
             fields += f" FP={peer.fingerprint}"
         if self._peer_name and device:
@@ -283,14 +306,14 @@ class EximLines:
 
     def _arrived(self, event: Arrived) -> str:
         session = event.session
-        text = f"<= {word(str(event.sender)) or '<>'}"
+        text = f"{'(=' if event.denied else '<='} {word(str(event.sender)) or '<>'}"
         if event.bounce_of:
             text += f" R={event.bounce_of}"
         host = full_host(session, port=self._incoming_port)
         if host:
             text += f" H={host}{self._interface(session)}"
-        if session.caller is not None:
-            text += f" U={word(session.caller.login)}"
+        if session.user:
+            text += f" U={word(session.user)}"
         text += f" P={session.protocol()}{self._tls(session.tls, session.peer_name)}"
         if session.authentication is not None:
             text += f" A={session.authentication.authenticator}"
@@ -310,8 +333,8 @@ class EximLines:
     def _delivered(self, event: AddressDelivered) -> str:
         outcome = event.outcome
         text = (
-            f"{'=>' if event.first else '->'} {word(str(event.address))}"
-            f" R={event.router} T={event.transport}"
+            f"{'=>' if event.first else '->'} {_named(event)}"
+            f"{_names(event.router, event.transport)}"
             f"{self._remote(outcome.host, continued=outcome.continued)}"
             f"{self._tls(outcome.tls, '', outgoing=True)}"
         )
@@ -333,16 +356,20 @@ class EximLines:
             number = f"{number}: {error}"
             reason = "" if reason == error else reason
         names = _names(event.router, event.transport) or " routing"
-        text = f"== {word(str(event.address))}{names}{number}{self._remote(outcome.host)}"
+        text = f"== {_named(event)}{names}{number}{self._remote(outcome.host)}"
         return f"{text}: {reason}" if reason else text
 
     def _failed(self, event: AddressFailed) -> str:
         names = _names(event.router, event.transport)
         host = self._remote(event.outcome.host)
-        return f"** {word(str(event.address))}{names}{host}: {free(event.outcome.reason)}"
+        return f"** {_named(event)}{names}{host}: {free(event.outcome.reason)}"
 
     def _host_failed(self, outcome: Deferred) -> str:
         return f"{self._remote(outcome.host)} {free(outcome.reason)}".lstrip()
+
+    def _discarded(self, event: RecipientDiscarded) -> str:
+        who = f"{self._host(event.session)} F=<{word(str(event.sender))}> RCPT {free(event.recipient)}"
+        return f"{who}: discarded by {event.by} ACL{': ' if event.reason else ''}{free(event.reason)}"
 
     def _rejected(self, event: CommandRejected) -> str:
         session = event.session
@@ -369,6 +396,16 @@ class EximLines:
             return None
         how = free(event.how)
         return Line(MAIN, "", f"SMTP connection from {client} {how if how == 'lost' else 'closed ' + how}")
+
+    def _certificate_shown(self, session: SessionFacts) -> Line | None:
+        """Every certificate that a client shows, by what an operator would trust it, with what is wrong with it."""
+        tls = session.tls
+        if not self._client_certificate or tls is None or tls.peer is None:
+            return None
+        peer, verified = tls.peer, "yes" if tls.is_verified else "no"
+        text = f"TLS client certificate from {self._from(session)} CV={verified} DN={quoted(peer.subject)}"
+        text += f" FP={peer.fingerprint} KEY={peer.key_digest}"
+        return Line(MAIN, "", text if tls.is_verified else f"{text}: {free(tls.why_unverified)}")
 
     def _tls_trouble(self, event: TLSFailed | TLSUnusable) -> Line:
         text = f"TLS error on connection from {self._from(event.session)} "
@@ -404,6 +441,20 @@ def _last_command(what: str, command: str) -> str:
     if "nonmail" in what:
         command = command.split(None, 1)[0] if command.split() else ""
     return f" (last was {quoted(command, 128)})"
+
+
+def _named(event: AddressDelivered | AddressDeferred | AddressFailed) -> str:
+    """The address, or what stands for it, and the recipient that it was made of (Exim: string_log_address)."""
+    named = event.named
+    if named is None:
+        return word(str(event.address))
+    original = event.address if named.original is None else named.original
+    if not named.shown:
+        address = word(str(event.address))
+        return address if original == event.address else f"{address} <{word(str(original))}>"
+    # A command has spaces, which an operator or a user wrote; those of a peer are escaped.
+    shown = word(named.shown) if is_tainted(named.shown) else free(named.shown)
+    return f"{shown} <{word(str(original))}>"
 
 
 def _names(router: str, transport: str) -> str:

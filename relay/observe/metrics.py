@@ -109,6 +109,13 @@ COUNTS = (
         "Commands and messages that policy or a limit refused.",
         {"command": _command, "temporary": lambda event: "yes" if event.temporary else "no"},
     ),
+    Count(events.ClientNote, "client_notes", "Commands of clients beside those of a message.", {}),
+    Count(
+        events.RecipientDiscarded,
+        "recipients_discarded",
+        "Recipients that an ACL took and threw away.",
+        {"by": lambda event: event.by},
+    ),
     Count(
         events.SenderUnverified,
         "senders_unverified",
@@ -122,6 +129,13 @@ COUNTS = (
         "TLS layers that came up on clients' connections.",
         {"version": lambda e: _version(e.session), "certificate": lambda e: _certificate(e.session)},
     ),
+    Count(
+        events.ConnectionRefused,
+        "connections_refused",
+        "Clients that were sent away before anything else.",
+        {"temporary": lambda event: "yes" if event.temporary else "no"},
+    ),
+    Count(events.AuthenticationFailed, "authentications_failed", "AUTH commands that did not succeed.", {}),
     Count(events.TLSEnded, "tls_ended", "TLS layers that clients shut down to go on in clear.", {}),
     Count(
         events.TLSFailed,

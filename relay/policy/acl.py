@@ -24,7 +24,7 @@ from relay.mail.ports import Concurrency, Journal, TemporaryFailure
 from relay.mail.reply import Reply
 from relay.mail.source import BUILT_IN, ConfigurationError, Location
 from relay.mail.text import printable
-from relay.policy.acl_modifiers import add_fields
+from relay.policy.acl_modifiers import add_fields, show_added
 from relay.policy.acl_parse import VERB_NAMES, file_lines, inline_lines, parse_acl
 from relay.policy.acl_program import (
     ACL,
@@ -85,7 +85,7 @@ async def find_acl(text: str, context: ACLContext) -> ACL:
             raise ACLBroken(f'ACL file "{text}" can\'t be read here')
         return await context.ports.files.acl(text)
     if text.split()[0].removeprefix("!") not in VERB_NAMES:
-        raise ACLBroken(f'there is no ACL "{text[:60]}"')
+        raise ACLBroken(f'unknown ACL verb "{text.split()[0][:60]}" in "{text[:60]}"')
     return compile_text("inline ACL", inline_lines(text, BUILT_IN), context.scope.named_lists)
 
 
@@ -110,7 +110,8 @@ class FileACLs:
         try:
             lines = await self._files.lines(path)
         except TemporaryFailure as failed:
-            raise ACLBroken(f'failed to open ACL file "{path}": {failed}') from None
+            why = str(failed).rpartition(": ")[2]
+            raise ACLBroken(f'failed to open ACL file "{path}": {why}') from None
         known = self._compiled.get(path)
         if known is None or known[0] is not lines:
             known = lines, compile_text(path, file_lines(lines, path), self._named_lists)
@@ -173,7 +174,8 @@ async def run(acl: ACL, context: ACLContext) -> Verdict:
     if holds is Holds.DISCARD:
         if context.where not in DISCARD_PLACES:
             what = f'"discard" verb not allowed in {context.where.value} ACL'
-            return Deferred(_TEMPORARY, what, state.decided, state.logs)
+            context.journal.record(events.Trouble(what))
+            return Deferred(_TEMPORARY, state.log_message, state.decided, state.logs)
         return Discarded(state.decided, state.log_message, state.user_message)
     if context.where in _NOTHING_TO_REFUSE and state.decided is not None:
         return Deferred(_TEMPORARY, _unfit(acl, state), state.decided, state.logs)
@@ -248,7 +250,9 @@ async def _walk(acl: ACL, state: Run) -> Holds:
         result = await _verb(acl, statement, state, holds, step)
         if result is not None:
             return result
-    state.user_message = state.log_message = ""
+    # What the last statement's conditions have said against the client stands, but for those of a warning (Exim).
+    if acl.statements and acl.statements[-1].verb is Verb.WARN:
+        state.user_message = state.log_message = ""
     state.decided = None
     return Holds.NO
 
@@ -289,22 +293,27 @@ async def _conditions(acl: ACL, statement: Statement, state: Run) -> tuple[Holds
 def _trace(acl: ACL, statement: Statement, step: Step, state: Run, result: str) -> None:
     assert state.context.trace is not None
     shown, state.shown = state.shown, ""
-    state.context.trace.record(TraceStep(acl.name, statement.verb.value, step.location, step.text, shown, result))
+    state.context.trace.record(
+        TraceStep(acl.name, statement.verb.value, step.location, step.text, shown, result, statement.location)
+    )
 
 
 async def _verb(acl: ACL, statement: Statement, state: Run, holds: Holds, step: Step | None) -> Holds | None:
     """What the verb makes of its conditions' result: the end of the ACL, or None to go on."""
     endpass = step.endpass if step is not None else statement.endpass
     if holds is Holds.DISCARD and statement.verb not in (Verb.ACCEPT, Verb.DISCARD):
-        raise ACLBroken(f'nested ACL returned "discard" for "{statement.verb.value}" command')
+        what = f'nested ACL returned "discard" for "{statement.verb.value}" command'
+        raise ACLBroken(f'{what} (only allowed with "accept" or "discard")')
     match statement.verb:
         case Verb.ACCEPT | Verb.DISCARD:
-            taken = holds in (Holds.YES, Holds.DISCARD)
-            if taken or endpass:
+            taken = holds is Holds.YES
+            if holds is Holds.DISCARD:
+                return holds  # with the texts of the inner ACL
+            # Of a statement that does not hold the texts count where it is the last: it explains the refusal.
+            if taken or endpass or statement is acl.statements[-1]:
                 await _messages(statement, state, holds, step, keep=not taken, message=not (endpass and taken))
-                if not taken:
-                    return holds
-                return Holds.DISCARD if statement.verb is Verb.DISCARD else holds
+            if taken or endpass:
+                return Holds.DISCARD if taken and statement.verb is Verb.DISCARD else holds
         case Verb.DENY | Verb.DROP:
             if holds is Holds.YES:
                 await _messages(statement, state, holds, step)
@@ -381,8 +390,10 @@ def _warn(state: Run) -> None:
         return
     if context.where in MESSAGE_PLACES:
         add_fields(context.effects, state.user_message)
+        show_added(state)
         return
-    what = f'ACL "warn" with "message" setting found in a non-message ({context.where.value}) ACL: message ignored'
+    found = f'ACL "warn" with "message" setting found in a non-message ({context.where.value}) ACL'
+    what = f"{found}: cannot specify header lines here: message ignored"
     context.journal.record(events.Trouble(what, "use logwrite or log_message"))
 
 
@@ -394,7 +405,7 @@ def _skipped(acl: ACL, statement: Statement, state: Run, why: str) -> None:
 
 # Replies
 
-_CODE = re.compile(r"([0-9]{3})[ \t\n]+(?:([0-9]\.[0-9]{1,3}\.[0-9]{1,3})[ \t\n]+)?")
+_CODE = re.compile(r"([0-9]{3})[ \t\r\n](?:([0-9]\.[0-9]{1,3}\.[0-9]{1,3})[ \t\r\n])?")
 _LINE = 75
 
 
@@ -407,13 +418,18 @@ def _worded(default: Reply, message: str, log_message: str, context: ACLContext)
     reply, wrong = reply_with_message(default, message, any_class=context.where is Where.VRFY)
     if not wrong:
         return reply, log_message
-    what = f'configured error code starts with incorrect digit (expected {default.code // 100}) in "{message}"'
-    context.journal.record(events.Trouble(what, "correct the code in the ACL's message"))
+    context.journal.record(wrong_code(default, message))
     if log_message == message:
         match = _CODE.match(message)
         assert match is not None
         log_message = f"{default.code} {message[match.end() :]}"
     return reply, log_message
+
+
+def wrong_code(default: Reply, message: str) -> events.Trouble:
+    """What the operator is told of a message whose code `reply_with_message` had to drop."""
+    what = f'configured error code starts with incorrect digit (expected {default.code // 100}) in "{message}"'
+    return events.Trouble(what, "correct the code in the ACL's message")
 
 
 def reply_with_message(default: Reply, message: str, *, any_class: bool = False) -> tuple[Reply, bool]:
@@ -425,23 +441,29 @@ def reply_with_message(default: Reply, message: str, *, any_class: bool = False)
     """
     if not message:
         return default, False
-    code, enhanced, wrong = default.code, default.enhanced, False
+    code, enhanced, wrong, insists = default.code, default.enhanced, False, False
     match = _CODE.match(message)
     if match:
         given = int(match.group(1))
         if given // 100 == default.code // 100 or (any_class and 200 <= given < 600):
             code = given
+            insists = bool(match.group(2))
             enhanced = match.group(2) or (f"{given // 100}{enhanced[1:]}" if enhanced else "")
         else:
             wrong = True
-        message = message[match.end() :]
-    return Reply(code, enhanced, split_message(message)), wrong
+    # Exim cuts the text while the code is still in front of it.
+    first, *others = split_message(message)
+    return Reply(code, enhanced, (first[match.end() if match else 0 :], *others), insists), wrong
 
 
 def split_message(text: str) -> tuple[str, ...]:
-    """Cuts a text into lines of about 75 characters, at a space behind a colon where there is one."""
+    """Cuts a text into lines of about 75 characters, at a space behind a colon where there is one.
+
+    White space at the beginning of a line is left out, and so are empty lines behind the first (Exim: smtp_respond).
+    """
     lines: list[str] = []
-    for line in text.split("\n"):
+    first, *others = text.split("\n")
+    for line in (first, *(stripped for each in others if (stripped := each.lstrip()))):
         while len(line) > _LINE:
             cut = line.rfind(": ", 35, _LINE + 1) + 1 or line.rfind(" ", 36, _LINE + 1)
             if cut <= 0:
@@ -472,7 +494,7 @@ class ExpandedACLs:
     memory: Memory = field(default_factory=Memory)
 
     async def run(self, name: str, arguments: tuple[str, ...], scope: Scope) -> ACLAnswer:
-        """Raises TemporaryFailure where the ACL defers or can't be run."""
+        """Raises ForcedFailure where the ACL defers, ExpansionFailed where it can't be run."""
         context = ACLContext(
             self.where,
             scope.deeper().child(acl_arguments=arguments),
@@ -488,7 +510,8 @@ class ExpandedACLs:
         try:
             holds = await _walk(await find_acl(name, context), state)
         except ACLDefers:
-            raise TemporaryFailure(state.log_message or f'ACL "{name}" deferred') from None
+            # Exim's manual: "if the ACL returns defer the result is a forced-fail".
+            raise ForcedFailure(state.log_message or f'ACL "{name}" deferred') from None
         except ACLBroken as broken:
-            raise TemporaryFailure(str(broken)) from None
+            raise ExpansionFailed(str(broken)) from None
         return ACLAnswer(holds in (Holds.YES, Holds.DISCARD), state.user_message)

@@ -57,10 +57,8 @@ def _condition(argument: Argument) -> Compiled:
 
         return Compiled(fixed)
 
-    evaluate = expansion.text
-
     async def test(run: Run) -> Holds:
-        run.shown = text = await evaluate(run.scope)
+        run.shown = text = await argument.expanded(expansion, run.scope)
         holds = read_switch(text)
         if holds is None:
             raise TemporaryFailure(f'invalid "condition" value "{text}"')
@@ -178,8 +176,8 @@ def _acl(argument: Argument) -> Compiled:
     name, *arguments = [argument.expansion(word) for word in words]
 
     async def test(run: Run) -> Holds:
-        called = await name.text(run.scope)
-        values = tuple([await each.text(run.scope) for each in arguments])
+        called = await argument.expanded(name, run.scope)
+        values = tuple([await argument.expanded(each, run.scope) for each in arguments])
         run.shown = " ".join((called, *values))
         return await run.nest(run, called, values)
 

@@ -17,6 +17,7 @@ from relay.mail import events
 from relay.policy.acl_program import ACLBroken, Holds, Run
 from relay.policy.acl_steps import Argument, Compiled, Mistake, Row, anywhere_but, not_supported, only_in
 from relay.policy.acl_values import (
+    DEFAULT_LOGS,
     AddedField,
     Control,
     Downconvert,
@@ -50,7 +51,7 @@ def _act(argument: Argument, do: Callable[[Run, str], None]) -> Compiled:
     expansion = argument.expansion()
 
     async def test(run: Run) -> Holds:
-        run.shown = text = await expansion.text(run.scope)
+        run.shown = text = await argument.expanded(expansion, run.scope)
         do(run, text)
         return Holds.YES
 
@@ -86,12 +87,23 @@ def add_fields(effects: Effects, text: str) -> None:
     effects.added.extend(each for each in added_fields(text) if each.text not in known)
 
 
+def added_so_far(effects: Effects) -> str:
+    """$headers_added: all lines of `add_header` for this message, up to now."""
+    return "\n".join(each.text for each in effects.added)
+
+
+def show_added(run: Run) -> None:
+    """Lets the rest of the ACL see what has been added."""
+    run.scope = run.scope.child(more={**run.scope.more, "headers_added": added_so_far(run.context.effects)})
+
+
 def _add_header(argument: Argument) -> Compiled:
     expansion = argument.expansion()
 
     async def test(run: Run) -> Holds:
         run.shown = text = await expansion.lines(run.scope)
         add_fields(run.context.effects, text)
+        show_added(run)
         return Holds.YES
 
     return Compiled(test)
@@ -117,6 +129,11 @@ def _logwrite(argument: Argument) -> Compiled:
     def do(run: Run, text: str) -> None:
         logs, rest = _log_names(text)
         known = tuple(name for name in logs if name in _LOGS)
+        if known != logs:
+            where = run.context.where.value
+            what = f'unknown log name in "{text}" in "logwrite" in {where} ACL'
+            run.context.journal.record(events.Trouble(what))
+            return
         message = run.scope.message
         run.context.journal.record(events.WrittenByACL(rest, known or ("main",), message.message_id if message else ""))
 
@@ -141,7 +158,15 @@ def _refuse_unknown(argument: Argument, logs: Iterable[str]) -> None:
 def _log_reject_target(argument: Argument) -> Compiled:
     def do(run: Run, text: str) -> None:
         names = tuple(name for name in split_list(text).items if name)
-        run.logs = tuple(dict.fromkeys(name if name in _LOGS else "main" for name in names))
+        found: list[str] = []
+        for name in names:
+            if name in _LOGS:
+                found.append(name)
+                continue
+            what = f'unknown log name "{name}" in "log_reject_target" in {run.context.where.value} ACL'
+            run.context.journal.record(events.Trouble(what))
+            found += DEFAULT_LOGS
+        run.logs = tuple(dict.fromkeys(found))
 
     if "$" not in argument.text:
         _refuse_unknown(argument, split_list(argument.text).items)
@@ -157,7 +182,7 @@ def _delay(argument: Argument) -> Compiled:
         raise Mistake(f'"{expansion.constant}" is not a time value for "delay"', "write a time such as 5s")
 
     async def test(run: Run) -> Holds:
-        run.shown = text = await expansion.text(run.scope)
+        run.shown = text = await argument.expanded(expansion, run.scope)
         seconds = read_time(text)
         if seconds is None:
             raise ACLBroken(f'syntax error in argument for "delay" modifier: "{text}" is not a time value')
@@ -198,7 +223,7 @@ def _set(argument: Argument) -> Compiled:
     name, value = match.group(1), argument.expansion(match.group(2))
 
     async def test(run: Run) -> Holds:
-        run.shown = text = await value.text(run.scope)
+        run.shown = text = await argument.expanded(value, run.scope)
         run.context.variables[name] = text
         return Holds.YES
 
@@ -342,11 +367,11 @@ def _control(argument: Argument) -> Compiled:
         return Compiled(fixed, forbidden=forbidden, notice=notice)
 
     async def test(run: Run) -> Holds:
-        run.shown = text = await expansion.text(run.scope)
+        run.shown = text = await argument.expanded(expansion, run.scope)
         try:
             control, forbidden = read_control(text)
-        except Mistake as mistake:
-            raise ACLBroken(mistake.what) from None
+        except Mistake:
+            raise ACLBroken(f'syntax error in "control={text}"') from None
         if run.context.where in forbidden:
             raise ACLBroken(f'cannot use "control={text}" in {run.context.where.value} ACL')
         _take(control, run)

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from relay.expand.errors import ExpansionError
+from relay.expand.errors import ExpansionError, ExpansionFailed, ForcedFailure
 from relay.expand.evaluate import Expansion, compile_expansion
 from relay.expand.lists import ListKind, MatchList, NamedLists, compile_list
+from relay.expand.scope import Scope
+from relay.mail.ports import TemporaryFailure
 from relay.mail.source import Location
-from relay.policy.acl_program import Test
+from relay.policy.acl_program import ACLBroken, Test
 from relay.policy.acl_values import Where
 
 
@@ -55,6 +57,17 @@ class Argument:
             return compile_expansion(source)
         except ExpansionError as error:
             raise Mistake(f"{self.name}: {error.message}", "correct the expansion") from None
+
+    async def expanded(self, expansion: Expansion, scope: Scope) -> str:
+        """The text of a part of the argument. Raises TemporaryFailure, ACLBroken, ForcedFailure."""
+        try:
+            return await expansion.text(scope)
+        except ForcedFailure:
+            raise
+        except ExpansionFailed as failed:
+            raise ACLBroken(f'failed to expand ACL string "{expansion.source}": {failed}') from None
+        except TemporaryFailure as failed:
+            raise TemporaryFailure(f'failed to expand ACL string "{expansion.source}": {failed}') from None
 
     def list(self, kind: ListKind) -> MatchList:
         """The argument as a list. Raises Mistake."""

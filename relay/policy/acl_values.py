@@ -178,6 +178,8 @@ class TraceStep:
     text: str
     value: str
     result: str
+    statement: Location | None = None
+    """Where its statement begins."""
 
 
 class Trace(Protocol):

@@ -92,12 +92,13 @@ def _helo(argument: Argument, options: tuple[str, ...]) -> Compiled:
     """Holds when the name of the greeting is the client's: its address, a name of it, or a name with its address."""
 
     async def test(run: Run) -> Holds:
-        return Holds.YES if await _is_true_greeting(run.scope) else Holds.NO
+        return Holds.YES if await is_true_greeting(run.scope) else Holds.NO
 
     return Compiled(test)
 
 
-async def _is_true_greeting(scope: Scope) -> bool:
+async def is_true_greeting(scope: Scope) -> bool:
+    """Whether the greeting names the client; a local one is believed. Exim: smtp_verify_helo."""
     session = scope.session
     if session.hello is None:
         return False

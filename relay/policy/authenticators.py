@@ -320,7 +320,8 @@ async def offer(rules: AuthRules, scope: Scope) -> Offer:
 
 
 async def _is_offered_here(rules: AuthRules, scope: Scope) -> bool:
-    in_clear = scope.session.tls is None
+    # On a pipe nobody can listen.
+    in_clear = scope.session.tls is None and scope.session.peer is not None
     if in_clear and rules.over_tls_hosts is not None and await matches_client(rules.over_tls_hosts, scope):
         return False
     return rules.advertise_hosts is None or await matches_client(rules.advertise_hosts, scope)

@@ -8,8 +8,9 @@ from relay.esmtp.answers import Answer
 from relay.mail import events
 from relay.mail.address import Address
 from relay.mail.reply import Reply
-from relay.policy.acl import REFUSED_WHEN_UNSET, ExpandedACLs, reply_with_message
+from relay.policy.acl import REFUSED_WHEN_UNSET, ExpandedACLs, reply_with_message, wrong_code
 from relay.policy.acl import check as check_acl
+from relay.policy.acl_modifiers import added_so_far
 from relay.policy.acl_program import ACLContext
 from relay.policy.acl_values import (
     DEFAULT_LOGS,
@@ -24,6 +25,8 @@ from relay.policy.acl_values import (
 )
 from relay.reception.client import Client
 from relay.reception.rules import Ports, Rules
+
+_WITH_SENDER = ("RCPT ", "after DATA")
 
 
 class Admission:
@@ -47,7 +50,7 @@ class Admission:
         variables = client.acl_variables()
         scope = client.scope(address)
         scope.acl_variables = variables
-        scope.more = {**scope.more, **more}
+        scope.more = {**scope.more, "headers_added": added_so_far(effects), **more}
         scope.acl_runner = ExpandedACLs(
             where,
             self._rules.named_acls,
@@ -68,8 +71,14 @@ class Admission:
             concurrency=ports.concurrency,
             ports=ports.conditions,
             memory=client.memory,
+            trace=ports.trace,
         )
+        name = reference.expansion.source if reference is not None else ""
+        if ports.trace is not None and name:
+            ports.trace.begin(name)
         verdict = await check_acl(reference, context)
+        if ports.trace is not None and name:
+            ports.trace.end(name, verdict)
         client.keep_variables(variables)
         client.host_data = context.scope.host_data
         if client.transaction is not None:
@@ -102,7 +111,10 @@ class Admission:
         """A success reply with the text that the ACL asks for, if it does; a code of another class in it is
         dropped."""
         text = verdict.message if isinstance(verdict, Accepted | Discarded) else ""
-        return self.shortened(reply_with_message(positive, text)[0])
+        worded, wrong = reply_with_message(positive, text)
+        if wrong:
+            self._ports.journal.record(wrong_code(positive, text))
+        return self.shortened(worded)
 
     def shortened(self, reply: Reply) -> Reply:
         """One line only, where `control = no_multiline_responses` asks for it."""
@@ -126,7 +138,8 @@ class Admission:
                 self._client.facts,
                 command,
                 reason.partition("\n")[0],
-                sender=transaction.envelope.sender if transaction is not None else None,
+                # Exim: the sender stands in the lines about recipients and messages only.
+                sender=transaction.envelope.sender if transaction and command.startswith(_WITH_SENDER) else None,
                 temporary=temporary,
                 message_id=transaction.message_id if transaction is not None and has_id else "",
                 logs=logs,

@@ -1,14 +1,20 @@
-"""Commands that ask for something other than taking a message: VRFY, EXPN, ETRN, AUTH, each by its ACL (decision)."""
+"""Commands that ask for something other than taking a message: VRFY, EXPN, ETRN, each by its ACL (decision)."""
 
 from __future__ import annotations
+
+import hashlib
 
 from relay.esmtp.answers import Answer
 from relay.esmtp.grammar import Malformed
 from relay.esmtp.header_addresses import read_address_list
+from relay.expand.errors import ExpansionFailed
+from relay.expand.evaluate import Expansion
+from relay.expand.scope import AddressView
 from relay.mail import events, reply
 from relay.mail.address import Address
+from relay.mail.ports import TemporaryFailure
 from relay.mail.reply import Reply
-from relay.mail.text import printable
+from relay.mail.text import printable, to_wire
 from relay.policy.acl_program import Finding, Role, Verified
 from relay.policy.acl_values import Where
 from relay.reception.admission import Admission
@@ -27,8 +33,6 @@ class Inquirer:
 
     async def vrfy(self, text: str) -> Answer:
         """RFC 5321 3.5. Without an ACL for it an address is neither confirmed nor denied."""
-        if self._rules.acls.get(Where.VRFY) is None:
-            return Answer(reply.CANNOT_VERIFY)
         address = self._read(text)
         if isinstance(address, Reply):
             return Answer(address)
@@ -44,7 +48,8 @@ class Inquirer:
             case Finding.GOOD:
                 return Answer(reply.OK.with_text(f"{shown} is deliverable"))
             case Finding.BAD:
-                return Answer(Reply(550, "5.1.1", (f"{shown} is not deliverable",)))
+                self._note(f"VRFY failed for {printable(text)}", with_ident=True)
+                return Answer(Reply(550, "5.1.1", (f"{shown} {found.reason or 'is not deliverable'}",)))
             case Finding.UNKNOWN:
                 return Answer(reply.LOCAL_PROBLEM.with_text(f"Cannot resolve {shown} at this time"))
 
@@ -63,31 +68,48 @@ class Inquirer:
             case Finding.GOOD:
                 return Answer(reply.OK.with_text(f"<{address}>"))
             case Finding.BAD:
-                return Answer(Reply(550, "5.1.1", (f"{address}: {found.reason}",)))
+                return Answer(Reply(550, "5.1.1", (f"{address} is undeliverable",)))
             case Finding.UNKNOWN:
-                what = f"{address} cannot be resolved at this time: {found.reason}"
-                return Answer(reply.LOCAL_PROBLEM.with_text(what))
+                return Answer(reply.LOCAL_PROBLEM.with_text(f"{address} cannot be resolved at this time"))
 
     async def etrn(self, text: str) -> Answer:
-        """RFC 1985. Only `#word` is known, as there is no command to run for anything else (smtp_etrn_command)."""
-        self._ports.journal.record(events.DaemonNote(f"ETRN {text} received from {self._client_shown}"))
+        """RFC 1985. Without a command of one's own only `#word` is known: a part of the domains whose mail is to be
+        delivered now. Raises TemporaryFailure."""
+        self._note(f"ETRN {printable(text)} received from", with_ident=False)
         verdict = await self._admission.verdict(Where.ETRN, smtp_command_argument=text)
         refusal = self._admission.refusal(verdict, "ETRN", printable(text))
         if refusal is not None:
             return refusal
+        accepted = Answer(self._admission.accepted(reply.OK, verdict))
+        if self._rules.etrn.command:
+            return await self._etrn_command(text, self._rules.etrn.command, accepted)
         if not text.startswith("#"):
             return Answer(reply.BAD_ARGUMENTS.with_text("argument must begin with #"))
-        return Answer(self._admission.accepted(reply.OK, verdict))
+        if self._ports.turns is not None:
+            await self._ports.turns.deliver(text[1:])
+        return accepted
 
-    async def auth(self, mechanism: str) -> Answer:
-        """No authenticator is served yet; the ACL may refuse before that is said."""
-        refusal = self._admission.refusal(await self._admission.verdict(Where.AUTH), "AUTH", printable(mechanism))
-        return refusal or Answer(reply.NOT_IMPLEMENTED)
+    async def _etrn_command(self, text: str, command: tuple[Expansion, ...], accepted: Answer) -> Answer:
+        """Exim: smtp_etrn_command. The words are cut first and expanded one by one, so that nothing in an argument
+        can become a word of its own; no shell sees them."""
+        scope = self._client.scope()
+        scope.address = AddressView(domain=text)
+        try:
+            words = [await each.text(scope) for each in command]
+        except ExpansionFailed as error:
+            return self._admission.trouble(reply.ETRN_FAILED, f"failed to set up ETRN command: {error}")
+        turns = self._ports.turns
+        if turns is None:
+            return accepted
+        key = f"etrn-{hashlib.sha256(to_wire(text)).hexdigest()[:32]}" if self._rules.etrn.serialize else ""
+        try:
+            begun = await turns.run(tuple(words), key)
+        except TemporaryFailure as error:
+            return self._admission.trouble(reply.ETRN_FAILED, f"failed to set up ETRN command: {error}")
+        return accepted if begun else Answer(reply.ETRN_RUNNING.with_text(f"Already processing {printable(text)}"))
 
-    @property
-    def _client_shown(self) -> str:
-        peer = self._client.facts.peer
-        return f"H=[{peer.address}]" if peer is not None else "a local client"
+    def _note(self, text: str, *, with_ident: bool) -> None:
+        self._ports.journal.record(events.ClientNote(self._client.facts, text, with_ident))
 
     def _read(self, text: str) -> Address | Reply:
         try:

@@ -6,6 +6,7 @@ under way, and what ACLs have left for as long as the connection lasts.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field, replace
 
 from relay.expand.list_items import confirmed_names
@@ -17,6 +18,9 @@ from relay.policy.acl_program import Memory
 from relay.policy.acl_values import Effects
 from relay.reception.message import IncomingMessage
 from relay.reception.rules import Ports, Rules
+
+# Exim: SMTP_HBUFF_SIZE.
+_HISTORY = 20
 
 
 @dataclass(slots=True)
@@ -40,14 +44,26 @@ class Transaction:
     """The queue has the message: whatever the client is told, nothing of it is taken back."""
     data_asked: bool = False
     """The list of recipients is whole."""
+    tried: int = 0
+    """RCPT commands."""
+    too_many: bool = False
+    """More recipients were named than there may be."""
+    authenticated_sender: str = ""
+    """What AUTH= of MAIL said, where it is believed."""
+    internationalised: bool = False
+    """MAIL came with SMTPUTF8."""
     incoming: IncomingMessage | None = None
 
 
 class Client:
     """The state of one session."""
 
-    def __init__(self, rules: Rules, ports: Ports, facts: SessionFacts) -> None:
+    def __init__(self, rules: Rules, ports: Ports, facts: SessionFacts, full_name: str = "") -> None:
         self.facts = facts
+        self.full_name = full_name
+        """Of a local caller."""
+        self.proxied = False
+        """A proxy speaks for the client: XCLIENT stays open to it."""
         self.transaction: Transaction | None = None
         self.variables: dict[str, str] = {}
         """acl_c… of this connection."""
@@ -56,14 +72,34 @@ class Client:
         self.memory = Memory()
         self.host_data = ""
         self.sender_data = ""
+        self.unlogged = False
+        """Its connection leaves no lines (hosts_connection_nolog)."""
+        self.helo_verified = False
+        self.active_hostname = rules.primary_hostname
+        self.failed_identity: str | None = None
+        """Who failed to authenticate ($authenticated_fail_id); None: nobody has."""
+        self.commands: deque[str] = deque(maxlen=_HISTORY)
+        self.messages = 0
+        """MAIL commands in this connection."""
+        self.kept = 0
+        """Messages in this connection that the queue has."""
+        self.count_at_start = 0
+        self._lookup = "unknown"
+        self._results: dict[str, str] = {}
         self._rules = rules
         self._ports = ports
         self._names: tuple[str, ...] | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """A program of this machine speaks for itself: no host stands behind it."""
+        return self.facts.peer is None and self.facts.caller is not None
 
     def forget_transaction(self) -> Transaction | None:
         """There is no message under way any more; what there was."""
         transaction, self.transaction = self.transaction, None
         self.memory.begin_message()
+        self.effects.warned.clear()
         self.sender_data = ""
         return transaction
 
@@ -73,15 +109,29 @@ class Client:
         self.variables = {}
         self.effects = Effects()
         self.host_data = ""
+        self.helo_verified = False
+        self.failed_identity = None
+        self._results = {}
         self.facts = replace(
             self.facts, tls=tls, hello=None, authentication=None, peer_name="", tls_on_connect=self.facts.tls_on_connect
         )
+
+    def replace_peer(self, facts: SessionFacts) -> None:
+        """Somebody else is the client (XCLIENT): nothing that was known before counts any more."""
+        self.forget(None)
+        self.facts = facts
+        self.proxied = True
+        self._names = (facts.peer_host,) if facts.peer_host else None
+        self._lookup = "unknown"
+        self.memory = Memory()
 
     async def names(self) -> tuple[str, ...]:
         """Confirmed names of the client, asked for once in a connection. Raises TemporaryFailure."""
         resolver, peer = self._ports.resolver, self.facts.peer
         if self._names is None:
+            self._lookup = "deferred"
             self._names = () if resolver is None or peer is None else await confirmed_names(peer.address, resolver)
+            self._lookup = "found" if self._names else "failed"
             if self._names:
                 self.facts = replace(self.facts, peer_host=self._names[0])
         return self._names
@@ -116,14 +166,37 @@ class Client:
             named_lists=self._rules.named_lists,
             host_data=self.host_data,
             sender_data=self.sender_data,
-            more=dict(self.memory.found),
+            file_system=self._ports.file_system,
+            passwords=self._ports.passwords,
+            may_read_files=self._rules.may_read_files,
+            results=self._results,
+            more={**self._known(), **self.memory.found},
         )
+
+    def _known(self) -> dict[str, str]:
+        """Variables that only a session has."""
+        transaction = self.transaction
+        known = {
+            "smtp_active_hostname": self.active_hostname,
+            "smtp_command_history": ",".join(self.commands),
+            "smtp_count_at_connection_start": str(self.count_at_start),
+        }
+        if self.helo_verified:
+            known["sender_helo_verified"] = "yes"
+        if self.failed_identity is not None:
+            known["authentication_failed"] = "1"
+            known["authenticated_fail_id"] = self.failed_identity
+        if self._lookup in ("failed", "deferred"):
+            known[f"host_lookup_{self._lookup}"] = "1"
+        if transaction is not None and transaction.authenticated_sender:
+            known["authenticated_sender"] = transaction.authenticated_sender
+        return known
 
     def _message_view(self) -> MessageView | None:
         transaction = self.transaction
         if transaction is None:
             return None
-        incoming = transaction.incoming
+        incoming, visible = transaction.incoming, self._rules.message_body_visible
         return MessageView(
             sender=transaction.envelope.sender,
             recipients=tuple(each.address for each in transaction.recipients),
@@ -133,11 +206,14 @@ class Client:
             header=incoming.fields if incoming is not None else (),
             # Exim gives a message its id when its data begins.
             message_id=transaction.message_id if incoming is not None else "",
-            body_start=_with_line_feeds(incoming.body.start) if incoming is not None else b"",
-            body_end=_with_line_feeds(incoming.body.end) if incoming is not None else b"",
+            body_start=_with_line_feeds(incoming.body.start)[:visible] if incoming is not None else b"",
+            body_end=_with_line_feeds(incoming.body.end)[-visible:] if incoming is not None and visible else b"",
             body_lines=incoming.body.lines if incoming is not None else 0,
             body_zeros=incoming.body.zeros if incoming is not None else 0,
             lines=incoming.lines if incoming is not None else 0,
+            longest_line=incoming.longest_line if incoming is not None else 0,
+            is_internationalised=transaction.internationalised,
+            received_at=self._ports.clock.now(),
             rejected_recipients=transaction.rejected,
             deferred_recipients=transaction.deferred,
         )

@@ -8,6 +8,7 @@ what it is as early as possible; the verdict still waits for the end of the data
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from relay.mail.header import Field, split_header
 from relay.mail.ports import Intake, SpoolUnavailable
@@ -25,7 +26,7 @@ _HEADER_LINE = re.compile(rb"[!-9;-~]+[ \t]*:|[ \t]")
 class BodyGlance:
     """What variables may show of a body that has gone into the queue: its two ends, and what was counted."""
 
-    __slots__ = ("_room", "end", "lines", "start", "zeros")
+    __slots__ = ("_open_line", "_room", "end", "lines", "longest", "start", "zeros")
 
     def __init__(self, room: int) -> None:
         self._room = room
@@ -33,14 +34,31 @@ class BodyGlance:
         self.end = b""
         self.lines = 0
         self.zeros = 0
+        self.longest = 0
+        """Octets of the longest line, its end left out."""
+        self._open_line = 0
 
     def look(self, data: bytes) -> None:
         """Takes the next piece."""
         self.lines += data.count(b"\n")
         self.zeros += data.count(b"\0")
+        self._measure(data)
         if len(self.start) < self._room:
             self.start += data[: self._room - len(self.start)]
         self.end = (self.end + data[-self._room :])[-self._room :] if self._room else b""
+
+    def _measure(self, data: bytes) -> None:
+        first, *others = data.split(b"\n")
+        if not others:
+            self._open_line += len(data)
+            return
+        self.longest = max(self.longest, self._open_line + len(first.removesuffix(b"\r")), longest_of(others[:-1]))
+        self._open_line = len(others[-1])
+
+
+def longest_of(lines: Sequence[bytes]) -> int:
+    """Octets of the longest line, a CR at its end left out."""
+    return max((len(line) - line.endswith(b"\r") for line in lines), default=0)
 
 
 class IncomingMessage:
@@ -59,7 +77,8 @@ class IncomingMessage:
         self._looked_at = 0
         self._tail = bytearray()
         self._chunks = 0
-        self.body = BodyGlance(visible)
+        # Variables show LF where CRLF came: twice as many octets are enough for any text.
+        self.body = BodyGlance(2 * visible)
         self.trouble: SpoolUnavailable | None = None
         """What the queue said to a piece; answered at the end of the data, to stay in step."""
 
@@ -72,6 +91,17 @@ class IncomingMessage:
     def lines(self) -> int:
         """Line ends in the whole message as far as it has come."""
         return sum(field.raw.count(b"\n") for field in self.fields) + 1 + self.body.lines
+
+    @property
+    def longest_line(self) -> int:
+        """Octets of the longest line as far as it has come, without its end."""
+        header = max((longest_of(field.raw.split(b"\n")) for field in self.fields), default=0)
+        return max(header, self.body.longest)
+
+    @property
+    def longest_field(self) -> int:
+        """Octets of the longest field with its continuation lines."""
+        return max((len(field.raw) for field in self.fields), default=0)
 
     def spoil(self, trouble: SpoolUnavailable) -> None:
         """The queue can't take the message; its further pieces are dropped."""

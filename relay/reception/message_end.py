@@ -7,18 +7,21 @@ disk, never earlier.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from relay.esmtp.answers import Answer
+from relay.esmtp.parameters import release_time
 from relay.mail import events, reply
-from relay.mail.address import address_from_text
+from relay.mail.address import Address, address_from_text
+from relay.mail.envelope import Envelope, Parameters, Recipient
 from relay.mail.facts import MessageFacts
 from relay.mail.header import Field
 from relay.mail.ports import SpoolUnavailable
 from relay.mail.queue import NewMessage
 from relay.mail.reply import Reply
 from relay.policy.acl import split_message
-from relay.policy.acl_values import Discarded, FakeReply, Freeze, Queueing, Submission, Switch, Verdict, Where
+from relay.policy.acl_values import Control, Discarded, FakeReply, Freeze, Queueing, Submission, Switch, Verdict, Where
 from relay.reception.admission import Admission
 from relay.reception.client import Client, Transaction
 from relay.reception.fields import change_header, received_field
@@ -44,6 +47,8 @@ class MessageEnd:
         number, tail = await incoming.finish()
         if incoming.header_too_big:
             return self._admission.rejected(reply.HEADER_TOO_BIG, "after DATA")
+        if 0 < self._rules.header_line_maxsize < incoming.longest_field:
+            return self._admission.rejected(reply.FIELD_TOO_LONG, "after DATA")
         if incoming.count_fields("Received") > self._rules.received_headers_max:
             return self._admission.rejected(reply.TOO_MANY_HOPS, "after DATA")
         header_message_id, subject = incoming.first_value("Message-ID"), incoming.first_value("Subject")
@@ -57,14 +62,16 @@ class MessageEnd:
             return refusal
         if isinstance(verdict, Discarded) or not transaction.recipients:
             transaction.discarded = True
+        incoming.fields = change_header(incoming.fields, trace, transaction.effects)
+        message = await self._assembled(transaction, incoming, now)
         if transaction.discarded:
+            self._record_arrival(message, header_message_id, subject, ())
             self._note_discarded(transaction, verdict)
             return self._reply(transaction, verdict)
-        incoming.fields = change_header(incoming.fields, trace, transaction.effects)
-        message = self._assembled(transaction, incoming, now)
         await self._ports.intake.accept(message, number, tail)
         transaction.kept = True
-        self._record_arrival(message, header_message_id, subject)
+        self._client.kept += 1
+        self._record_arrival(message, header_message_id, subject, transaction.effects.controls)
         if message.due is None and not message.frozen:
             self._ports.runner.arrived(message.message_id)
         return self._reply(transaction, verdict)
@@ -78,9 +85,11 @@ class MessageEnd:
     async def _prepare(self, transaction: Transaction, incoming: IncomingMessage, now: float) -> Field:
         """The header as the ACL for DATA sees it, with our trace field on top, which is given back."""
         effects = transaction.effects
-        submission = next((each for each in effects.controls if isinstance(each, Submission)), None)
-        if submission is not None and not effects.has(Switch.SUPPRESS_LOCAL_FIXUPS):
-            incoming.fields = fix_header(incoming.fields, self._needs(transaction, submission, now)).fields
+        needs = self._needs(transaction, now)
+        if needs is not None and not effects.has(Switch.SUPPRESS_LOCAL_FIXUPS):
+            incoming.fields = fix_header(incoming.fields, needs).fields
+            if needs.drop_sender_field and not self._client.is_local:
+                self._submit_as(transaction, needs.originator)
         scope = self._client.scope()
         if len(transaction.recipients) == 1:
             scope.more = {**scope.more, "received_for": str(transaction.recipients[0].address)}
@@ -91,10 +100,11 @@ class MessageEnd:
 
     def _note_discarded(self, transaction: Transaction, verdict: Verdict) -> None:
         by = "DATA ACL" if isinstance(verdict, Discarded) else transaction.discarded_by
-        log_text = verdict.log_text if isinstance(verdict, Discarded) else transaction.discard_text
+        log_text = verdict.log_text if isinstance(verdict, Discarded) else ""
         why = f": {log_text}" if log_text else ""
         note = f"=> blackhole ({by or 'RCPT ACL'} discarded recipients){why}"
         self._ports.journal.record(events.MessageNote(transaction.message_id, note))
+        self._ports.journal.record(events.Completed(transaction.message_id))
 
     def _reply(self, transaction: Transaction, verdict: Verdict) -> Answer:
         for control in reversed(transaction.effects.controls):
@@ -105,33 +115,89 @@ class MessageEnd:
         accepted = reply.MESSAGE_ACCEPTED.with_text(f"OK id={transaction.message_id}")
         return Answer(self._admission.accepted(accepted, verdict))
 
-    def _assembled(self, transaction: Transaction, incoming: IncomingMessage, now: float) -> NewMessage:
-        controls = transaction.effects.controls
+    async def _assembled(self, transaction: Transaction, incoming: IncomingMessage, now: float) -> NewMessage:
+        controls, envelope = transaction.effects.controls, transaction.envelope
+        header = b"".join(each.raw for each in incoming.fields)
         queue_only = self._rules.queue_only or any(isinstance(each, Queueing) for each in controls)
+        released = release_time(envelope.parameters, now)
+        due = self._first_attempt(now, queue_only or await self._waits_for_a_run(transaction))
         return NewMessage(
             message_id=transaction.message_id,
-            sender=transaction.envelope.sender,
+            sender=envelope.sender,
             recipients=tuple(transaction.recipients),
-            header=b"".join(each.raw for each in incoming.fields),
+            header=header,
             facts=MessageFacts(self._client.facts, now, self._client.acl_variables()),
-            body_type=transaction.envelope.body,
+            body_type=envelope.body,
             body_size=incoming.body_size,
-            parameters=transaction.envelope.parameters,
+            parameters=_as_needed(envelope, transaction.recipients, header),
             frozen=any(isinstance(each, Freeze) for each in controls),
-            due=self._first_attempt(now, queue_only),
+            due=due if released is None or released <= now else max(released, due or 0.0),
         )
 
-    def _needs(self, transaction: Transaction, submission: Submission, now: float) -> HeaderNeeds:
+    async def _waits_for_a_run(self, transaction: Transaction) -> bool:
+        """Whether the message is only queued, by the number of it or by where it goes. Raises TemporaryFailure.
+
+        Exim: smtp_accept_queue_per_connection, queue_domains, queue_smtp_domains. A message waits as a whole where one
+        of its recipients has to.
+        """
+        queueing = self._rules.queueing
+        if 0 < queueing.per_connection <= self._client.kept:
+            return True
+        scope = self._client.scope()
+        for domains in (queueing.domains, queueing.smtp_domains):
+            if domains is None or domains.is_empty:
+                continue
+            for each in transaction.recipients:
+                if await domains.match(each.address.domain.lower(), scope) is not None:
+                    return True
+        return False
+
+    def _submit_as(self, transaction: Transaction, originator: Address) -> None:
+        """The envelope's sender is who has authenticated, unless there is none (Exim: control = submission)."""
+        envelope = transaction.envelope
+        if not envelope.sender.is_null and envelope.sender != originator:
+            transaction.envelope = replace(envelope, sender=originator)
+
+    def _needs(self, transaction: Transaction, now: float) -> HeaderNeeds | None:
+        """What a header is completed from: that of a local program, or of a submission; None: it stays as it is."""
+        if self._client.is_local:
+            return self._local_needs(transaction, now)
+        controls = transaction.effects.controls
+        submission = next((each for each in reversed(controls) if isinstance(each, Submission)), None)
+        return self._submission_needs(transaction, submission, now) if submission is not None else None
+
+    def _local_needs(self, transaction: Transaction, now: float) -> HeaderNeeds:
+        """Exim: receive.c, for SMTP that a local program speaks through a pipe."""
+        rules, caller = self._rules, self._client.facts.caller
+        assert caller is not None
+        checked = not caller.trusted and rules.local_from_check
+        return HeaderNeeds(
+            fixing=Fixing.COMPLETE_AND_CHECK_FROM if checked else Fixing.COMPLETE,
+            message_id=transaction.message_id,
+            id_domain=rules.primary_hostname,
+            now=now,
+            sender=transaction.envelope.sender,
+            originator=Address(caller.login, rules.qualify_domain),
+            full_name=self._client.full_name,
+            name_in_from=not caller.trusted,
+            drop_sender_field=not caller.trusted and not rules.local_sender_retain,
+            drop_bcc=False,
+        )
+
+    def _submission_needs(self, transaction: Transaction, submission: Submission, now: float) -> HeaderNeeds:
         """What a submission's header is completed from (Exim: control = submission).
 
         Whoever has authenticated is the originator, and is named in Sender: where From: says otherwise; a client that
-        is known by its certificate alone has no address that could be compared.
+        is known by its certificate alone has no address that could be compared. An empty `domain` takes the identity
+        for a whole address.
         """
         sender = transaction.envelope.sender
         domain = submission.domain if submission.domain is not None else self._rules.qualify_domain
         authentication = self._client.facts.authentication
-        originator = address_from_text(authentication.identity).qualified(domain) if authentication else sender
-        checked = authentication is not None and not submission.sender_retain
+        originator = sender
+        if authentication is not None and authentication.identity:
+            originator = address_from_text(authentication.identity).qualified(domain)
+        checked = originator is not sender and not submission.sender_retain
         return HeaderNeeds(
             fixing=Fixing.COMPLETE_AND_CHECK_FROM if checked else Fixing.COMPLETE,
             message_id=transaction.message_id,
@@ -150,7 +216,9 @@ class MessageEnd:
             return now + self._rules.queue_only_delay
         return None if self._ports.runner.takes_new() else now
 
-    def _record_arrival(self, message: NewMessage, header_message_id: str, subject: str) -> None:
+    def _record_arrival(
+        self, message: NewMessage, header_message_id: str, subject: str, controls: Sequence[Control]
+    ) -> None:
         self._ports.journal.record(
             events.Arrived(
                 message.message_id,
@@ -160,8 +228,13 @@ class MessageEnd:
                 header_message_id=header_message_id,
                 subject=subject,
                 recipients=tuple(each.address for each in message.recipients),
+                denied=any(isinstance(each, FakeReply) and not each.temporary for each in controls),
             )
         )
+        if message.frozen:
+            self._ports.journal.record(events.MessageNote(message.message_id, "frozen by ACL"))
+        if any(isinstance(each, Queueing) for each in controls):
+            self._ports.journal.record(events.MessageNote(message.message_id, "no immediate delivery: queued by ACL"))
 
 
 async def give_up(incoming: IncomingMessage) -> None:
@@ -170,3 +243,17 @@ async def give_up(incoming: IncomingMessage) -> None:
         await incoming.abandon()
     except SpoolUnavailable:
         pass  # the next start sweeps it up
+
+
+def _as_needed(envelope: Envelope, recipients: Sequence[Recipient], header: bytes) -> Parameters:
+    """The parameters of MAIL without an SMTPUTF8 that nothing needs: without it the message can go anywhere.
+
+    RFC 6531 3.6 lets a relay send such a message as an ordinary one.
+    """
+    parameters = envelope.parameters
+    if parameters.get("SMTPUTF8") is None:
+        return parameters
+    addresses = (envelope.sender, *(each.address for each in recipients))
+    if not header.isascii() or not all(str(each).isascii() for each in addresses):
+        return parameters
+    return Parameters(tuple(item for item in parameters.items if item[0] != "SMTPUTF8"))

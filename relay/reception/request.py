@@ -54,6 +54,10 @@ class SubmissionRequest:
     """False with -G: the header stays as it is."""
     qualify: bool = True
     """False with -bnq: an address without a domain is an error."""
+    given: tuple[tuple[str, str], ...] = ()
+    """-oM…: what is said of the client, by the names of `given.NAMES`; believed of trusted callers."""
+    batched: bool = False
+    """It came in batched SMTP (-bS)."""
 
 
 class Status(enum.Enum):
@@ -87,6 +91,8 @@ def encode_request(request: SubmissionRequest) -> bytes:
         "fix_header": request.fix_header,
         "qualify": request.qualify,
     }
+    if request.given:
+        row["given"] = dict(request.given)
     return json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n"
 
 
@@ -110,6 +116,7 @@ def decode_request(line: bytes) -> SubmissionRequest:
         delivery=delivery,
         fix_header=_yes_or_no(row, "fix_header"),
         qualify=_yes_or_no(row, "qualify"),
+        given=_texts(row, "given"),
     )
 
 
@@ -144,6 +151,14 @@ def _text_or_none(row: dict[str, object], name: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise BadRequest(f"{name} is not a text")
     return value
+
+
+def _texts(row: dict[str, object], name: str) -> tuple[tuple[str, str], ...]:
+    """Texts by name, none where there is no such value."""
+    value = row.get(name, {})
+    if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
+        raise BadRequest(f"{name} are not texts")
+    return tuple(value.items())
 
 
 def _yes_or_no(row: dict[str, object], name: str) -> bool:

@@ -13,16 +13,94 @@ from typing import Protocol
 from relay.esmtp.limits import ServerSettings
 from relay.expand.evaluate import Expansion
 from relay.expand.lists import MatchList, NamedLists
-from relay.expand.scope import Files
+from relay.expand.scope import Files, FileSystem, Passwords
 from relay.mail.ports import Clock, Concurrency, Intake, Journal, Lookups, Resolver
 from relay.policy.acl import ACLReference
 from relay.policy.acl_program import ACL, ConditionPorts
-from relay.policy.acl_values import Where
+from relay.policy.acl_values import Trace, Verdict, Where
+from relay.policy.authenticate import AuthPorts
+from relay.policy.authenticators import AuthRules
 from relay.policy.rewrite import RewriteRule
 from relay.policy.tls import ServerTLSRules
 from relay.tls.contexts import TLSContext
 from relay.tls.faults import HandshakeGuard
 from relay.tls.policy import ServerTLS
+
+
+@dataclass(frozen=True, slots=True)
+class OfferRules:
+    """Which extensions are offered to whom. A list that is None holds nobody."""
+
+    accept_8bitmime: bool = True
+    chunking_hosts: MatchList | None = None
+    smtputf8_hosts: MatchList | None = None
+    dsn_hosts: MatchList | None = None
+    limits_hosts: MatchList | None = None
+    xclient_hosts: MatchList | None = None
+    """Exim: hosts_xclient."""
+    future_release_max: int = 0
+    """Longest time that a message may be held, seconds; 0: FUTURERELEASE is not offered. Ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slowing:
+    """How a client is made slower with each further command (Exim: smtp_ratelimit_mail). Times in seconds."""
+
+    threshold: int
+    first: float
+    factor: float
+    limit: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientRules:
+    """What depends on who the client is; named as Exim's options are. A list that is None holds nobody."""
+
+    reject_connection: MatchList | None = None
+    accept_max: int = 0
+    accept_reserve: int = 0
+    reserve_hosts: MatchList | None = None
+    max_per_host: Expansion | None = None
+    messages_max: Expansion | None = None
+    """smtp_accept_max_per_connection; None: no limit."""
+    message_size_limit: Expansion | None = None
+    """None: that of the rules."""
+    nonmail_hosts: MatchList | None = None
+    """smtp_accept_max_nonmail_hosts; None: every host has the limit."""
+    active_hostname: Expansion | None = None
+    host_lookup: MatchList | None = None
+    helo_lookup_domains: MatchList | None = None
+    helo_verify_hosts: MatchList | None = None
+    helo_try_verify_hosts: MatchList | None = None
+    helo_accept_junk_hosts: MatchList | None = None
+    require_helo_hosts: MatchList | None = None
+    """hosts_require_helo; None: every host must greet."""
+    sender_unqualified_hosts: MatchList | None = None
+    recipient_unqualified_hosts: MatchList | None = None
+    ratelimit_hosts: MatchList | None = None
+    ratelimit_mail: Slowing | None = None
+    ratelimit_rcpt: Slowing | None = None
+    connection_nolog: MatchList | None = None
+    """hosts_connection_nolog."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRules:
+    """Which messages wait for a queue run. Exim's options of the same names."""
+
+    smtp_domains: MatchList | None = None
+    """queue_smtp_domains and queue_domains."""
+    domains: MatchList | None = None
+    per_connection: int = 0
+    """smtp_accept_queue_per_connection; 0: no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class EtrnRules:
+    """What ETRN does. `command`, word by word; without one, what waits for the domain behind # is delivered."""
+
+    command: tuple[Expansion, ...] = ()
+    serialize: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +129,25 @@ class Rules:
     local_addresses: tuple[str, ...] = ("127.0.0.1", "::1")
     rewrite: tuple[RewriteRule, ...] = ()
     server_settings: ServerSettings | None = None
-    """The limits of the dialog, where an ACL may change them."""
+    """The limits of the dialog, which may be others for one client."""
+    offers: OfferRules = field(default_factory=OfferRules)
+    clients: ClientRules = field(default_factory=ClientRules)
+    queueing: QueueRules = field(default_factory=QueueRules)
+    etrn: EtrnRules = field(default_factory=EtrnRules)
+    auth: AuthRules = field(default_factory=AuthRules)
+    untrusted_set_sender: MatchList | None = None
+    local_from_check: bool = True
+    local_sender_retain: bool = False
+    recipients_max_reject: bool = False
+    header_maxsize: int = 1024 * 1024
+    header_line_maxsize: int = 0
+    """Octets of one field with its continuation lines; 0: no limit of its own."""
+    message_body_visible: int = 500
+    may_read_files: bool = False
+    """Main option `expand_reads_files`, ours."""
+    offers_more: bool = True
+    """Extensions are offered that Exim does not know (ENHANCEDSTATUSCODES, BINARYMIME). Not on a pipe, where there is
+    no mail program that could use them, but scripts that compare texts."""
 
 
 class TLSContexts(Protocol):
@@ -74,6 +170,44 @@ class Runner(Protocol):
         ...
 
 
+class Crowd(Protocol):
+    """The connections that are served now."""
+
+    @property
+    def count(self) -> int:
+        """All of them, the one that asks among them."""
+        ...
+
+    def of(self, address: str) -> int:
+        """Those from one address."""
+        ...
+
+
+class SessionTrace(Trace, Protocol):
+    """Who sees what ACLs do in a session."""
+
+    def begin(self, acl: str) -> None:
+        """An ACL is about to be asked."""
+        ...
+
+    def end(self, acl: str, verdict: Verdict) -> None:
+        """It has said this."""
+        ...
+
+
+class Turns(Protocol):
+    """What ETRN sets going. Both raise TemporaryFailure where it can't be begun."""
+
+    async def deliver(self, domain: str) -> None:
+        """Begins to deliver what waits for recipients in whose domain this text stands (Exim: -R)."""
+        ...
+
+    async def run(self, words: tuple[str, ...], key: str) -> bool:
+        """Starts a command, found by its first word; no shell sees it. False: one of the same key runs already,
+        where that counts (`key` is not empty)."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """The world as a reception sees it."""
@@ -92,3 +226,11 @@ class Ports:
     """Limits and log lines of TLS handshakes by address; None: no limit, a line for each that fails."""
     conditions: ConditionPorts = field(default_factory=ConditionPorts)
     """Whom the conditions of ACLs may ask."""
+    auth: AuthPorts | None = None
+    """What AUTH needs; None: it is not offered."""
+    passwords: Passwords | None = None
+    file_system: FileSystem | None = None
+    crowd: Crowd | None = None
+    turns: Turns | None = None
+    trace: SessionTrace | None = None
+    """Who is shown each step of the ACLs (-bh)."""

@@ -7,31 +7,29 @@ on disk, never earlier. A change of the TLS layer in either direction forgets ev
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import assert_never
 
 from relay.esmtp import questions as esmtp
 from relay.esmtp.answers import Answer
-from relay.esmtp.extensions import Offers, declared_body, declared_size
-from relay.esmtp.limits import ServerSettings
+from relay.esmtp.xclient import ClientAttributes
 from relay.expand.errors import ExpansionFailed
 from relay.expand.scope import Scope
 from relay.mail import events, reply
-from relay.mail.envelope import Envelope, Recipient
-from relay.mail.facts import Endpoint, Hello, SessionFacts, TLSFacts, Unverified
+from relay.mail.facts import Endpoint, SessionFacts, TLSFacts, Unverified, Verified
 from relay.mail.ports import SpoolFull, SpoolUnavailable, TemporaryFailure
-from relay.mail.queue import make_message_id
-from relay.mail.text import printable
-from relay.policy.acl_values import Accepted, Deferred, Discarded, Switch, Where
-from relay.policy.hosts import matches_client
-from relay.policy.tls import NoCertificateConfigured, UnsafeName, offers_tls, server_policy
+from relay.policy.acl_values import Deferred, Where
+from relay.policy.tls import NoCertificateConfigured, UnsafeName, server_policy
 from relay.reception.admission import Admission
 from relay.reception.asked import Inquirer
-from relay.reception.client import Client, Transaction
-from relay.reception.message import IncomingMessage
+from relay.reception.client import Client
+from relay.reception.greeting import Greeter
+from relay.reception.logins import Logins
 from relay.reception.message_end import MessageEnd, give_up
-from relay.reception.rewriting import rewrite_at_smtp_time
+from relay.reception.proxies import proxied
 from relay.reception.rules import Ports, Rules
+from relay.reception.transactions import Transactions
 from relay.tls.ciphers import BadCipherList
 from relay.tls.contexts import TLSContext
 from relay.tls.engine import Handshake
@@ -50,13 +48,17 @@ class TLSRefused(HandshakeRefused):
 class Session:
     """The decisions of one SMTP connection. `decide` is called by the edge with one question at a time."""
 
-    def __init__(self, rules: Rules, ports: Ports, facts: SessionFacts) -> None:
+    def __init__(self, rules: Rules, ports: Ports, facts: SessionFacts, full_name: str = "") -> None:
+        """`full_name`: what the system knows of a local caller."""
         self._rules = rules
         self._ports = ports
-        self._client = Client(rules, ports, facts)
+        self._client = Client(rules, ports, facts, full_name)
         self._admission = Admission(self._client, rules, ports)
         self._message_end = MessageEnd(self._client, self._admission, rules, ports)
         self._inquirer = Inquirer(self._client, self._admission, rules, ports)
+        self._logins = Logins(self._client, self._admission, rules, ports)
+        self._greeter = Greeter(self._client, self._admission, rules, ports, self._logins.offered)
+        self._transactions = Transactions(self._client, self._admission, rules, ports, self._logins)
         self._context: TLSContext | None = None
         self._policy = ServerTLS("")
         self._has_quit = False
@@ -88,23 +90,23 @@ class Session:
             return self._admission.trouble(reply.LOCAL_PROBLEM, f"an option can't be expanded: {error}")
 
     async def _dispatch(self, question: esmtp.Question) -> Answer:
+        if command := _COMMANDS.get(type(question)):
+            self._client.commands.append(command)
+            # Behind the greeting, as with Exim: a certificate logs in before the first command in its layer.
+            await self._logins.by_certificate()
         match question:
             case esmtp.Connected():
-                return await self._connected()
+                return await self._greeter.connected()
             case esmtp.HelloGiven(name, extended):
                 return await self._hello(name, extended)
             case esmtp.TLSAsked():
                 return await self._starttls()
             case esmtp.SenderGiven(sender, parameters):
-                sender = await rewrite_at_smtp_time(sender, True, self._rules, self._client.scope, self._ports)
-                return await self._sender(
-                    Envelope(sender, (), declared_body(parameters), declared_size(parameters), parameters)
-                )
+                return await self._transactions.sender(sender, parameters)
             case esmtp.RecipientGiven(address, parameters):
-                address = await rewrite_at_smtp_time(address, False, self._rules, self._client.scope, self._ports)
-                return await self._recipient(Recipient(address, parameters))
+                return await self._transactions.recipient(address, parameters)
             case esmtp.DataAsked(transfer):
-                return await self._data(transfer)
+                return await self._transactions.data(transfer)
             case esmtp.MessageEnded():
                 return await self._message()
             case esmtp.QuitGiven():
@@ -115,80 +117,39 @@ class Session:
                 return await self._inquirer.expn(text)
             case esmtp.EtrnAsked(text):
                 return await self._inquirer.etrn(text)
-            case esmtp.AuthAsked(mechanism):
-                return await self._inquirer.auth(mechanism)
-            case esmtp.AuthResponse() | esmtp.AuthAborted() | esmtp.XclientGiven():
-                return Answer(reply.NOT_IMPLEMENTED)
+            case esmtp.AuthAsked(mechanism, initial):
+                return await self._logins.asked(mechanism, initial)
+            case esmtp.AuthResponse(text):
+                return await self._logins.responded(text)
+            case esmtp.AuthAborted(said):
+                return await self._logins.aborted(said)
+            case esmtp.XclientGiven(attributes):
+                return await self._xclient(attributes)
             case _ as never:
                 assert_never(never)
 
-    async def _connected(self) -> Answer:
-        verdict = await self._admission.verdict(Where.CONNECT)
-        refusal = self._admission.refusal(verdict, "connection")
-        if refusal is not None:
-            return replace(refusal, hang_up=True)
-        banner = (await self._rules.banner.text(self._client.scope())).split("\n")
-        if isinstance(verdict, Accepted) and verdict.message:
-            # Exim: the message of an ACL that accepts takes the banner's place.
-            return Answer(self._admission.accepted(reply.SERVICE_READY, verdict), settings=self._settings())
-        return Answer(reply.SERVICE_READY.with_text(*banner), settings=self._settings())
-
     async def _quit(self) -> Answer:
         self._has_quit = True
-        closing = reply.CLOSING.with_text(f"{self._rules.primary_hostname} closing connection")
+        closing = reply.CLOSING.with_text(f"{self._client.active_hostname} closing connection")
         verdict = await self._admission.verdict(Where.QUIT)
         if isinstance(verdict, Deferred):
             self._ports.journal.record(events.Trouble(f"ACL for QUIT returned ERROR: {verdict.log_text}"))
         return Answer(self._admission.accepted(closing, verdict))
 
     async def _hello(self, name: str, extended: bool) -> Answer:
+        answer = await self._greeter.hello(name, extended)
+        if answer.reply.is_positive:
+            # A greeting that is refused leaves the transaction as it is, and so does the machine.
+            self.reset()
+        return answer
+
+    async def _xclient(self, attributes: ClientAttributes) -> Answer:
+        """A proxy that we trust speaks for somebody else: for us a new client has connected."""
         self.reset()
-        self.facts = replace(self.facts, hello=Hello(name, extended))
-        verdict = await self._admission.verdict(Where.HELO)
-        refusal = self._admission.refusal(verdict, "EHLO" if extended else "HELO", printable(name))
-        if refusal is not None:
-            self.facts = replace(self.facts, hello=None)
-            return refusal
-        answer = reply.OK.with_text(self._greeting(name))
-        if isinstance(verdict, Accepted) and verdict.message:
-            answer = self._admission.accepted(reply.OK, verdict)
-        return Answer(answer, await self._offers() if extended else Offers(), settings=self._settings())
-
-    def _greeting(self, name: str) -> str:
-        """Exim: who calls, by the name that is known to be right, else by the one that was given."""
-        facts = self.facts
-        caller = f"{facts.caller.login} at " if facts.caller is not None else ""
-        address = f" [{facts.peer.address}]" if facts.peer is not None else ""
-        return f"{self._rules.primary_hostname} Hello {caller}{facts.peer_host or name}{address}"
-
-    def _settings(self) -> ServerSettings | None:
-        """Other limits than usual, where an ACL has asked for them (control = no_enforce_sync)."""
-        usual = self._rules.server_settings
-        if usual is None:
-            return None
-        for control in reversed(self._client.effects.controls):
-            if control in (Switch.ENFORCE_SYNC, Switch.NO_ENFORCE_SYNC):
-                return replace(usual, enforce_sync=control is Switch.ENFORCE_SYNC)
-        return None
-
-    async def _offers(self) -> Offers:
-        items = [("SIZE", str(self._rules.message_size_limit or ""))]
-        items += [("8BITMIME", ""), ("ENHANCEDSTATUSCODES", "")]
-        if await self._offers_pipelining():
-            items.append(("PIPELINING", ""))
-        if await self._offers_tls():
-            items.append(("STARTTLS", ""))
-        items.append(("HELP", ""))
-        return Offers(tuple(items))
-
-    async def _offers_pipelining(self) -> bool:
-        hosts = self._rules.pipelining_advertise_hosts
-        if self._client.effects.has(Switch.NO_PIPELINING):
-            return False
-        return hosts is None or await matches_client(hosts, self._client.scope())
-
-    async def _offers_tls(self) -> bool:
-        return self.facts.tls is None and await offers_tls(self._rules.tls, self._client.scope())
+        self._client.replace_peer(proxied(self.facts, attributes))
+        self._logins.forget()
+        answer = await self._greeter.connected()
+        return replace(answer, reply=reply.XCLIENT_SUCCESS) if answer.reply.is_positive else answer
 
     # TLS
 
@@ -270,6 +231,9 @@ class Session:
                 binding=handshake.binding,
             )
         )
+        guard, peer = self._ports.handshakes, self.facts.peer
+        if guard is not None and peer is not None and isinstance(verification, Verified):
+            guard.verified(peer.address, self._ports.clock.now())
         self._ports.journal.record(events.TLSStarted(self.facts))
 
     @property
@@ -288,64 +252,10 @@ class Session:
 
     def _forget(self, tls: TLSFacts | None) -> None:
         self._client.forget(tls)
+        self._logins.forget()
         self._context = None
 
     # The transaction
-
-    async def _sender(self, envelope: Envelope) -> Answer:
-        sender = envelope.sender
-        if not sender.is_null and not sender.is_qualified:
-            return self._admission.rejected(reply.UNQUALIFIED_ADDRESS, "MAIL", printable(str(sender)))
-        now = self._ports.clock.now()
-        self._client.transaction = transaction = Transaction(envelope, make_message_id(now, self._ports.random), {})
-        verdict = await self._admission.verdict(Where.MAIL)
-        refusal = self._admission.refusal(verdict, "MAIL", f"<{printable(str(sender))}>")
-        if refusal is not None:
-            self._client.forget_transaction()
-            return refusal
-        if isinstance(verdict, Discarded):
-            transaction.discarded, transaction.discarded_by = True, "MAIL ACL"
-            transaction.discard_text = verdict.log_text
-        return Answer(self._admission.accepted(reply.SENDER_OK, verdict))
-
-    async def _recipient(self, recipient: Recipient) -> Answer:
-        transaction = self._client.transaction
-        assert transaction is not None
-        address = recipient.address
-        if not address.is_qualified:
-            if address.local_part.lower() != "postmaster":
-                return self._admission.rejected(reply.UNQUALIFIED_ADDRESS, "RCPT", f"<{printable(str(address))}>")
-            # RFC 5321 4.5.1: postmaster is accepted without a domain.
-            recipient = replace(recipient, address=address.qualified(self._rules.qualify_recipient))
-        if len(transaction.recipients) >= self._rules.recipients_max:
-            return Answer(reply.TOO_MANY_RECIPIENTS)
-        if transaction.discarded:
-            # Exim: what is discarded at MAIL is discarded as a whole, no recipient is judged.
-            return Answer(reply.RECIPIENT_OK)
-        verdict = await self._admission.verdict(Where.RCPT, recipient.address)
-        refusal = self._admission.refusal(verdict, "RCPT", f"<{printable(str(address))}>")
-        if refusal is not None:
-            if isinstance(verdict, Deferred):
-                transaction.deferred += 1
-            else:
-                transaction.rejected += 1
-            return refusal
-        if isinstance(verdict, Discarded):
-            transaction.discarded_by, transaction.discard_text = "RCPT ACL", verdict.log_text
-        else:
-            transaction.recipients.append(recipient)
-        return Answer(self._admission.accepted(reply.RECIPIENT_OK, verdict))
-
-    async def _data(self, transfer: esmtp.Transfer) -> Answer:
-        transaction = self._client.transaction
-        assert transaction is not None
-        transaction.data_asked = True
-        if transfer is esmtp.Transfer.LINES:
-            refusal = self._admission.refusal(await self._admission.verdict(Where.PREDATA), "DATA")
-            if refusal is not None:
-                return refusal
-        transaction.incoming = IncomingMessage(transaction.message_id, self._ports.intake)
-        return Answer(reply.SEND_DATA)
 
     async def body(self, data: bytes) -> None:
         """Takes a piece of the message. Trouble with the queue is remembered and answered at the end of the data."""
@@ -409,6 +319,8 @@ class Session:
 
     def closed(self, how: str) -> None:
         """The connection has ended."""
+        if self._client.unlogged:
+            return
         self._ports.journal.record(events.ConnectionClosed(self.facts, how))
 
     def violated(self, what: str, text: str) -> None:
@@ -416,8 +328,24 @@ class Session:
         self._ports.journal.record(events.ProtocolViolated(self.facts, what, text))
 
 
+_COMMANDS: Mapping[type[esmtp.Question], str] = {
+    esmtp.HelloGiven: "EHLO",
+    esmtp.TLSAsked: "STARTTLS",
+    esmtp.SenderGiven: "MAIL",
+    esmtp.RecipientGiven: "RCPT",
+    esmtp.DataAsked: "DATA",
+    esmtp.VrfyAsked: "VRFY",
+    esmtp.ExpnAsked: "EXPN",
+    esmtp.EtrnAsked: "ETRN",
+    esmtp.AuthAsked: "AUTH",
+    esmtp.XclientGiven: "XCLIENT",
+    esmtp.QuitGiven: "QUIT",
+}
+"""Questions that are commands, for $smtp_command_history."""
+
 NOTQUIT_REASONS = {
     "closed by us": "acl-drop",
+    "dropped": "acl-drop",
     "shutting down": "signal-exit",
     "synchronization error": "synchronization-error",
     "timed out": "command-timeout",

@@ -30,6 +30,7 @@ from relay.policy.acl_values import Denied, Discarded, Freeze, Queueing, Switch,
 from relay.policy.rewrite import RewriteContext, RewriteRule
 from relay.reception.fields import change_header
 from relay.reception.fixups import FixedHeader, Fixing, HeaderNeeds, fix_header, recipients_in_header
+from relay.reception.given import read_given, session_of
 from relay.reception.local_acls import LocalACLs, LocalJudge
 from relay.reception.local_text import BodyLineEnds, HeaderCutter, HeaderTooLong
 from relay.reception.request import DeliveryMode, Status, SubmissionAnswer, SubmissionRequest
@@ -145,6 +146,15 @@ class Drop:
     committed: Callable[[], None] = field(default=_nothing)
 
 
+def _session(request: SubmissionRequest, caller: LocalCaller) -> SessionFacts:
+    """Raises _Refusal for an address that is none."""
+    try:
+        given = read_given(dict(request.given))
+    except ValueError as error:
+        raise _Refusal(f"{printable(str(error), 200)} is not an IP address") from None
+    return session_of(caller, given, batched=request.batched)
+
+
 class _Refusal(Exception):
     """The message or the request is at fault; the text is what the caller is told."""
 
@@ -242,7 +252,7 @@ class Submission:
         arguments = self._arguments(request)
         if not arguments and not request.extract_recipients:
             raise _Refusal("no recipients given")
-        session = SessionFacts(caller=originator.caller)
+        session = _session(request, originator.caller)
         judge = LocalJudge(self._settings.local_acls, self._ports.journal, self._ports.concurrency)
         before = MessageView(None, arguments, True, message_id=body.message_id, received_at=now)
         await judge.verdict(Where.NOT_SMTP_START, self._scope(session, before, now))

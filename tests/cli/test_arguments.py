@@ -14,10 +14,10 @@ from relay.cli.arguments import (
     QueueRun,
     UsageError,
     read_arguments,
-    read_endpoint,
     read_time,
 )
 from relay.mail.facts import Endpoint
+from relay.reception.given import read_endpoint
 from relay.reception.request import DeliveryMode
 
 

@@ -128,10 +128,11 @@ def test_a_mistake_is_told_and_nothing_else(path: Path, capsys: pytest.CaptureFi
 
 
 def test_the_version_checks(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path.write_text(TEXT.replace("driver = redirect", "driver = queryprogram"))
     assert main(["exim", "-C", str(path), "-bV"]) == 1
     found = capsys.readouterr()
     assert found.out.startswith("Fingerpost version")
-    assert f'{path}:7: router driver "redirect" is not served yet' in found.err
+    assert f'{path}:7: router driver "queryprogram" is not served yet' in found.err
     path.write_text("primary_hostname = a.test\nexim_path = /x\n")
     assert main(["exim", "-C", str(path), "-bV"]) == 0
     found = capsys.readouterr()

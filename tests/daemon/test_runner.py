@@ -23,7 +23,7 @@ from relay.mail.events import Completed, Trouble
 from relay.mail.facts import MessageFacts, SessionFacts
 from relay.mail.ports import SpoolUnavailable
 from relay.mail.queue import NewMessage, QueuedMessage, QueueEntry, Settlement
-from relay.policy.routing import RoutingPorts
+from relay.policy.routers.ports import RoutingPorts
 
 T = TypeVar("T")
 
@@ -162,7 +162,7 @@ class Daemon:
             outgoing=self.queue,  # type: ignore[arg-type]
             source=random.Random(1),
             scope=Scope(),
-            routing=RoutingPorts(None, frozenset()),  # type: ignore[arg-type]
+            routing=RoutingPorts(resolver=None),  # type: ignore[arg-type]
             routers=(),
             retry_rules=(),
             bounces=BounceSettings("relay.test", "relay.test"),

@@ -1,0 +1,111 @@
+"""`-bt`, `-bv` and `-brt` as a caller sees them: lines, exit statuses, standard input."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from relay.cli.sendmail import main
+
+CONFIGURATION = """
+primary_hostname = relay.test
+qualify_domain = here.test
+begin routers
+aliases:
+  driver = redirect
+  data = ${if eq{$local_part}{team}{anna, $sender_address}{${if eq{$local_part}{wait}{:defer: later}}}}
+  allow_defer
+  senders = anna@here.test : :
+local:
+  driver = accept
+  domains = here.test
+  local_parts = anna : bert
+  transport = box
+begin transports
+box:
+  driver = appendfile
+  directory = /var/mail/x
+  maildir_format
+begin retry
+here.test   quota   F,1h,15m
+*.far.test  *       F,2h,15m; G,1d,1h,1.5
+begin rewrite
+old@*  anna@here.test
+"""
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> str:
+    path = tmp_path / "conf"
+    path.write_text(f"spool_directory = {tmp_path}\n{CONFIGURATION}")
+    return str(path)
+
+
+def asked(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, list[str]]:
+    status = main(["exim", *words])
+    told = capsys.readouterr()
+    assert told.err == ""
+    return status, told.out.splitlines()
+
+
+def test_an_address_of_no_domain_is_completed(conf: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert asked(capsys, "-C", conf, "-bt", "anna") == (
+        0, ["anna@here.test", "  router = local, transport = box"],
+    )  # fmt: skip
+
+
+def test_the_sender_decides_with(conf: str, capsys: pytest.CaptureFixture[str]) -> None:
+    status, lines = asked(capsys, "-C", conf, "-f", "anna@here.test", "-bv", "-v", "team")
+    assert (status, lines[:2]) == (0, ["anna@here.test", "    <-- team@here.test"])
+    assert asked(capsys, "-C", conf, "-bv", "team")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("addresses", "status"),
+    [(["anna"], 0), (["wait", "anna"], 1), (["wait", "carl"], 2), (["carl", "wait"], 2), (["a b@c", "anna"], 2)],
+)
+def test_the_exit_status_is_that_of_the_worst(
+    conf: str, capsys: pytest.CaptureFixture[str], addresses: list[str], status: int
+) -> None:
+    assert asked(capsys, "-C", conf, "-f", "<>", "-bt", *addresses)[0] == status
+
+
+def test_several_addresses_in_one_word(conf: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _, lines = asked(capsys, "-C", conf, "-bv", "Anna <anna@here.test>, bert@here.test, a b@c")
+    assert lines[:2] == ["anna@here.test verified", "bert@here.test verified"]
+    assert lines[2].startswith("syntax error: ")
+
+
+def test_a_rewritten_address_is_told(conf: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _, lines = asked(capsys, "-C", conf, "-bv", "old@far.test")
+    assert lines == ["Address rewritten as: anna@here.test", "anna@here.test verified"]
+
+
+def test_addresses_from_standard_input(
+    conf: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("anna\n\nbert\n"))
+    _, lines = asked(capsys, "-C", conf, "-bv")
+    assert lines == ["> anna@here.test verified", "> > bert@here.test verified", "> "]
+
+
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [
+        (["x@a.far.test"], ["Retry rule: *.far.test  *  F,2h,15m; G,1d,1h,1.5; "]),
+        (["x@here.test", "quota"], ["Retry rule: here.test  quota  F,1h,15m; "]),
+        (["x@here.test"], ["No retry information found"]),
+        (["x@else.test", "mx.far.test"], ["Retry rule: *.far.test  *  F,2h,15m; G,1d,1h,1.5; "]),
+    ],
+)
+def test_retry_rules(conf: str, capsys: pytest.CaptureFixture[str], words: list[str], lines: list[str]) -> None:
+    assert asked(capsys, "-C", conf, "-brt", *words) == (0, lines)
+
+
+def test_routers_that_are_not_served_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "conf"
+    path.write_text("begin routers\nr:\ndriver = queryprogram\ncommand = /bin/x\ncommand_user = root\ntransport = t\n")
+    assert main(["exim", "-C", str(path), "-bt", "a@b.test"]) == 1
+    assert "queryprogram" in capsys.readouterr().err

@@ -1,0 +1,65 @@
+"""What -oM… options make of a session, and who is believed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from relay.mail.facts import Authentication, Endpoint, LocalCaller, MessageFacts
+from relay.reception.given import NAMES, Given, read_given, session_of
+from relay.reception.request import BadRequest, SubmissionRequest, decode_request, encode_request
+from relay.spool.codec import decode_facts, encode_facts
+
+ANNA = LocalCaller("anna", 1000, 1000)
+ROOT = LocalCaller("root", 0, 0, trusted=True)
+SAID = {
+    "address": "[192.0.2.7]:99",
+    "interface": "192.0.2.1.25",
+    "host": "laptop.test",
+    "ident": "bert",
+    "protocol": "uucp",
+    "authenticator": "plain",
+    "authenticated_id": "carl",
+}
+
+
+def test_a_trusted_caller_describes_the_client() -> None:
+    facts = session_of(ROOT, read_given(SAID))
+    assert (facts.peer, facts.local, facts.peer_host) == (
+        Endpoint("192.0.2.7", 99),
+        Endpoint("192.0.2.1", 25),
+        "laptop.test",
+    )
+    assert (facts.user, facts.protocol()) == ("bert", "uucp")
+    assert facts.authentication == Authentication("plain", "carl")
+    assert facts.caller == ROOT
+
+
+def test_nobody_else_is_believed() -> None:
+    facts = session_of(ANNA, read_given(SAID))
+    assert (facts.peer, facts.user, facts.protocol(), facts.authentication) == (None, "anna", "local", None)
+
+
+def test_batched_smtp_has_a_protocol_of_its_own() -> None:
+    assert session_of(ANNA, Given(), batched=True).protocol() == "local-bsmtp"
+
+
+@pytest.mark.parametrize("name", ["address", "interface"])
+def test_what_is_no_address(name: str) -> None:
+    with pytest.raises(ValueError, match=r"nowhere"):
+        read_given({name: "nowhere"})
+
+
+def test_what_is_said_goes_through_a_request() -> None:
+    assert set(SAID) < NAMES
+    request = SubmissionRequest(("you@far.test",), given=tuple(SAID.items()))
+    assert decode_request(encode_request(request)) == request
+    broken = encode_request(request).replace(b'"uucp"', b"1")
+    with pytest.raises(BadRequest):
+        decode_request(broken)
+
+
+def test_it_stays_with_the_message() -> None:
+    facts = MessageFacts(replace(session_of(ROOT, read_given(SAID)), batched=True), 1.0)
+    assert decode_facts(encode_facts(facts)) == facts

@@ -1,0 +1,300 @@
+"""MAIL, RCPT, DATA and the message's end, where they depend on options, parameters and on who the client is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from reception.test_greeting import OTHERS, US, client, local
+from reception.test_session import ANY_RCPT, MESSAGE, NOW, Client, rejections
+from relay.esmtp import questions as esmtp
+from relay.expand.evaluate import compile_expansion
+from relay.expand.lists import ListKind, compile_list
+from relay.mail import events
+from relay.mail.facts import Authentication
+from relay.mail.header import split_header
+from relay.mail.ports import TemporaryFailure
+from relay.policy.acl_values import Where
+from relay.reception.rules import ClientRules, EtrnRules, QueueRules, Slowing
+from relay.reception.session import Session
+
+
+@dataclass
+class Naps:
+    """A Concurrency that notes how long somebody had to wait."""
+
+    slept: list[float] = field(default_factory=list)
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
+@dataclass
+class Errands:
+    """A Turns that notes what is asked for."""
+
+    domains: list[str] = field(default_factory=list)
+    commands: list[tuple[tuple[str, ...], str]] = field(default_factory=list)
+    is_running: bool = False
+    trouble: bool = False
+
+    async def deliver(self, domain: str) -> None:
+        self.domains.append(domain)
+
+    async def run(self, words: tuple[str, ...], key: str) -> bool:
+        if self.trouble:
+            raise TemporaryFailure("no such program")
+        self.commands.append((words, key))
+        return not self.is_running
+
+
+def with_ports(asking: Client, **ports: Any) -> Client:
+    session = asking.session
+    asking.session = Session(session._rules, replace(session._ports, **ports), session.facts, session._client.full_name)
+    return asking
+
+
+# Addresses without a domain
+
+
+def test_who_may_leave_domains_out() -> None:
+    rules = ClientRules(sender_unqualified_hosts=US, recipient_unqualified_hosts=US)
+    asking = client(clients=rules)
+    asking.hello()
+    assert asking.mail("anna").reply.code == 250
+    assert asking.rcpt("bert").reply.code == 250
+    asking.data()
+    assert str(asking.queued.sender) == "anna@relay.test"
+    assert [str(each.address) for each in asking.queued.recipients] == ["bert@here.test"]
+    other = client(clients=ClientRules(sender_unqualified_hosts=OTHERS))
+    other.hello()
+    assert other.mail("anna").reply.code == 501
+
+
+# Numbers
+
+
+def test_more_recipients_than_there_may_be_are_put_off() -> None:
+    asking = client({Where.RCPT: "deny local_parts = no\n accept"}, recipients_max=2)
+    asking.hello()
+    asking.mail()
+    assert [asking.rcpt(f"{name}@far.test").reply.code for name in ("a", "no", "b", "c")] == [250, 550, 452, 452]
+    assert asking.data().reply.code == 250
+    assert len(asking.queued.recipients) == 1
+    assert rejections(asking)[1:] == [("excess recipients: too many", True)]
+
+
+def test_or_refuse_the_message() -> None:
+    asking = client(recipients_max=1, recipients_max_reject=True)
+    asking.hello()
+    asking.mail()
+    assert [asking.rcpt(f"{name}@far.test").reply.code for name in "ab"] == [250, 552]
+    assert asking.code(esmtp.DataAsked()) == 554
+    assert asking.code(esmtp.DataAsked(esmtp.Transfer.CHUNKS)) == 554
+
+
+def test_clients_are_slowed_down() -> None:
+    naps = Naps()
+    slow = Slowing(1, 2.0, 3.0, 10.0)
+    rules = ClientRules(ratelimit_hosts=US, ratelimit_mail=slow, ratelimit_rcpt=slow)
+    asking = with_ports(client(clients=rules), concurrency=naps)
+    asking.hello()
+    for _ in range(2):
+        asking.mail()
+        for _ in range(3):
+            asking.rcpt()
+    assert naps.slept == [2.0, 6.0, 2.0, 2.0, 6.0]
+    asking.mail()
+    asking.mail()
+    assert naps.slept[-2:] == [6.0, 10.0], "it grows up to its limit"
+
+
+def test_others_are_not() -> None:
+    slow = Slowing(0, 2.0, 3.0, 10.0)
+    asking = client(clients=ClientRules(ratelimit_hosts=OTHERS, ratelimit_mail=slow, ratelimit_rcpt=slow))
+    asking.hello()
+    asking.mail()
+    assert asking.rcpt().reply.code == 250
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [
+        ({"header_line_maxsize": 20}, 552),
+        ({"header_line_maxsize": 200}, 250),
+        ({"header_maxsize": 40}, 552),
+        ({"header_maxsize": 400}, 250),
+    ],
+)
+def test_headers_that_are_too_long(limits: dict[str, int], code: int) -> None:
+    asking = client(**limits)
+    asking.hello()
+    assert asking.message().reply.code == code
+
+
+def test_how_much_of_the_body_is_seen() -> None:
+    acl = {**ANY_RCPT, Where.DATA: "accept message = $message_body / $message_body_end / $max_received_linelength"}
+    asking = client(acl, message_body_visible=4)
+    asking.hello()
+    text = asking.message(b"Subject: x\r\n\r\nabcdefgh\r\n" + b"y" * 40 + b"\r\n").reply.text
+    assert text == "abcd / yyy  / 40"
+
+
+# Local callers
+
+
+@pytest.mark.parametrize(
+    ("trusted", "allowed", "given", "kept"),
+    [
+        (False, "", "other@far.test", "anna@relay.test"),
+        (False, "", "", "anna@relay.test"),
+        (False, "*@far.test", "other@far.test", "other@far.test"),
+        (False, "*@far.test", "other@near.test", "anna@relay.test"),
+        (True, "", "other@far.test", "other@far.test"),
+        (True, "", "", ""),
+    ],
+)
+def test_whom_a_local_caller_sends_as(trusted: bool, allowed: str, given: str, kept: str) -> None:
+    senders = compile_list(ListKind.ADDRESS, allowed) if allowed else None
+    asking = local(trusted=trusted, untrusted_set_sender=senders)
+    asking.hello()
+    assert asking.mail(given).reply.code == 250
+    asking.rcpt("bert")
+    asking.data()
+    assert str(asking.queued.sender) == kept
+    assert str(asking.queued.recipients[0].address) == "bert@here.test"
+
+
+def header(asking: Client) -> dict[str, str]:
+    fields, _ = split_header(asking.queued.header)
+    return {each.name: each.value.decode().strip() for each in fields}
+
+
+def test_a_local_message_is_completed() -> None:
+    asking = local()
+    asking.hello()
+    asking.message(b"From: other@far.test\r\nSender: liar@far.test\r\n\r\nx\r\n")
+    found = header(asking)
+    assert found["Sender"] == "Anna Example <anna@relay.test>"
+    assert {"Date", "Message-Id", "Received"} <= found.keys()
+
+
+def test_a_message_of_the_network_is_not() -> None:
+    asking = client()
+    asking.hello()
+    asking.message(b"Subject: x\r\n\r\nx\r\n")
+    assert header(asking).keys() == {"Received", "Subject"}
+
+
+@pytest.mark.parametrize(
+    ("options", "sender", "field"),
+    [
+        ("", "anna@relay.test", "anna@relay.test"),
+        ("/domain=sub.test", "anna@sub.test", "anna@sub.test"),
+        ("/name=Anna B", "anna@relay.test", "Anna B <anna@relay.test>"),
+        ("/sender_retain", "anna@laptop.test", None),
+    ],
+)
+def test_a_submission_is_its_authors(options: str, sender: str, field: str | None) -> None:
+    asking = client({Where.RCPT: f"accept control = submission{options}"})
+    asking.session.facts = replace(asking.session.facts, authentication=Authentication("plain", "anna"))
+    asking.hello()
+    asking.message(b"From: other@far.test\r\n\r\nx\r\n")
+    assert str(asking.queued.sender) == sender
+    assert header(asking).get("Sender") == field
+    assert {"Date", "Message-Id"} <= header(asking).keys()
+
+
+# When it leaves
+
+
+@pytest.mark.parametrize(
+    ("rules", "waits"),
+    [
+        (QueueRules(domains=compile_list(ListKind.DOMAIN, "far.test")), True),
+        (QueueRules(smtp_domains=compile_list(ListKind.DOMAIN, "*.test")), True),
+        (QueueRules(domains=compile_list(ListKind.DOMAIN, "near.test")), False),
+        (QueueRules(), False),
+    ],
+)
+def test_domains_that_wait_for_a_queue_run(rules: QueueRules, waits: bool) -> None:
+    asking = client(queueing=rules)
+    asking.hello()
+    asking.message(MESSAGE, "a@elsewhere.example", "b@far.test")
+    assert (asking.queued.due is not None) is waits
+
+
+def test_after_so_many_messages_the_rest_is_only_queued() -> None:
+    asking = client(queueing=QueueRules(per_connection=2))
+    asking.hello()
+    for _ in range(3):
+        asking.message()
+    assert [message.due is not None for message, _ in asking.shelf.accepted] == [False, False, True]
+
+
+def test_a_message_is_held_until_it_is_released() -> None:
+    asking = client()
+    asking.hello()
+    asking.mail(HOLDFOR="600")
+    asking.rcpt()
+    asking.data()
+    assert asking.queued.due == NOW + 600
+    assert "runner told" not in asking.shelf.story
+
+
+@pytest.mark.parametrize(
+    ("recipient", "subject", "kept"),
+    [
+        ("bert@far.test", b"plain", False),
+        ("b\u00e9rt@far.test", b"plain", True),
+        ("bert@far.test", "gr\u00fc\u00dfe".encode(), True),
+    ],
+)
+def test_smtputf8_is_kept_where_something_needs_it(recipient: str, subject: bytes, kept: bool) -> None:
+    asking = client()
+    asking.hello()
+    asking.mail(SMTPUTF8="", RET="HDRS")
+    asking.rcpt(recipient)
+    asking.data(b"Subject: " + subject + b"\r\n\r\nx\r\n")
+    assert (asking.queued.parameters.get("SMTPUTF8") is not None) is kept
+    assert asking.queued.parameters.get("RET") == "HDRS"
+
+
+# ETRN
+
+
+def etrn(text: str, errands: Errands, rules: EtrnRules, acl: str = "accept") -> tuple[Client, Any]:
+    asking = with_ports(client({Where.ETRN: acl}, etrn=rules), turns=errands)
+    asking.hello()
+    return asking, asking.ask(esmtp.EtrnAsked(text)).reply
+
+
+def test_etrn_delivers_what_waits() -> None:
+    errands = Errands()
+    asking, answered = etrn("#far.test", errands, EtrnRules())
+    assert (answered.code, errands.domains) == (250, ["far.test"])
+    assert any("ETRN #far.test received from" in repr(each) for each in asking.shelf.events)
+    assert etrn("far.test", errands, EtrnRules())[1].code == 501
+    assert etrn("#far.test", errands, EtrnRules(), "deny")[1].code == 458
+    assert errands.domains == ["far.test"]
+
+
+def test_etrn_runs_a_command_whose_words_stay_words() -> None:
+    command = tuple(compile_expansion(word) for word in ("/bin/turn", "-d", "$domain"))
+    errands = Errands()
+    assert etrn("a b; rm", errands, EtrnRules(command))[1].code == 250
+    ((words, key),) = errands.commands
+    assert words == ("/bin/turn", "-d", "a b; rm")
+    assert key
+    etrn("#x", errands, EtrnRules(command, serialize=False))
+    assert errands.commands[1][1] == ""
+
+
+def test_an_etrn_that_can_not_be_obeyed() -> None:
+    command = (compile_expansion("/bin/turn"),)
+    assert etrn("#x", Errands(is_running=True), EtrnRules(command))[1].text == "Already processing #x"
+    broken, answered = etrn("#x", Errands(trouble=True), EtrnRules(command))
+    assert answered.code == 458
+    assert "no such program" in broken.shelf.of(events.Trouble)[0].text
