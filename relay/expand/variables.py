@@ -79,8 +79,7 @@ def _authenticator(frame: Frame) -> Value:
 
 
 def _ident(frame: Frame) -> Value:
-    caller = frame.scope.session.caller
-    return caller.login if caller else ""
+    return frame.scope.session.user
 
 
 def _caller_id(which: str) -> Getter:
