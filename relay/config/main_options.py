@@ -114,7 +114,7 @@ class MainOptions:
     smtp_reserve_hosts: MatchList | None = field(metadata=row(
         Kind.HOSTS, None, "Hosts that the reserved sessions are for.", "listening"))
     smtp_accept_queue_per_connection: int = field(metadata=row(
-        Kind.INTEGER, "10", "Messages of one session after which further ones wait for a queue run, 0 for no limit.",
+        Kind.INTEGER, "0", "Messages of one session after which further ones wait for a queue run, 0 for no limit.",
         "listening"))
     hosts_connection_nolog: MatchList | None = field(metadata=row(
         Kind.HOSTS, None, "Hosts whose connections are not logged.", "log"))

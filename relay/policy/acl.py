@@ -494,7 +494,7 @@ class ExpandedACLs:
     memory: Memory = field(default_factory=Memory)
 
     async def run(self, name: str, arguments: tuple[str, ...], scope: Scope) -> ACLAnswer:
-        """Raises ForcedFailure where the ACL defers, ExpansionFailed where it can't be run."""
+        """Raises TemporaryFailure where the ACL defers, ExpansionFailed where it can't be run."""
         context = ACLContext(
             self.where,
             scope.deeper().child(acl_arguments=arguments),
@@ -510,8 +510,8 @@ class ExpandedACLs:
         try:
             holds = await _walk(await find_acl(name, context), state)
         except ACLDefers:
-            # Exim's manual: "if the ACL returns defer the result is a forced-fail".
-            raise ForcedFailure(state.log_message or f'ACL "{name}" deferred') from None
+            # In Exim a forced failure, which would leave a condition out: what can't be answered would let somebody in.
+            raise TemporaryFailure(state.log_message or f'ACL "{name}" deferred') from None
         except ACLBroken as broken:
             raise ExpansionFailed(str(broken)) from None
         return ACLAnswer(holds in (Holds.YES, Holds.DISCARD), state.user_message)

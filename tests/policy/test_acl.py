@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.expand.errors import ExpansionFailed, ForcedFailure
+from relay.expand.errors import ExpansionFailed
 from relay.expand.evaluate import compile_expansion
 from relay.expand.lists import ListKind, NamedList, NamedLists
 from relay.expand.scope import AddressView, MessageView, Scope
@@ -645,7 +645,7 @@ def test_an_acl_from_an_expansion_port() -> None:
     port = ExpandedACLs(Where.RCPT, book, ours.effects, ours.variables, ours.journal, ours.concurrency)
     assert answer(port.run("greet", ("you",), ours.scope)).message == "hello you"
     assert not answer(port.run("no", (), ours.scope)).accepted
-    with pytest.raises(ForcedFailure):
+    with pytest.raises(TemporaryFailure):
         answer(port.run("wait", (), ours.scope))
     with pytest.raises(ExpansionFailed):
         answer(port.run("nobody", (), ours.scope))
