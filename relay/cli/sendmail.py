@@ -23,7 +23,7 @@ from relay.mail.text import printable
 from relay.reception.request import DeliveryMode, Status, SubmissionAnswer, SubmissionRequest
 
 if TYPE_CHECKING:
-    from relay.daemon.build import Wishes
+    from relay.daemon.wishes import Wishes
     from relay.expand.scope import Scope
     from relay.mail.queue import QueueEntry
     from relay.reception.given import Given
@@ -347,7 +347,7 @@ def _print_help(_arguments: Arguments) -> int:
 
 def _be_daemon(arguments: Arguments) -> int:
     """-bd, -bdf, and -q with a time, which alone is a daemon that listens nowhere."""
-    from relay.daemon.build import Wishes
+    from relay.daemon.wishes import Wishes
 
     interfaces = arguments.interfaces
     if arguments.option.startswith("-q") and interfaces is None:

@@ -13,9 +13,10 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from relay.config.read import read_configuration
-from relay.daemon.build import Relay, Wishes, build
+from relay.daemon.build import Relay, build
 from relay.daemon.privileges import drop
 from relay.daemon.service import log_to_standard_error, read_file
+from relay.daemon.wishes import Wishes
 from relay.mail.ports import SpoolUnavailable
 from relay.mail.source import ConfigurationError, Location, Problem
 

@@ -10,7 +10,6 @@ import grp
 import os
 import pwd
 import random
-import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -28,6 +27,7 @@ from relay.daemon.callers import TrustedCallers
 from relay.daemon.control import SubmissionFactory
 from relay.daemon.hints import SpoolHints
 from relay.daemon.interfaces import local_addresses
+from relay.daemon.listening import Listener, smtp_listeners
 from relay.daemon.local_deliveries import LocalDeliveries, local_deliveries
 from relay.daemon.logins import auth_ports, password_threads
 from relay.daemon.maildrop import Maildrop, MaildropFolder
@@ -37,6 +37,7 @@ from relay.daemon.routing import routing_ports
 from relay.daemon.runner import DeliveryRunner
 from relay.daemon.session_rules import received_header, session_rules, size_limit
 from relay.daemon.turns import QueueTurns
+from relay.daemon.wishes import Wishes
 from relay.delivery.attempt import AttemptPorts
 from relay.delivery.bounce import BounceSettings
 from relay.delivery.local import LocalDelivery
@@ -45,7 +46,6 @@ from relay.delivery.schedule import Limits, Schedule
 from relay.delivery.smtp_rules import SMTPRules
 from relay.esmtp.server import ServerSettings
 from relay.expand.scope import MessageView, Passwords, Scope
-from relay.expand.splitting import split_list
 from relay.mail.address import Address
 from relay.mail.events import ConnectionOpened, Trouble
 from relay.mail.facts import Endpoint, SessionFacts
@@ -89,32 +89,6 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """What the command line asks for beyond the configuration."""
-
-    interfaces: str | None = None
-    """Where to listen instead of local_interfaces and daemon_smtp_ports (Exim: -oX); empty: nowhere."""
-    queue_interval: float = 0.0
-    """Seconds until a message that was only queued is tried (Exim: -q with a time); 0: the default."""
-    pid_file: str = ""
-    """Where the process id is written instead of pid_file_path (Exim: -oP)."""
-
-
-NO_WISHES = Wishes()
-
-
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """A port to open. `address` is literal; "" means every address."""
-
-    address: str
-    port: int
-    factory: ESMTPServerFactory
-    backlog: int
-    location: Location
-
-
-@dataclass(frozen=True, slots=True)
 class Reception:
     """What a session is made of."""
 
@@ -132,7 +106,9 @@ class Relay:
     reactor: Any
     reception: Reception
     listeners: tuple[Listener, ...]
-    server_factories: tuple[ESMTPServerFactory, ...]
+    plain: ESMTPServerFactory
+    secure: ESMTPServerFactory
+    """Where TLS begins on connect."""
     spool: ThreadedSpool
     runner: DeliveryRunner
     submissions: SubmissionFactory
@@ -241,8 +217,9 @@ def build(configuration: Configuration, reactor: Any, path: str, wishes: Wishes)
     return Relay(
         reactor=reactor,
         reception=reception,
-        listeners=_listeners(configuration, plain, secure, wishes),
-        server_factories=(plain, secure),
+        listeners=smtp_listeners(configuration, wishes),
+        plain=plain,
+        secure=secure,
         spool=spool,
         runner=runner,
         submissions=SubmissionFactory(reactor, submission.submit, callers, journal),
@@ -384,74 +361,6 @@ def _server_factory(
         is_proxy=is_proxy if main.hosts_proxy is not None and not main.hosts_proxy.is_empty else None,
         proxy_timeout=float(main.proxy_protocol_timeout),
     )
-
-
-def _listeners(
-    configuration: Configuration, plain: ESMTPServerFactory, secure: ESMTPServerFactory, wishes: Wishes
-) -> tuple[Listener, ...]:
-    """An address of `local_interfaces` has its own port, or each of `daemon_smtp_ports`."""
-    main = configuration.main
-    found: dict[tuple[str, int], Listener] = {}
-    interfaces, ports, source = main.local_interfaces, main.daemon_smtp_ports, configuration.place("local_interfaces")
-    if wishes.interfaces == "":
-        return ()
-    if wishes.interfaces:
-        interfaces, ports = override_interfaces(wishes.interfaces, interfaces, ports)
-        source = Location("-oX")
-    for interface in interfaces:
-        address, port = split_interface(interface, source)
-        location = configuration.place("daemon_smtp_ports") if port is None else source
-        for number in (port,) if port is not None else ports:
-            factory = secure if number in main.tls_on_connect_ports else plain
-            found[address, number] = Listener(address, number, factory, main.smtp_connect_backlog, location)
-    return _without_ipv6(tuple(found.values()))
-
-
-def override_interfaces(
-    wish: str, interfaces: tuple[str, ...], ports: tuple[int, ...]
-) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """What -oX makes of addresses and ports: its items without dot and colon are ports, the others addresses."""
-    items = split_list(wish).items
-    new_ports = tuple(int(item) for item in items if item.isdigit())
-    addresses = tuple(item for item in items if not item.isdigit())
-    return addresses or interfaces, new_ports or ports
-
-
-def split_interface(text: str, location: Location) -> tuple[str, int | None]:
-    """An item of `local_interfaces`: `127.0.0.1`, `127.0.0.1.2525`, `[::1]:2525`, `::0`. Raises ConfigurationError."""
-    text = text.strip()
-    if text.startswith("["):
-        address, _, port = text[1:].partition("]")
-        return address, int(port[1:]) if port[1:].isdigit() else None
-    parts = text.split(".")
-    if len(parts) == 5 and parts[4].isdigit():
-        return ".".join(parts[:4]), int(parts[4])
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            socket.inet_pton(family, text)
-        except OSError:
-            continue
-        return text, None
-    raise ConfigurationError(
-        Problem(location, f'local_interfaces: "{text}" is not an address', "write 127.0.0.1, or [::1]:2525")
-    )
-
-
-def _without_ipv6(listeners: tuple[Listener, ...]) -> tuple[Listener, ...]:
-    """On a system without IPv6 its wildcard is left out; on one where it takes IPv4 as well, IPv4's is."""
-    wild6 = {each.port for each in listeners if each.address in ("::", "::0")}
-    if not socket.has_ipv6 or not _has_ipv6():
-        return tuple(each for each in listeners if each.address not in ("::", "::0"))
-    return tuple(each for each in listeners if not (each.address == "0.0.0.0" and each.port in wild6))
-
-
-def _has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
 
 
 # Submission

@@ -16,7 +16,6 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError
 from twisted.logger import (
     FilteringLogObserver,
     LogLevel,
@@ -28,9 +27,11 @@ from twisted.logger import (
 from relay.config.check import check_configuration
 from relay.config.inspection import inspect
 from relay.config.read import read_configuration
-from relay.daemon.build import NO_WISHES, Relay, Wishes, build
+from relay.daemon.build import Relay, build
 from relay.daemon.control import listen_for_submissions
+from relay.daemon.listening import open_port
 from relay.daemon.privileges import drop, hand_over
+from relay.daemon.wishes import NO_WISHES, Wishes
 from relay.mail.events import DaemonNote, Trouble
 from relay.mail.ports import SpoolUnavailable
 from relay.mail.source import ConfigurationError, Problem, Severity
@@ -59,23 +60,10 @@ class RelayService(Service):
 
     def privilegedStartService(self) -> None:
         """Opens the ports. Raises ConfigurationError for one that can't be had."""
-        for listener in self._relay.listeners:
-            try:
-                port = self._reactor.listenTCP(
-                    listener.port, listener.factory, backlog=listener.backlog, interface=listener.address
-                )
-            except CannotListenError as error:
-                reason = getattr(error.socketError, "strerror", None) or str(error.socketError)
-                raise ConfigurationError(
-                    Problem(
-                        listener.location,
-                        f"can't listen on {listener.address or '*'} port {listener.port}: {reason}",
-                        _remedy(listener.port),
-                    )
-                ) from None
-            # Nobody is served before the queue is open: the system keeps them waiting.
-            port.stopReading()
-            self._ports.append(port)
+        relay = self._relay
+        for listener in relay.listeners:
+            factory = relay.secure if listener.tls_on_connect else relay.plain
+            self._ports.append(open_port(self._reactor, listener, factory))
 
     def startService(self) -> None:
         """Opens the queue and begins. Raises ConfigurationError."""
@@ -148,7 +136,7 @@ class RelayService(Service):
         self._ports.clear()
         if not self._started:
             return
-        for factory in relay.server_factories:
+        for factory in (relay.plain, relay.secure):
             for connection in list(factory.connections):
                 connection.shut_down()
         relay.maildrop.stop()
@@ -161,12 +149,6 @@ class RelayService(Service):
     def reopen_logs(self) -> None:
         """After a rotation (SIGUSR1)."""
         self._relay.reopen_logs()
-
-
-def _remedy(port: int) -> str:
-    if port < 1024 and os.geteuid() != 0:
-        return "start it as root, which is given up afterwards, or choose a port above 1023"
-    return "stop who uses it, or choose another port"
 
 
 def _start_courier(relay: Relay) -> None:

@@ -1,0 +1,20 @@
+"""What the command line asks of a daemon beyond its configuration (values)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the command line asks for beyond the configuration."""
+
+    interfaces: str | None = None
+    """Where to listen instead of local_interfaces and daemon_smtp_ports (Exim: -oX); empty: nowhere."""
+    queue_interval: float = 0.0
+    """Seconds until a message that was only queued is tried (Exim: -q with a time); 0: the default."""
+    pid_file: str = ""
+    """Where the process id is written instead of pid_file_path (Exim: -oP)."""
+
+
+NO_WISHES = Wishes()
