@@ -116,6 +116,7 @@ class Relay:
     maildrop: Maildrop
     maildrop_folder: MaildropFolder
     journal: Journal
+    metrics: Metrics
     reopen_logs: Callable[[], None]
     clock: SystemClock
     identity: Identity | None
@@ -170,31 +171,41 @@ class World:
     clock: SystemClock
     random: random.Random
     journal: Journal
+    logs: MainLog
+    metrics: Metrics
     calls: ThreadCalls
     resolver: SystemResolver
     concurrency: TwistedConcurrency
 
 
-def build(configuration: Configuration, reactor: Any, path: str, wishes: Wishes) -> Relay:
-    """Joins a relay. Raises ConfigurationError for what can only be seen now (no such user, a bad log path)."""
+def make_world(configuration: Configuration, reactor: Any) -> World:
+    """Raises ConfigurationError for logs that can't be."""
     clock = SystemClock()
-    logs = _logs(configuration, clock)
-    journal = FanOut([logs, Metrics(CollectorRegistry())])
-    world = World(
+    logs, metrics = _logs(configuration, clock), Metrics(CollectorRegistry())
+    return World(
         reactor=reactor,
         clock=clock,
         random=random.SystemRandom(),
-        journal=journal,
+        journal=FanOut([logs, metrics]),
+        logs=logs,
+        metrics=metrics,
         calls=ThreadCalls(reactor),
         resolver=SystemResolver(reactor),
         concurrency=TwistedConcurrency(reactor),
     )
+
+
+def build(configuration: Configuration, reactor: Any, path: str, wishes: Wishes) -> Relay:
+    """Joins a relay. Raises ConfigurationError for what can only be seen now (no such user, a bad log path)."""
+    world = make_world(configuration, reactor)
+    clock, journal = world.clock, world.journal
     main = configuration.main
     spool = ThreadedSpool(reactor, SQLiteStore(queue_directory(main.queue, configuration.place("queue"))), journal)
     passwords = password_threads(reactor)
     scope = base_scope(configuration, world, passwords)
-    own = scope.local_addresses
-    routing = routing_ports(configuration, world.resolver, world.calls.call, journal, world.concurrency, own)
+    routing = routing_ports(
+        configuration, world.resolver, world.calls.call, journal, world.concurrency, scope.local_addresses
+    )
     schedule = Schedule(Limits(queue_only=main.queue_only))
     identity = identity_of(main.exim_user, main.exim_group, configuration.place("exim_user"))
     auth = auth_ports(passwords, clock, world.concurrency, main.spool_directory, identity)
@@ -211,7 +222,7 @@ def build(configuration: Configuration, reactor: Any, path: str, wishes: Wishes)
     reception = _reception(configuration, world, scope, spool, runner, conditions, wishes, auth)
     plain = _server_factory(configuration, reception, world, scope, tls_on_connect=False)
     secure = _server_factory(configuration, reception, world, scope, tls_on_connect=True)
-    submission = _submission(configuration, world, spool, runner, scope, conditions, wishes)
+    submit = _submission(configuration, world, spool, runner, scope, conditions, wishes).submit
     callers = _callers(configuration)
     folder = MaildropFolder(main.spool_directory)
     return Relay(
@@ -222,12 +233,13 @@ def build(configuration: Configuration, reactor: Any, path: str, wishes: Wishes)
         secure=secure,
         spool=spool,
         runner=runner,
-        submissions=SubmissionFactory(reactor, submission.submit, callers, journal),
+        submissions=SubmissionFactory(reactor, submit, callers, journal),
         callers=callers,
-        maildrop=Maildrop(reactor, folder, submission.submit, callers, journal, clock, world.calls.call),
+        maildrop=Maildrop(reactor, folder, submit, callers, journal, clock, world.calls.call),
         maildrop_folder=folder,
         journal=journal,
-        reopen_logs=logs.reopen,
+        metrics=world.metrics,
+        reopen_logs=world.logs.reopen,
         clock=clock,
         identity=identity,
         deliveries=deliveries,
