@@ -53,10 +53,11 @@ from relay.mail.header import Field
 from relay.mail.ports import Journal
 from relay.mail.source import ConfigurationError, Location, Problem
 from relay.net.concurrency import TwistedConcurrency
+from relay.net.crowd import Crowd
 from relay.net.file_system import LocalFileSystem
 from relay.net.lookups import FileLookups, ListFiles
 from relay.net.resolver import SystemResolver
-from relay.net.server import Crowd, ESMTPServerFactory
+from relay.net.server import ESMTPServerFactory
 from relay.net.threads import ThreadedSpool
 from relay.observe.files import open_logs
 from relay.observe.journal import FanOut

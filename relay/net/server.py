@@ -12,7 +12,6 @@ While a question is open nothing is taken from machine or stack, so that no comm
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -31,6 +30,7 @@ from relay.esmtp.server import Server, ServerSettings
 from relay.mail import reply
 from relay.mail.facts import Endpoint, SessionFacts
 from relay.net.connection import LayeredConnection, is_cancellation
+from relay.net.crowd import Crowd
 from relay.tls.contexts import TLSContext
 from relay.tls.engine import Handshake
 from relay.tls.hello import ClientHello
@@ -96,33 +96,6 @@ class ServerSession(Protocol):
 MakeSession = Callable[[Endpoint, Endpoint, bool], ServerSession]
 IsProxy = Callable[[Endpoint], Awaitable[bool]]
 """Whether a host is a proxy, which must begin with a PROXY header; any exception is a no."""
-
-
-class Crowd:
-    """The connections of a process, over all of its factories. `most` 0: no limit."""
-
-    def __init__(self, most: int = 0) -> None:
-        self.most = most
-        self.count = 0
-        self._by_address: Counter[str] = Counter()
-
-    @property
-    def is_full(self) -> bool:
-        return 0 < self.most <= self.count
-
-    def of(self, address: str) -> int:
-        """Connections from one address."""
-        return self._by_address[address]
-
-    def enter(self, address: str) -> None:
-        self.count += 1
-        self._by_address[address] += 1
-
-    def leave(self, address: str) -> None:
-        self.count -= 1
-        self._by_address[address] -= 1
-        if self._by_address[address] <= 0:
-            del self._by_address[address]
 
 
 class ESMTPServer(LayeredConnection):

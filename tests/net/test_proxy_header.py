@@ -14,7 +14,8 @@ from relay.esmtp.answers import Answer
 from relay.esmtp.questions import Question
 from relay.mail import reply
 from relay.mail.facts import Endpoint, SessionFacts
-from relay.net.server import Crowd, ESMTPServer, ESMTPServerFactory
+from relay.net.crowd import Crowd
+from relay.net.server import ESMTPServer, ESMTPServerFactory
 
 HEADER = b"PROXY TCP4 203.0.113.5 203.0.113.6 4000 25\r\n"
 PROXY = "192.0.2.7"
