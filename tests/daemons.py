@@ -54,6 +54,21 @@ class Daemon:
             check=False,
         )
 
+    def pid(self) -> int:
+        """Of the daemon; of the parent where there are several processes."""
+        return int((self.spool / "daemon.pid").read_text())
+
+    def workers(self) -> set[int]:
+        """The processes whose parent is the daemon, courier left out."""
+        parent = self.pid()
+        found = set()
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                number, rest = path.read_text().split(" ", 1)
+                if int(rest.rsplit(")", 1)[1].split()[1]) == parent:
+                    found.add(int(number))
+        return found
+
     def waiting(self) -> int:
         """How many messages are in the queue."""
         return int(self.sendmail("-bpc").stdout)

@@ -355,11 +355,11 @@ def _be_daemon(arguments: Arguments) -> int:
     intervals = [run.interval for run in arguments.queue_runs if run.interval]
     wishes = Wishes(interfaces, float(min(intervals, default=0)), arguments.pid_file)
     if arguments.foreground:
-        return _serve(arguments, wishes, lambda: None)
+        return _serve(arguments, wishes, None)
     return in_background(lambda started: _serve(arguments, wishes, started))
 
 
-def _serve(arguments: Arguments, wishes: Wishes, started: Callable[[], None]) -> int:
+def _serve(arguments: Arguments, wishes: Wishes, started: Callable[[], None] | None) -> int:
     from relay.daemon import service
     from relay.mail.source import ConfigurationError
 

@@ -353,9 +353,9 @@ class MainOptions:
 
     # Ours
     worker_processes: int = field(metadata=row(
-        Kind.INTEGER, "1", "Processes that share the listening ports.", "ours", _IGNORED, ours=True))
+        Kind.INTEGER, "1", "Processes that share the listening ports; 0: one for each core.", "ours", ours=True))
     metrics_address: str = field(metadata=row(
-        Kind.STRING, "", "Where metrics are served, ADDRESS:PORT.", "ours", _IGNORED, ours=True))
+        Kind.STRING, "", "Where counters are served to Prometheus, ADDRESS:PORT; nowhere if empty.", "ours", ours=True))
     # fmt: on
 
 

@@ -14,8 +14,9 @@ from twisted.python.failure import Failure
 
 from relay.config.read import read_configuration
 from relay.daemon.build import Relay, build
+from relay.daemon.plan import read_file
 from relay.daemon.privileges import drop
-from relay.daemon.service import log_to_standard_error, read_file
+from relay.daemon.service import log_to_standard_error
 from relay.daemon.wishes import Wishes
 from relay.mail.ports import SpoolUnavailable
 from relay.mail.source import ConfigurationError, Location, Problem

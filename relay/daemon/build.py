@@ -118,6 +118,7 @@ class Relay:
     maildrop_folder: MaildropFolder
     journal: Journal
     metrics: Metrics
+    metrics_address: str
     reopen_logs: Callable[[], None]
     clock: SystemClock
     identity: Identity | None
@@ -196,8 +197,13 @@ def make_world(configuration: Configuration, reactor: Any) -> World:
     )
 
 
-def build(configuration: Configuration, reactor: Any, path: str, wishes: Wishes) -> Relay:
-    """Joins a relay. Raises ConfigurationError for what can only be seen now (no such user, a bad log path)."""
+def build(
+    configuration: Configuration, reactor: Any, path: str, wishes: Wishes, crowd: Crowd | None = None
+) -> Relay:
+    """Joins a relay; `crowd` counts its connections where others do so as well.
+
+    Raises ConfigurationError for what can only be seen now (no such user, a bad log path).
+    """
     world = make_world(configuration, reactor)
     clock, journal = world.clock, world.journal
     main = configuration.main
@@ -220,7 +226,8 @@ def build(configuration: Configuration, reactor: Any, path: str, wishes: Wishes)
         journal,
     )
     conditions = _conditions(configuration, world, spool, scope, routing)
-    reception = _reception(configuration, world, scope, spool, runner, conditions, wishes, auth)
+    crowd = crowd if crowd is not None else Crowd(main.smtp_accept_max)
+    reception = _reception(configuration, world, scope, spool, runner, conditions, wishes, auth, crowd)
     plain = _server_factory(configuration, reception, world, scope, tls_on_connect=False)
     secure = _server_factory(configuration, reception, world, scope, tls_on_connect=True)
     submit = _submission(configuration, world, spool, runner, scope, conditions, wishes).submit
@@ -240,6 +247,7 @@ def build(configuration: Configuration, reactor: Any, path: str, wishes: Wishes)
         maildrop_folder=folder,
         journal=journal,
         metrics=world.metrics,
+        metrics_address=main.metrics_address,
         reopen_logs=world.logs.reopen,
         clock=clock,
         identity=identity,
@@ -305,11 +313,11 @@ def _reception(
     conditions: ConditionPorts,
     wishes: Wishes,
     auth: AuthPorts,
+    crowd: Crowd,
 ) -> Reception:
     main = configuration.main
     rules = session_rules(configuration, scope, wishes.queue_interval or QUEUE_INTERVAL)
     assert rules.server_settings is not None
-    crowd = Crowd(main.smtp_accept_max)
     ports = Ports(
         clock=world.clock,
         journal=world.journal,

@@ -281,6 +281,22 @@ def listen_for_submissions(reactor: IReactorUNIX, spool_directory: str, factory:
     return reactor.listenUNIX(path, factory, mode=0o666)
 
 
+def open_socket(spool_directory: str) -> socket.socket:
+    """The same for a parent that takes in nobody: its workers inherit it. Raises OSError."""
+    path = os.path.join(spool_directory, SOCKET_NAME)
+    remove_stale_socket(path)
+    listening = socket.socket(socket.AF_UNIX)
+    try:
+        listening.setblocking(False)
+        listening.bind(path)
+        os.chmod(path, 0o666)  # noqa: S103 - everybody may hand a message over; who calls is asked of the kernel
+        listening.listen(50)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
 def remove_stale_socket(path: str) -> None:
     """Removes a socket that nobody listens on; raises OSError (EADDRINUSE) for one that is served."""
     try:

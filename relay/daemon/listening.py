@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,12 @@ def open_port(reactor: Any, listener: Listener, factory: Factory) -> IListeningP
         raise ConfigurationError(problem) from None
     port.stopReading()  # type: ignore[attr-defined]  # every port is a FileDescriptor, its interface does not say so
     return port
+
+
+def listening_on(ports: Iterable[Any]) -> str:
+    """`[127.0.0.1]:25, [::1]:25`, those of the ports that are TCP."""
+    hosts = (port.getHost() for port in ports)
+    return ", ".join(f"[{host.host}]:{host.port}" for host in hosts if hasattr(host, "port"))
 
 
 def _remedy(port: int) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from relay.mail.source import ConfigurationError, Location, Problem
@@ -57,3 +59,31 @@ def drop(identity: Identity) -> None:
     os.initgroups(identity.name, identity.gid)
     os.setresgid(identity.gid, identity.gid, identity.gid)
     os.setresuid(identity.uid, identity.uid, identity.uid)
+
+
+def lower(identity: Identity) -> None:
+    """Acts as the user from now on and keeps root in reserve, for `as_root`: what is made meanwhile is the user's.
+
+    Nothing to do for a process that is not root. Raises OSError.
+    """
+    if os.geteuid() != 0 or identity.uid == 0:
+        return
+    os.initgroups(identity.name, identity.gid)
+    os.setegid(identity.gid)
+    os.seteuid(identity.uid)
+
+
+@contextmanager
+def as_root() -> Iterator[None]:
+    """Root again for as long as the block, where `lower` gave it up; otherwise nothing. Raises OSError."""
+    effective = os.geteuid(), os.getegid()
+    if os.getuid() != 0 or effective[0] == 0:
+        yield
+        return
+    os.seteuid(0)
+    os.setegid(0)
+    try:
+        yield
+    finally:
+        os.setegid(effective[1])
+        os.seteuid(effective[0])

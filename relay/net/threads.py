@@ -207,8 +207,10 @@ class ThreadedSpool:
         self._journal = journal
         self._fresh = _Fresh(fresh_octets)
         self._doubtful: set[str] = set()
+        self._reactor = reactor
+        self._recovering: deque[Deferred[Recovery]] = deque()
         self._writer: BatchThread[Operation] = BatchThread(
-            reactor, "spool writer", store.run, after=store.maintain, finish=store.close, limit=queue_limit
+            reactor, "spool writer", store.run, after=self._after_batch, finish=store.close, limit=queue_limit
         )
         self._reader: BatchThread[Callable[[Reading], object]] = BatchThread(
             reactor, "spool reader", self._read_all, finish=store.close_reading, limit=queue_limit
@@ -298,6 +300,13 @@ class ThreadedSpool:
 
     # Beyond the ports
 
+    async def recover(self) -> Recovery:
+        """Takes over from processes that have died since the start. Raises SpoolUnavailable."""
+        asked: Deferred[Recovery] = Deferred()
+        self._recovering.append(asked)
+        await self.write(lambda queue: None)
+        return await asked
+
     async def release(self, message_id: str, due: float) -> None:
         """Gives a claim back without an attempt, for others or for later."""
         await self.write(lambda queue: queue.release(message_id, due))
@@ -324,6 +333,16 @@ class ThreadedSpool:
                 return cast("T", value)
             case Refused(error) | Unknown(error):
                 raise error
+
+    def _after_batch(self) -> None:
+        """Between two batches, in the thread that writes."""
+        while self._recovering:
+            asked = self._recovering.popleft()
+            try:
+                self._reactor.callFromThread(asked.callback, self._store.recover())
+            except SpoolUnavailable as error:
+                self._reactor.callFromThread(asked.errback, error)
+        self._store.maintain()
 
     def _read_all(self, questions: Sequence[Callable[[Reading], Any]]) -> list[Result]:
         results: list[Result] = []

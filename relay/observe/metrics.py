@@ -7,11 +7,13 @@ peer can make the number of series grow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.core import CounterMetricFamily
 
 from relay.mail import events
 from relay.mail.events import Event
@@ -155,6 +157,7 @@ class Metrics:
     """An observer that counts. The registry is given, so that several can live in one process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
         self._by_event: dict[type[Any], list[Callable[[Any], None]]] = {}
         for count in COUNTS:
             counter = Counter(PREFIX + count.name, count.help, tuple(count.labels), registry=registry)
@@ -164,6 +167,35 @@ class Metrics:
         """Adds the event to its counters."""
         for add in self._by_event[type(event)]:
             add(event)
+
+    def counts(self) -> dict[str, float]:
+        """All numbers, by the JSON text of name and labels: what a worker tells its parent."""
+        return {
+            json.dumps([sample.name, sample.labels], sort_keys=True): sample.value
+            for family in self.registry.collect()
+            for sample in family.samples
+            if sample.name.endswith("_total")
+        }
+
+
+class SharedMetrics:
+    """The counters of several processes, as a collector of a registry. `counts` gives the sums, as `Metrics.counts`."""
+
+    def __init__(self, counts: Callable[[], Mapping[str, float]]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """What the registry asks for."""
+        told: dict[str, list[tuple[dict[str, str], float]]] = {}
+        for key, number in self._counts().items():
+            name, labels = json.loads(key)
+            told.setdefault(name, []).append((labels, number))
+        for count in COUNTS:
+            name = PREFIX + count.name
+            family = CounterMetricFamily(name, count.help, labels=tuple(count.labels))
+            for labels, number in told.get(f"{name}_total", ()):
+                family.add_metric([labels[label] for label in count.labels], number)
+            yield family
 
 
 def _adder(count: Count, counter: Counter) -> Callable[[Any], None]:

@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -43,13 +44,39 @@ def test_the_daemon_becomes_its_user() -> None:
         text = configuration(directory, port)
         give_away(directory)
         with daemons.running(directory, text, port) as relay:
-            process = int((relay.spool / "daemon.pid").read_text())
+            process = relay.pid()
             status = Path(f"/proc/{process}/status").read_text()
             uids = next(line for line in status.splitlines() if line.startswith("Uid:")).split()[1:]
             assert set(uids) == {str(NOBODY.pw_uid)}
             relay.sendmail("-i", "you@relay.test", message=MESSAGE)
             peers.wait_until("the message", relay.messages)
             assert (relay.spool / "queue" / "queue.sqlite").stat().st_mode & 0o077 == 0
+
+
+def test_workers_become_the_user_and_so_do_their_successors() -> None:
+    with peers.directory("privileges") as directory:
+        port = peers.free_port()
+        for name in ("spool", "log", "mail"):
+            (directory / name).mkdir()
+        text = configuration(directory, port).replace("exim_user", "worker_processes = 2\nexim_user")
+        give_away(directory)
+        with daemons.running(directory, text, port) as relay:
+            assert effective_users(relay.pid(), *relay.workers()) == {NOBODY.pw_uid}
+            relay.sendmail("-i", "you@relay.test", message=MESSAGE)
+            peers.wait_until("the message", relay.messages)
+            dead = min(relay.workers())
+            os.kill(dead, signal.SIGKILL)
+            relay.wait_for_log("another is started")
+            peers.wait_until("another worker", lambda: len(relay.workers() - {dead}) == 2, 30)
+            successors = relay.workers()
+            peers.wait_until("it to be the user", lambda: effective_users(*successors) == {NOBODY.pw_uid}, 30)
+            relay.sendmail("-i", "you@relay.test", message=MESSAGE)
+            peers.wait_until("the next message", lambda: len(relay.messages()) == 2)
+
+
+def effective_users(*processes: int) -> set[int]:
+    lines = (Path(f"/proc/{process}/status").read_text().splitlines() for process in processes)
+    return {int(next(line for line in each if line.startswith("Uid:")).split()[2]) for each in lines}
 
 
 def test_a_key_that_its_user_cannot_read_is_said_at_the_start() -> None:

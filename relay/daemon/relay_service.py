@@ -1,0 +1,185 @@
+"""One process that receives and delivers, as a Twisted service (edge).
+
+Start: open the ports (as root where they need it), become the daemon's user, open the queue, deliver what waits, take
+what was left in the maildrop. Stop: close the ports, say 421, let deliveries finish for a while, close the queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+
+from relay.daemon.build import Relay
+from relay.daemon.control import listen_for_submissions
+from relay.daemon.listening import listening_on, open_port
+from relay.daemon.metrics_page import listen_for_metrics
+from relay.daemon.plan import refuse_errors
+from relay.daemon.privileges import drop, hand_over
+from relay.daemon.traces import make_spool_directory, record_start, record_stop, remove_pid, spool_problem, write_pid
+from relay.mail.events import DaemonNote
+from relay.mail.ports import SpoolUnavailable
+from relay.mail.source import ConfigurationError, Problem
+
+# Seconds that deliveries under way have at a stop.
+PATIENCE = 10.0
+
+
+class Sockets(Protocol):
+    """What a daemon listens on. Nobody is taken in before the queue is open: the system keeps them waiting."""
+
+    def smtp(self, relay: Relay) -> list[Any]:
+        """The ports for SMTP, not reading yet; called while root is still root. Raises ConfigurationError."""
+        ...
+
+    def submissions(self, relay: Relay) -> Any:
+        """The port for local programs; called as the daemon's user. Raises OSError."""
+        ...
+
+
+class OwnSockets:
+    """Those of a daemon that is one process: it opens them."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    def smtp(self, relay: Relay) -> list[Any]:
+        return [
+            open_port(self._reactor, listener, relay.secure if listener.tls_on_connect else relay.plain)
+            for listener in relay.listeners
+        ]
+
+    def submissions(self, relay: Relay) -> Any:
+        return listen_for_submissions(self._reactor, relay.spool_directory, relay.submissions)
+
+
+class RelayService(Service):
+    """One process that receives and delivers: a daemon, or a worker of one."""
+
+    def __init__(
+        self,
+        sockets: Sockets,
+        relay: Relay,
+        check: Callable[[], list[Problem]],
+        warnings: tuple[Problem, ...] = (),
+        *,
+        worker: int | None = None,
+    ) -> None:
+        """`check` looks at files and directories again, as the user that the daemon becomes.
+
+        `worker` is its number among several; None: it is the daemon, says so in the log and has the pid file. One
+        process empties the maildrop: the daemon, or worker 0.
+        """
+        self._sockets = sockets
+        self._relay = relay
+        self._check = check
+        self._warnings = warnings
+        self._worker = worker
+        self._ports: list[Any] = []
+        self._page: Any = None
+        self._started = False
+        self.begun: Deferred[None] = Deferred()
+        """Fires when it serves."""
+
+    def privilegedStartService(self) -> None:
+        """Opens the ports. Raises ConfigurationError for one that can't be had."""
+        relay = self._relay
+        self._ports.extend(self._sockets.smtp(relay))
+        if self._worker is None:
+            registry = relay.metrics.registry
+            self._page = listen_for_metrics(relay.reactor, relay.metrics_address, registry, relay.location)
+
+    def startService(self) -> None:
+        """Opens the queue and begins. Raises ConfigurationError."""
+        relay = self._relay
+        _start_courier(relay)
+        if relay.identity is not None:
+            hand_over(relay.spool_directory, relay.identity)
+            drop(relay.identity)
+            refuse_errors(self._check())
+        try:
+            make_spool_directory(relay.spool_directory)
+            recovery = relay.spool.start(relay.clock.now())
+            relay.maildrop_folder.prepare()
+            self._ports.append(self._sockets.submissions(relay))
+            if self._worker is None:
+                write_pid(relay.pid_file)
+        except SpoolUnavailable as error:
+            raise ConfigurationError(Problem(relay.location, f"the queue can't be opened: {error}")) from None
+        except OSError as error:
+            raise spool_problem(relay.location, relay.spool_directory, error) from None
+        self.running = True
+        self._started = True
+        if self._worker is None:
+            record_start(relay.journal, listening_on(self._ports), self._warnings)
+        if str(recovery):
+            relay.journal.record(DaemonNote(str(recovery)))
+        # What waits in the maildrop comes before any delivery: its messages must not be found delivered and gone.
+        Deferred.fromCoroutine(self._begin()).chainDeferred(self.begun)
+
+    async def _begin(self) -> None:
+        if self._worker in (None, 0):
+            await self._relay.maildrop.start()
+        if not self._started:
+            return
+        for port in self._ports:
+            port.startReading()
+        self._relay.runner.start()
+
+    @property
+    def smtp_ports(self) -> tuple[int, ...]:
+        """The TCP ports that are open, also where the configuration left the choice to the system."""
+        return tuple(port.getHost().port for port in self._ports if hasattr(port.getHost(), "port"))
+
+    def stopService(self) -> Deferred[None]:
+        """Fires when everything is closed; whatever had been promised is on disk by then."""
+        self.running = False
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        relay = self._relay
+        for port in self._ports:
+            closing = port.stopListening()
+            if closing is not None:
+                await closing
+        self._ports.clear()
+        if self._page is not None:
+            await self._page.stopListening()
+        if not self._started:
+            return
+        for factory in (relay.plain, relay.secure):
+            for connection in list(factory.connections):
+                connection.shut_down()
+        relay.maildrop.stop()
+        await relay.runner.stop(PATIENCE)
+        await relay.spool.stop()
+        relay.deliveries.courier.stop()
+        if self._worker is None:
+            remove_pid(relay.pid_file)
+            record_stop(relay.journal)
+
+    def reopen_logs(self) -> None:
+        """After a rotation (SIGUSR1)."""
+        self._relay.reopen_logs()
+
+    def detach(self) -> None:
+        """There is nobody to be told."""
+
+    def reload(self) -> None:
+        """SIGHUP. A process that has given root up can't begin anew: it reopens its logs, and says so."""
+        self.reopen_logs()
+        self._relay.journal.record(
+            DaemonNote("SIGHUP: logs reopened; a changed configuration needs a restart where worker_processes is 1")
+        )
+
+
+def _start_courier(relay: Relay) -> None:
+    try:
+        relay.deliveries.start_as_root()
+    except OSError as error:
+        what = f"the process for local deliveries can't be started: {error.strerror or error}"
+        raise ConfigurationError(Problem(relay.location, what)) from None
+
+
