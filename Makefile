@@ -12,7 +12,7 @@ ARGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DESCRIBED := setup.cfg pyproject.toml
 
-.PHONY: help run test lint docs wheel guards peers bench clean
+.PHONY: help run test lint docs wheel guards crash peers bench clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -44,6 +44,10 @@ wheel: $(VENV)/.test
 ## make guards   takes out each guard of tests/guards.toml; its test must notice
 guards: $(VENV)/.test
 	$(BIN)/python tests/play_guards.py $(ARGS)
+
+## make crash    kills daemons under load: ROUNDS=200 for each of several cases
+crash: $(VENV)/.test
+	RELAY_KILLS=$(or $(ROUNDS),200) $(BIN)/python -m pytest -q -s tests/system/test_killed.py
 
 ## make peers    real Exim and Postfix for the interop tests (Debian, root)
 peers:
