@@ -21,7 +21,7 @@ from relay.expand.scope import HostView, Scope
 from relay.mail.envelope import Envelope, Parameters, Recipient
 from relay.mail.events import HostFailed, MessageNote, Trouble
 from relay.mail.facts import TLSFacts
-from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, Outcome, RemoteHost
+from relay.mail.outcome import Deferred, Delivered, Dialog, ErrorClass, Failed, Outcome, RemoteHost
 from relay.mail.ports import Body, Clock, Journal, TemporaryFailure
 from relay.mail.queue import QueuedMessage
 from relay.mail.reply import Reply
@@ -408,5 +408,6 @@ def _of_link(failure: LinkFailed) -> Deferred | Failed:
 
 def _complete(outcome: Outcome, parked: Parked, continued: bool) -> Outcome:
     if isinstance(outcome, Delivered):
-        return replace(outcome, host=parked.link.host, tls=parked.tls, continued=continued)
+        dialog = replace(outcome.dialog or Dialog(), login=parked.login)
+        return replace(outcome, host=parked.link.host, tls=parked.tls, continued=continued, dialog=dialog)
     return replace(outcome, host=parked.link.host)

@@ -19,7 +19,7 @@ from relay.esmtp.parameters import read_limits
 from relay.mail.address import Address
 from relay.mail.envelope import BodyType, Envelope, Parameters
 from relay.mail.facts import TLSFacts
-from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, Outcome, RemoteHost
+from relay.mail.outcome import Deferred, Delivered, Dialog, ErrorClass, Failed, Outcome, RemoteHost
 from relay.mail.reply import Reply
 
 _UNSENDABLE = re.compile(r"[\x00-\x1f\x7f]")
@@ -172,7 +172,9 @@ class Transaction:
         """The reply to the final dot: for one recipient (LMTP, RFC 2033 4.2), or for all."""
         if 200 <= reply.code < 300:
             hop = self._hop
-            outcome: Outcome = Delivered(shown(reply), hop.host, hop.tls, hop.continued, "DSN" in self._offers)
+            dialog = Dialog(in_groups=hop.groups and "PIPELINING" in self._offers, by_chunks=self.by_chunks)
+            offers_dsn = "DSN" in self._offers
+            outcome: Outcome = Delivered(shown(reply), hop.host, hop.tls, hop.continued, offers_dsn, dialog)
         else:
             outcome = self._outcome(reply, "end of data", ErrorClass.DATA_4XX)
         if place is None:

@@ -44,6 +44,18 @@ class RemoteHost:
 
 
 @dataclass(frozen=True, slots=True)
+class Dialog:
+    """How a server was spoken to, as far as a log tells it."""
+
+    login: str = ""
+    """As whom we were logged in: the authenticator, and the identity behind a colon; "" for nobody."""
+    in_groups: bool = False
+    """Commands went out in groups (PIPELINING)."""
+    by_chunks: bool = False
+    """The message went by BDAT (CHUNKING)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Delivered:
     """The next hop (or the mailbox) has taken responsibility."""
 
@@ -55,6 +67,8 @@ class Delivered:
     """Second or later message on its connection (Exim marks the address with `*`)."""
     passes_dsn: bool = False
     """The server offered DSN and was told what reports are wanted: from here on they are its to send (RFC 3461 5)."""
+    dialog: Dialog | None = None
+    """With a server, which `confirmation` then is from."""
 
 
 @dataclass(frozen=True, slots=True)

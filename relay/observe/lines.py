@@ -48,7 +48,7 @@ from relay.mail.events import (
     WrittenByACL,
 )
 from relay.mail.facts import SessionFacts, TLSFacts
-from relay.mail.outcome import Deferred, ErrorClass, RemoteHost
+from relay.mail.outcome import Deferred, Dialog, ErrorClass, RemoteHost
 from relay.mail.text import printable
 from relay.observe.selectors import LogSelectors
 
@@ -179,6 +179,7 @@ class EximLines:
         self._client_certificate = "tls_client_certificate" in selectors
         self._peer_name = "peer_name" in selectors
         self._confirmation = "smtp_confirmation" in selectors
+        self._pipelining = "pipelining" in selectors
         self._deliver_time = "deliver_time" in selectors
         self._overall_time = "queue_time_overall" in selectors
         self._message_id = "msg_id" in selectors
@@ -337,10 +338,20 @@ class EximLines:
             f"{_names(event.router, event.transport)}"
             f"{self._remote(outcome.host, continued=outcome.continued)}"
             f"{self._tls(outcome.tls, '', outgoing=True)}"
+            f"{self._dialog(outcome.dialog)}"
         )
-        if self._confirmation and outcome.host is not None and outcome.confirmation:
+        with_server = outcome.host is not None or outcome.dialog is not None
+        if self._confirmation and with_server and outcome.confirmation:
             text += f" C={quoted(outcome.confirmation, _CONFIRMATION_LIMIT)}"
         return text + self._duration(event.elapsed)
+
+    def _dialog(self, dialog: Dialog | None) -> str:
+        """` A=` with whom we were logged in as, ` L` for commands in groups, ` K` for chunks."""
+        if dialog is None:
+            return ""
+        login = f" A={word(dialog.login)}" if dialog.login else ""
+        groups = " L" if dialog.in_groups and self._pipelining else ""
+        return f"{login}{groups}{' K' if dialog.by_chunks else ''}"
 
     def _duration(self, seconds: float) -> str:
         return f" DT={elapsed_time(seconds)}" if self._deliver_time else ""

@@ -56,7 +56,7 @@ _ROWS = (
     Selector("outgoing_port", False),
     Selector("peer_name", True, ours=True),
     Selector("pid", False),
-    Selector("pipelining", False, has_effect=False),
+    Selector("pipelining", False),
     Selector("protocol_detail", False, has_effect=False),
     Selector("proxy", False, has_effect=False),
     Selector("queue_run", True, has_effect=False),

@@ -27,7 +27,7 @@ from relay.esmtp.client_events import (
 from relay.mail.address import NULL_SENDER, Address
 from relay.mail.envelope import BodyType, Envelope, Recipient
 from relay.mail.facts import TLSFacts
-from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, Outcome, RemoteHost
+from relay.mail.outcome import Deferred, Delivered, Dialog, ErrorClass, Failed, Outcome, RemoteHost
 from relay.mail.reply import Reply
 
 HOST = RemoteHost("relay.example", "192.0.2.1", 25)
@@ -106,7 +106,7 @@ def test_from_greeting_to_quit_one_by_one() -> None:
     assert talk.said() == b"x\r\n..y\r\n.\r\n"
     talk.hear(b"250 2.0.0 OK id=1\r\n")
     assert talk.outcomes == (
-        Delivered("250 2.0.0 OK id=1", HOST),
+        Delivered("250 2.0.0 OK id=1", HOST, dialog=Dialog()),
         Failed(
             "SMTP error from remote mail server after RCPT TO:<d@d.example>: 550 5.1.1 unknown",
             Reply(550, "5.1.1", ("unknown",)),
@@ -144,7 +144,7 @@ def test_the_second_message_is_marked_and_needs_no_rset() -> None:
         talk.client.end_body()
         talk.hear(b"250 OK\r\n")
         talk.said()
-        assert talk.outcomes == (Delivered("250 OK", HOST, continued=continued),)
+        assert talk.outcomes == (Delivered("250 OK", HOST, continued=continued, dialog=Dialog(in_groups=True)),)
 
 
 def test_avoiding_pipelining() -> None:
@@ -243,7 +243,7 @@ def test_lmtp_has_a_reply_for_each_accepted_recipient() -> None:
     assert talk.hear(b"250 c is fine\r\n") == []
     talk.hear(b"451 e is full\r\n")
     first, second, third = talk.outcomes
-    assert first == Delivered("250 c is fine")
+    assert first == Delivered("250 c is fine", dialog=Dialog(in_groups=True))
     assert isinstance(second, Failed)
     assert isinstance(third, Deferred)
 
@@ -486,7 +486,7 @@ def test_what_stands_behind_the_220_is_the_handshakes() -> None:
     talk.hear(*TO_DATA)
     talk.client.end_body()
     talk.hear(b"250 OK\r\n")
-    assert talk.outcomes == (Delivered("250 OK", HOST, TLS),)
+    assert talk.outcomes == (Delivered("250 OK", HOST, TLS, dialog=Dialog()),)
 
 
 def test_down_again_for_the_next_message() -> None:

@@ -12,7 +12,7 @@ from observe import happenings as here
 from relay.mail import events
 from relay.mail.address import NULL_SENDER, Address
 from relay.mail.facts import Authentication, Certificate, Endpoint, Hello, SessionFacts
-from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, RemoteHost
+from relay.mail.outcome import Deferred, Delivered, Dialog, ErrorClass, Failed, RemoteHost
 from relay.observe.lines import EximLines, Log, elapsed_time, full_host, quoted
 from relay.observe.selectors import parse_selector
 
@@ -61,6 +61,19 @@ def test_an_arrival_with_everything() -> None:
             "",
             f'=> {BOB} {MX}* C="250 OK"',
         ),
+        (
+            replace(
+                here.DELIVERED, outcome=Delivered("250 OK", here.HOST, dialog=Dialog("plain:me mine", True, True))
+            ),
+            "",
+            f'=> {BOB} {MX} A=plain:me\\040mine K C="250 OK"',
+        ),
+        (
+            replace(here.DELIVERED, outcome=Delivered("250 OK", here.HOST, dialog=Dialog("", True, True))),
+            "+pipelining",
+            f'=> {BOB} {MX} L K C="250 OK"',
+        ),
+        (replace(here.DELIVERED, outcome=Delivered("250 OK", dialog=Dialog())), "", f'=> {BOB} C="250 OK"'),
         (replace(here.DELIVERED, outcome=Delivered("/var/mail/x")), "+deliver_time", f"=> {BOB} DT=0.250s"),
         (here.DEFERRED, "", f"== {BOB} defer (-44) {MX}: SMTP error from remote mail server"),
         (
