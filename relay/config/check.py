@@ -17,6 +17,7 @@ from relay.config.host_items import host_item_problems
 from relay.config.read import Configuration
 from relay.config.references import acl_options
 from relay.delivery.appendfile import AppendfileRules
+from relay.delivery.lmtp import LMTPRules
 from relay.delivery.pipe import PipeRules
 from relay.delivery.smtp_rules import SMTPRules
 from relay.expand.evaluate import Expansion
@@ -159,7 +160,7 @@ def _mailboxes(configuration: Configuration) -> Iterator[Problem]:
                 if expansion is not None:
                     has_user = transport.common.user is not None
                     yield from _mailbox(name, option, expansion, places[name].place(option), has_user=has_user)
-        if isinstance(transport, AppendfileRules | PipeRules):
+        if isinstance(transport, AppendfileRules | LMTPRules | PipeRules):
             yield from _delivery_user(configuration, transport, places[name])
 
 
@@ -188,12 +189,13 @@ def _mailbox(name: str, option: str, expansion: Expansion, location: Location, *
 
 
 def _delivery_user(
-    configuration: Configuration, transport: AppendfileRules | PipeRules, block: DriverBlock
+    configuration: Configuration, transport: AppendfileRules | LMTPRules | PipeRules, block: DriverBlock
 ) -> Iterator[Problem]:
     """A user that is none, or that the daemon can't become."""
     location, what = block.place("user"), f"transport {block.name}"
     as_root = os.geteuid() == 0 and not configuration.main.exim_user
-    if isinstance(transport, PipeRules) and transport.common.user is None and as_root:
+    runs = isinstance(transport, PipeRules) or (isinstance(transport, LMTPRules) and transport.command is not None)
+    if runs and transport.common.user is None and as_root:
         remedy = "set user, or exim_user in the main section"
         yield Problem(location, f"{what}: no command is run as root", remedy, Severity.WARNING)
     user = transport.common.user.constant if transport.common.user is not None else None

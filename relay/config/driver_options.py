@@ -41,7 +41,7 @@ _AUTHENTICATORS_SERVED = frozenset({"cram_md5", "external", "gsasl", "plaintext"
 _ROUTERS_SERVED = frozenset({"accept", "dnslookup", "ipliteral", "manualroute", "redirect"})
 _TABLES = (
     ("routers", ROUTER_DRIVERS, _ROUTERS_SERVED, _NOT_DELIVERED),
-    ("transports", TRANSPORT_DRIVERS, frozenset({"appendfile", "pipe", "smtp"}), _NOT_DELIVERED),
+    ("transports", TRANSPORT_DRIVERS, frozenset({"appendfile", "lmtp", "pipe", "smtp"}), _NOT_DELIVERED),
     ("authenticators", AUTHENTICATOR_DRIVERS, _AUTHENTICATORS_SERVED, _NO_AUTH),
 )
 

@@ -1,4 +1,4 @@
-"""Blocks of the drivers appendfile and pipe become what local deliveries work with (machine).
+"""Blocks of the drivers appendfile, lmtp and pipe become what local deliveries work with (machine).
 
 What Exim refuses when it reads such a block is refused here, with the line: two names for one place, no locking
 at all, a word that is none of an option's.
@@ -15,6 +15,7 @@ from relay.delivery.appendfile import AppendfileRules, QuotaRules
 from relay.delivery.command_line import CommandLine, TooManyWords, compile_command
 from relay.delivery.header_edits import HeaderEdits
 from relay.delivery.jobs import CreateFile, Locking, Place
+from relay.delivery.lmtp import LMTPRules
 from relay.delivery.local import LocalRules, MessageRules
 from relay.delivery.pipe import DEFAULT_PATH, PipeRules
 from relay.expand.errors import ExpansionError
@@ -125,7 +126,24 @@ def pipe(block: DriverBlock) -> PipeRules:
     )
 
 
-# What both have
+def lmtp(block: DriverBlock) -> LMTPRules:
+    """`driver = lmtp`. Raises ConfigurationError."""
+    command, socket = _command(block), block.expansion("socket")
+    if (command is None) is (socket is None):
+        option = "command" if "command" in block.set_at else "socket"
+        what = "one (and only one) of command or socket must be set"
+        raise wrong(block, option, what, "name the server's socket, or the command")
+    text = MessageRules(use_crlf=True, body_only=block.flag("body_only"), headers_only=block.flag("headers_only"))
+    return LMTPRules(
+        common=_common(block, text),
+        command=command,
+        socket=socket,
+        timeout=block.number("timeout"),
+        ignore_quota=block.flag("ignore_quota"),
+    )
+
+
+# What all have
 
 
 def _common(block: DriverBlock, text: MessageRules) -> LocalRules:

@@ -134,13 +134,13 @@ _AUTOREPLY = table(*listed("autoreply", _IGNORED, _NOT_SERVED, """
     to                                 expanded
 """))  # fmt: skip
 
-_LMTP = table(*listed("lmtp", _IGNORED, _NOT_SERVED, """
-    batch_id                           expanded
-    batch_max                          integer    1
-    command                            expanded
-    ignore_quota                       boolean    false
-    socket                             expanded
-    timeout                            time       5m
+_LMTP = table(*explained("lmtp", """
+    batch_id      expanded          : Recipients with the same text may be delivered together.
+    batch_max     integer   1       : How many recipients are delivered together.
+    command       string            : The command that is the server; each of its words is expanded.
+    ignore_quota  boolean   false   : Say IGNOREQUOTA to a server that knows it.
+    socket        expanded          : The Unix socket of the server.
+    timeout       time      5m      : How long each of its answers may take.
 """))  # fmt: skip
 
 _PIPE = table(

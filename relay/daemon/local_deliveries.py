@@ -17,6 +17,7 @@ from relay.delivery.appendfile import Appendfile, AppendfileRules
 from relay.delivery.attempt import BlockingCalls
 from relay.delivery.carrying import InThreads
 from relay.delivery.jobs import Identity
+from relay.delivery.lmtp import LMTP, LMTPRules
 from relay.delivery.local import Driver, LocalDelivery, LocalPorts
 from relay.delivery.pipe import Pipe, PipeRules
 from relay.mail.ports import Clock, Journal
@@ -89,6 +90,8 @@ def _joined(transport: Transport, ports: LocalPorts) -> LocalDelivery | None:
             driver = Appendfile(transport, ports.clock, ports.hostname, ports.pid)
         case PipeRules():
             driver = Pipe(transport, ports.calls)
+        case LMTPRules():
+            driver = LMTP(transport, ports.calls, ports.hostname)
         case _:
             return None
     return LocalDelivery(transport.common, driver, ports)

@@ -123,8 +123,10 @@ class LocalTransport(Protocol):
         """Recipients with the same key may go together; None: this one goes alone."""
         ...
 
-    async def deliver(self, addresses: tuple[LocalAddress, ...], message: QueuedMessage, body: Body) -> Outcome:
-        """The outcome of all of them. Raises SpoolUnavailable for the body."""
+    async def deliver(
+        self, addresses: tuple[LocalAddress, ...], message: QueuedMessage, body: Body
+    ) -> tuple[Outcome, ...]:
+        """An outcome for each of them. Raises SpoolUnavailable for the body."""
         ...
 
 
@@ -300,8 +302,7 @@ class _Attempt:
         if addresses[0].file == "/dev/null":
             return (Delivered("/dev/null"),) * len(addresses)
         transport = self._ports.local[group.routed.transport]
-        outcome = await transport.deliver(addresses, self._message, self._body)
-        return (outcome,) * len(addresses)
+        return await transport.deliver(addresses, self._message, self._body)
 
     async def _deliver_there(self, group: _Group) -> tuple[Outcome, ...]:
         routed = group.routed

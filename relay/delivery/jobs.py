@@ -149,12 +149,35 @@ class Command:
     permit_coredump: bool = False
 
 
-Job = Append | NewFile | Command
-_JOBS: dict[str, type[Append] | type[NewFile] | type[Command]] = {
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LMTPJob:
+    """A message for an LMTP server: one behind a Unix socket, or a command that is one. `timeout` in seconds, for each
+    answer."""
+
+    transport: str
+    hostname: str
+    sender: str
+    recipients: tuple[str, ...]
+    socket: str = ""
+    arguments: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
+    timeout: int = 300
+    ignore_quota: bool = False
+    size: int = 0
+
+
+Job = Append | NewFile | Command | LMTPJob
+_JOBS: dict[str, type[Append] | type[NewFile] | type[Command] | type[LMTPJob]] = {
     "append": Append,
     "new_file": NewFile,
     "command": Command,
+    "lmtp": LMTPJob,
 }
+
+
+def runs_command(job: Job) -> bool:
+    """Whether a program is started for it, which root's must never be."""
+    return isinstance(job, Command) or (isinstance(job, LMTPJob) and bool(job.arguments))
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +208,8 @@ class Report:
     freeze: bool = False
     output: str = ""
     """What a command has written."""
+    each: tuple[Report, ...] = ()
+    """One for each recipient, where they are told apart (LMTP); what stands above is then of no account."""
 
     def outcome(self) -> Outcome:
         """The outcome for each recipient of the delivery."""

@@ -193,8 +193,10 @@ class LocalDelivery:
     def _mentions(self, name: str) -> bool:
         return any(each == name or each.startswith(f"{name}_") for each in self._rules.names_used)
 
-    async def deliver(self, addresses: tuple[LocalAddress, ...], message: QueuedMessage, body: Body) -> Outcome:
-        """The outcome of all of them. Raises SpoolUnavailable for the body."""
+    async def deliver(
+        self, addresses: tuple[LocalAddress, ...], message: QueuedMessage, body: Body
+    ) -> tuple[Outcome, ...]:
+        """An outcome for each of them. Raises SpoolUnavailable for the body."""
         try:
             errand = await self._errand(addresses, message)
             await self._check_size(errand)
@@ -205,20 +207,23 @@ class LocalDelivery:
                 content = await self._content(errand, body)
                 report = await self._carrier(errand, made[0]).carry(made[0], errand.identity, content, made[1])
         except NotDelivered as error:
-            return error.report.outcome()
+            return (error.report.outcome(),) * len(addresses)
         except HeaderFailed as error:
-            return deferred(str(error)).report.outcome()
+            return (deferred(str(error)).report.outcome(),) * len(addresses)
         if report.verdict is Verdict.ELSEWHERE:
             return await self._elsewhere(report.text, addresses, message, body)
         self._log_output(report, errand)
-        return self._driver.outcome(report, errand)
+        if report.each:
+            return tuple(self._driver.outcome(each, errand) for each in report.each)
+        return (self._driver.outcome(report, errand),) * len(addresses)
 
     async def _elsewhere(
         self, transport: str, addresses: tuple[LocalAddress, ...], message: QueuedMessage, body: Body
-    ) -> Outcome:
+    ) -> tuple[Outcome, ...]:
         other = self._others.get(transport)
         if other is None or other is self:
-            return deferred(f"{transport} transport (for a mailbox of another format) not found").report.outcome()
+            missing = deferred(f"{transport} transport (for a mailbox of another format) not found").report
+            return (missing.outcome(),) * len(addresses)
         return await other.deliver(addresses, message, body)
 
     def _log_output(self, report: Report, errand: Errand) -> None:
@@ -317,7 +322,8 @@ class LocalDelivery:
         text = MessageText(form)
         start = await self._around(rules.text.prefix, "message_prefix", errand.scope)
         if rules.text.use_bsmtp:
-            recipients = [self._shown_recipient(each) for each in errand.addresses]
+            affixes = rules.rcpt_include_affixes
+            recipients = [shown_recipient(each, affixes=affixes) for each in errand.addresses]
             start += batched_smtp(errand.return_path, recipients, use_crlf=rules.text.use_crlf)
         if not rules.text.body_only:
             header = await edited_header(
@@ -336,14 +342,6 @@ class LocalDelivery:
             end += batched_end(use_crlf=rules.text.use_crlf)
         return Content(start, None if rules.text.headers_only else body, text, end)
 
-    def _shown_recipient(self, address: LocalAddress) -> Address:
-        """The recipient for batched SMTP: without its affixes unless they are asked for."""
-        recipient, view = address.recipient.address, address.scope.address
-        if self._rules.rcpt_include_affixes or view is None:
-            return recipient
-        local_part = recipient.local_part.removeprefix(view.prefix).removesuffix(view.suffix)
-        return Address(local_part, recipient.domain)
-
     async def _around(self, option: Expansion | None, what: str, scope: Scope) -> bytes:
         if option is None:
             return b""
@@ -356,6 +354,15 @@ class LocalDelivery:
         own = self._ports.own
         is_own = (errand.identity.uid, errand.identity.gid) == (own.uid, own.gid) and not errand.identity.groups
         return self._ports.threads if is_own and isinstance(job, NewFile) else self._ports.courier
+
+
+def shown_recipient(address: LocalAddress, *, affixes: bool) -> Address:
+    """The recipient as RCPT names it: without prefix and suffix unless they are asked for."""
+    recipient, view = address.recipient.address, address.scope.address
+    if affixes or view is None:
+        return recipient
+    local_part = recipient.local_part.removeprefix(view.prefix).removesuffix(view.suffix)
+    return Address(local_part, recipient.domain)
 
 
 def _original(address: LocalAddress) -> Address:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from relay.delivery.command import CommandRun
 from relay.delivery.disk import BlockingClock, Disk
-from relay.delivery.jobs import Append, Command, Job, NewFile
+from relay.delivery.jobs import Append, Command, Job, LMTPJob, NewFile
+from relay.delivery.lmtp_dialog import LMTPRun
 from relay.delivery.mbox import MailboxWriter
 from relay.delivery.new_file import NewFileWriter
 
@@ -17,7 +18,7 @@ from relay.delivery.new_file import NewFileWriter
 NAME_TRIES = 5
 NAME_PAUSE = 1.0
 
-Writer = MailboxWriter | NewFileWriter | CommandRun
+Writer = MailboxWriter | NewFileWriter | CommandRun | LMTPRun
 
 
 def writer_for(job: Job, clock: BlockingClock, elapsed: Callable[[], float], disk: Disk | None = None) -> Writer:
@@ -29,3 +30,5 @@ def writer_for(job: Job, clock: BlockingClock, elapsed: Callable[[], float], dis
             return NewFileWriter(job, clock, disk)
         case Command():
             return CommandRun(job, elapsed)
+        case LMTPJob():
+            return LMTPRun(job, elapsed)

@@ -25,7 +25,6 @@ from typing import Any, BinaryIO
 
 from relay.delivery.jobs import (
     BadRequest,
-    Command,
     Identity,
     Job,
     NotDelivered,
@@ -34,6 +33,7 @@ from relay.delivery.jobs import (
     decode_job,
     deferred,
     encode,
+    runs_command,
 )
 from relay.delivery.new_file import NameTaken
 from relay.delivery.writers import NAME_PAUSE, NAME_TRIES, Writer, writer_for
@@ -124,7 +124,7 @@ class Errand:
         self._tell("=", report)
 
     def _check(self, identity: Identity, job: Job) -> None:
-        if identity.uid == 0 and (not self._root_stays or isinstance(job, Command)):
+        if identity.uid == 0 and (not self._root_stays or runs_command(job)):
             raise deferred(f"User 0 set for {job.transport} transport is on the never_users list")
 
     def _perform(self, writer: Writer, job: Job) -> Report:

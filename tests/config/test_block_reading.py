@@ -51,11 +51,12 @@ def obstacles(text: str) -> list[tuple[int, str]]:
 
 def test_what_is_not_served_is_no_mistake() -> None:
     text = (
-        "begin transports\nt:\ndriver = smtp\nhosts = a.test\nsocks_proxy = 192.0.2.1\nu:\ndriver = lmtp\nsocket = /s"
+        "begin transports\nt:\ndriver = smtp\nhosts = a.test\nsocks_proxy = 192.0.2.1\n"
+        "u:\ndriver = queuefile\ndirectory = /s"
     )
     assert obstacles(text) == [
         (5, 'option "socks_proxy" is not supported'),
-        (7, 'transport driver "lmtp" is not served yet: mail that it is for would not be delivered'),
+        (7, 'transport driver "queuefile" is not served yet: mail that it is for would not be delivered'),
     ]
     found = understand(text).configuration
     assert set(found.transports) == {"t"}

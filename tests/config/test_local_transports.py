@@ -8,6 +8,7 @@ from relay.config.drivers import Transport
 from relay.config.read import read_configuration
 from relay.delivery.appendfile import AppendfileRules
 from relay.delivery.jobs import CreateFile, Locking
+from relay.delivery.lmtp import LMTPRules
 from relay.delivery.pipe import PipeRules
 from relay.mail.source import ConfigurationError
 
@@ -141,3 +142,20 @@ def test_a_pipe() -> None:
 )
 def test_what_is_refused_of_pipe(lines: tuple[str, ...], words: str) -> None:
     assert words in refused("pipe", *lines)
+
+
+def test_lmtp() -> None:
+    def lmtp(*lines: str) -> LMTPRules:
+        rules = read("lmtp", *lines)
+        assert isinstance(rules, LMTPRules)
+        return rules
+
+    rules = lmtp("socket = /run/box", "timeout = 7s", "ignore_quota", "batch_max = 20", "body_only")
+    assert rules.socket is not None
+    assert (rules.socket.source, rules.timeout, rules.ignore_quota, rules.common.batch_max) == ("/run/box", 7, True, 20)
+    assert (rules.common.text.use_crlf, rules.common.text.body_only, rules.common.text.prefix) == (True, True, None)
+    rules = lmtp("command = /bin/box $local_part")
+    assert rules.command is not None
+    assert (rules.timeout, rules.ignore_quota, rules.common.batch_max) == (300, False, 1)
+    for lines in ((), ("socket = /x", "command = /y")):
+        assert "one (and only one) of command or socket must be set" in refused("lmtp", *lines)

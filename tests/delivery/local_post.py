@@ -161,4 +161,6 @@ def addresses(message: QueuedMessage, scope: Scope | None = None, **found: Any) 
 def deliver(transport: LocalDelivery, *pieces: bytes, message: QueuedMessage | None = None, **found: Any) -> Outcome:
     """One delivery of all recipients of a message."""
     message = message or make_message(body=b"".join(pieces))
-    return run(transport.deliver(addresses(message, **found), message, Pieces(*pieces)))
+    outcome, *others = run(transport.deliver(addresses(message, **found), message, Pieces(*pieces)))
+    assert all(each == outcome for each in others)
+    return outcome

@@ -117,11 +117,13 @@ class Filing:
     async def batch_key(self, address: LocalAddress) -> str | None:
         return address.recipient.address.domain
 
-    async def deliver(self, addresses: tuple[LocalAddress, ...], message: QueuedMessage, body: Body) -> Outcome:
+    async def deliver(
+        self, addresses: tuple[LocalAddress, ...], message: QueuedMessage, body: Body
+    ) -> tuple[Outcome, ...]:
         self.batches.append(tuple(str(each.recipient.address) for each in addresses))
         self.scopes += [each.scope for each in addresses]
         self.given += addresses
-        return self.outcome
+        return (self.outcome,) * len(addresses)
 
 
 class Attempted:

@@ -34,7 +34,23 @@ batches:
   domains = batch.test
   transport = batch
 
+lmtp:
+  driver = accept
+  domains = lmtp.test
+  transport = lmtp
+  headers_add = X-Router: here
+
 begin transports
+
+lmtp:
+  driver = lmtp
+  command = /bin/sh HOME/server.sh HOME/got
+  batch_max = 10
+  ignore_quota
+  return_path_add
+  headers_add = X-Transport: there
+  headers_remove = x-*
+  USER
 
 box:
   driver = appendfile
@@ -169,3 +185,39 @@ def test_a_user_who_is_none_is_found_before_the_start() -> None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 1
         assert 'there is no user "no-such-user"' in done.stdout + done.stderr
+
+
+LMTP_SERVER = r"""
+end=$(printf '\r')
+say() { printf '%s\r\n' "$@"; }
+say '220 box LMTP'
+while IFS= read -r line; do
+  case ${line%"$end"} in
+    LHLO*) say 250-box '250 IGNOREQUOTA' ;;
+    RCPT*nobody*) say '550 5.1.1 nobody here' ;;
+    RCPT*) echo "${line%"$end"}" >> "$1"; say '250 OK' ;;
+    DATA)
+      say '354 go on'
+      while IFS= read -r line && [ "$line" != ".$end" ]; do echo "${line%"$end"}" >> "$1"; done
+      say "250 2.1.5 in $1" '452 4.2.2 full' ;;
+    QUIT) say '221 bye'; exit ;;
+    *) say '250 OK' ;;
+  esac
+done
+"""
+
+
+def test_lmtp_with_a_command() -> None:
+    """Three recipients in one dialog, each with its own fate."""
+    with relay("lmtp") as (daemon, home):
+        (home / "server.sh").write_text(LMTP_SERVER)
+        names = [f"{name}@lmtp.test" for name in ("a", "full", "nobody")]
+        assert daemon.sendmail("-i", "-f", "me@relay.test", *names, message=MESSAGE).returncode == 0
+        daemon.wait_for_log("** nobody@lmtp.test R=lmtp T=lmtp: LMTP error after RCPT TO:<nobody@lmtp.test>")
+        log = daemon.log_text()
+        assert f'=> a <a@lmtp.test> R=lmtp T=lmtp C="250 2.1.5 in {home}/got"' in log
+        assert "== full@lmtp.test R=lmtp T=lmtp defer (-46): LMTP error after end of data: 452 4.2.2 full" in log
+        lines = (home / "got").read_text().splitlines()
+        assert lines[:3] == [*(f"RCPT TO:<{name}> IGNOREQUOTA" for name in names[:2]), "Return-path: <me@relay.test>"]
+        assert lines[lines.index("X-Router: here") + 1] == "X-Transport: there"
+        assert lines[-2:] == ["Good morning.", "From the hills."]
