@@ -23,7 +23,7 @@ from typing import ParamSpec, Protocol, TypeVar, assert_never
 
 from relay.delivery.bounce import Bounce, BounceSettings, make_bounce, to_report, wanted_of_body
 from relay.delivery.family import Leaf, route_recipients
-from relay.delivery.header_edits import HeaderEdits, edited_header
+from relay.delivery.header_edits import RouterEdits
 from relay.delivery.local_address import LocalAddress
 from relay.delivery.remembering import Remembering, RememberingDNS
 from relay.delivery.scopes import local_address, message_scope, remote_scope
@@ -104,7 +104,13 @@ class RemoteTransport(Protocol):
         ...
 
     async def deliver(
-        self, hosts: tuple[RemoteHost, ...], envelope: Envelope, message: QueuedMessage, body: Body, scope: Scope
+        self,
+        hosts: tuple[RemoteHost, ...],
+        envelope: Envelope,
+        message: QueuedMessage,
+        body: Body,
+        scope: Scope,
+        by_routers: RouterEdits,
     ) -> tuple[Outcome, ...]:
         """One outcome per recipient of the envelope, in its order; `scope` has message and address. Hosts are tried
         in turn; each that failed is recorded as HostFailed by the transport. Raises SpoolUnavailable for the body."""
@@ -332,18 +338,6 @@ class _Attempt:
         recipients = tuple(each.leaf.recipient.recipient for each in members)
         scope = remote_scope(self._scope, recipients, routed)
         message, carried = self._message, routed.carried
-        if carried.headers_add or carried.headers_remove:
-            header = await edited_header(
-                message.header,
-                HeaderEdits(),
-                scope,
-                return_path=message.sender,
-                recipients=(),
-                now=self._ports.clock.now(),
-                routers_add=carried.headers_add,
-                routers_remove=carried.headers_remove,
-            )
-            message = replace(message, header=header)
         envelope = Envelope(
             sender=message.sender if carried.errors_to is None else carried.errors_to,
             recipients=recipients,
@@ -352,7 +346,8 @@ class _Attempt:
             parameters=message.parameters,
         )
         dialled = remote_hosts(hosts, order, transport.default_port, self._ports.source)
-        return await transport.deliver(dialled, envelope, message, self._body, scope)
+        edits = RouterEdits(carried.headers_add, carried.headers_remove)
+        return await transport.deliver(dialled, envelope, message, self._body, scope, edits)
 
     # Results
 

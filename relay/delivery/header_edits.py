@@ -42,6 +42,17 @@ class HeaderEdits:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class RouterEdits:
+    """What routers add and remove, expanded already; a last star of a name stands for any end."""
+
+    add: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+
+
+NO_EDITS = RouterEdits()
+
+
 class HeaderFailed(Exception):
     """headers_add or headers_remove could not be expanded; the text is for the log."""
 

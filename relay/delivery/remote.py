@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from relay.delivery.conversation import Conversation, ConversationPorts, Errand, Said, make_ready, with_host
+from relay.delivery.header_edits import NO_EDITS, RouterEdits
 from relay.delivery.host_choice import Candidate, candidates, look_up, to_race
 from relay.delivery.host_lines import HostLines, Visit, Wish
 from relay.delivery.host_memory import HostMemory, blamed_on_host, record_key
@@ -82,12 +83,13 @@ class SMTPTransport:
         message: QueuedMessage,
         body: Body,
         scope: Scope | None = None,
+        by_routers: RouterEdits = NO_EDITS,
     ) -> tuple[Outcome, ...]:
         """One outcome for each recipient. `scope` has the message and the address."""
         seen = scope if scope is not None else self._scope
         now = self._ports.conversation.clock.now()
         seen = seen.child(session=message.facts.session, now=now)
-        copy = await remote_copy(self._rules.copy, self._rules.name, envelope, message, seen, now)
+        copy = await remote_copy(self._rules.copy, self._rules.name, envelope, message, seen, now, by_routers)
         if isinstance(copy, Deferred | Failed):
             return (copy,) * len(envelope.recipients)
         envelope, header = copy

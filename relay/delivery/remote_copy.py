@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from relay.delivery.header_edits import HeaderEdits, HeaderFailed, edited_header
+from relay.delivery.header_edits import NO_EDITS, HeaderEdits, HeaderFailed, RouterEdits, edited_header
 from relay.expand.errors import ExpansionFailed, ForcedFailure
 from relay.expand.evaluate import Expansion
 from relay.expand.scope import Scope
@@ -27,7 +27,13 @@ class CopyRules:
 
 
 async def remote_copy(
-    rules: CopyRules, name: str, envelope: Envelope, message: QueuedMessage, scope: Scope, now: float
+    rules: CopyRules,
+    name: str,
+    envelope: Envelope,
+    message: QueuedMessage,
+    scope: Scope,
+    now: float,
+    by_routers: RouterEdits = NO_EDITS,
 ) -> tuple[Envelope, bytes] | Deferred | Failed:
     """The envelope and the header for the servers; or why there is no copy."""
     try:
@@ -45,6 +51,8 @@ async def remote_copy(
             return_path=envelope.sender,
             recipients=[each.address for each in envelope.recipients],
             now=now,
+            routers_add=by_routers.add,
+            routers_remove=by_routers.remove,
         )
     except (HeaderFailed, ExpansionFailed, TemporaryFailure) as error:
         return Deferred(f"{name} transport: {error}", ErrorClass.LOCAL)

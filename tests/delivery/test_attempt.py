@@ -26,6 +26,7 @@ from delivery.post import (
 )
 from relay.delivery.attempt import AttemptPorts, Unsettled, attempt, read_body
 from relay.delivery.bounce import BounceSettings
+from relay.delivery.header_edits import RouterEdits
 from relay.delivery.local_address import LocalAddress
 from relay.expand.evaluate import compile_expansion
 from relay.expand.lists import ListKind, compile_list
@@ -90,16 +91,22 @@ class Sending:
     max_recipients: int = 100
     default_port: int = 25
     calls: list[tuple[tuple[RemoteHost, ...], Envelope]] = field(default_factory=list)
-    headers: list[bytes] = field(default_factory=list)
+    edits: list[RouterEdits] = field(default_factory=list)
 
     def forgive(self, now: float) -> None:
         raise AssertionError("an attempt forgives nothing")
 
     async def deliver(
-        self, hosts: tuple[RemoteHost, ...], envelope: Envelope, message: QueuedMessage, body: Body, scope: Scope
+        self,
+        hosts: tuple[RemoteHost, ...],
+        envelope: Envelope,
+        message: QueuedMessage,
+        body: Body,
+        scope: Scope,
+        by_routers: RouterEdits,
     ) -> tuple[Outcome, ...]:
         self.calls.append((hosts, envelope))
-        self.headers.append(message.header)
+        self.edits.append(by_routers)
         return tuple(self.outcomes[str(each.address)] for each in envelope.recipients)
 
 
@@ -429,7 +436,7 @@ def test_an_alias_is_done_when_all_that_it_stands_for_is() -> None:
         "team@alias.test"
     }
     assert done.filing.given[0].headers_add == ("X-List: team",)
-    assert done.sending.headers[0].endswith(b"X-List: team\r\n")
+    assert done.sending.edits == [RouterEdits(add=("X-List: team",))]
 
 
 def test_a_part_that_waits_keeps_the_alias_and_what_is_done_is_written_down() -> None:

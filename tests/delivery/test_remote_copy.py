@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from delivery.post import HEADER, NOW, make_message, run
-from relay.delivery.header_edits import HeaderEdits
+from relay.delivery.header_edits import NO_EDITS, HeaderEdits, RouterEdits
 from relay.delivery.remote_copy import CopyRules, remote_copy, size_of
 from relay.expand.evaluate import compile_expansion
 from relay.expand.scope import Scope
@@ -14,10 +14,10 @@ from relay.mail.envelope import Envelope
 from relay.mail.outcome import Deferred, Failed
 
 
-def copied(rules: CopyRules) -> tuple[Envelope, bytes] | Deferred | Failed:
+def copied(rules: CopyRules, by_routers: RouterEdits = NO_EDITS) -> tuple[Envelope, bytes] | Deferred | Failed:
     message = make_message()
     envelope = Envelope(message.sender, tuple(each.recipient for each in message.recipients))
-    return run(remote_copy(rules, "away", envelope, message, Scope(), NOW))
+    return run(remote_copy(rules, "away", envelope, message, Scope(), NOW, by_routers))
 
 
 def test_a_plain_copy() -> None:
@@ -32,6 +32,19 @@ def test_header_and_return_path() -> None:
     assert isinstance(copy, tuple)
     assert copy[0].sender == Address("b", "x.test")
     assert copy[1] == b"Return-path: <b@x.test>\r\n" + HEADER + b"X: <b@x.test>\r\n"
+
+
+def test_the_transport_does_not_remove_what_a_router_added() -> None:
+    edits = HeaderEdits(
+        headers_add=(compile_expansion("X-Third: t"),), headers_remove=(compile_expansion("subject : x-*"),)
+    )
+    copy = copied(CopyRules(header=edits), RouterEdits(("X-First: r\nX-Second: r",), ("from",)))
+    assert isinstance(copy, tuple)
+    assert b"Subject:" in HEADER
+    assert b"From:" in HEADER
+    assert b"ubject:" not in copy[1]
+    assert b"From:" not in copy[1]
+    assert copy[1].endswith(b"X-First: r\r\nX-Second: r\r\nX-Third: t\r\n")
 
 
 def test_a_limit() -> None:
