@@ -133,6 +133,9 @@ class _Delivery:
         self._tried = 0
         self._seen = 0
         self._failure: Deferred | None = None
+        self._refusals: list[Failed] = []
+        """Of hosts that want nothing of us at all."""
+        self._has_untried = False
         self._held_back: list[tuple[RemoteHost, RetryHint]] = []
 
     async def run(self, hosts: tuple[RemoteHost, ...]) -> tuple[Outcome, ...]:
@@ -145,7 +148,13 @@ class _Delivery:
             await self._try_all(await self._own(rules.fallback))
         if self._held_back and not self._tried:
             self._settle_waiting(self._too_early())
+        if self._refusals and self._refuse_all():
+            self._settle_waiting(self._refusals[-1])
         return tuple(self._outcomes)
+
+    def _refuse_all(self) -> bool:
+        """Whether nobody is left who might take the message some day: each host has said 5xx to our greeting."""
+        return len(self._refusals) == self._tried and not (self._held_back or self._has_untried)
 
     async def _own(self, text: Expansion) -> tuple[Candidate, ...]:
         """The transport's own hosts."""
@@ -199,6 +208,7 @@ class _Delivery:
             usable = await self._usable(candidate)
             while usable and self._waiting and self._tried < self._rules.hosts.max_try:
                 usable = await self._try_host(usable)
+            self._has_untried = self._has_untried or bool(usable)
             if not self._waiting:
                 return
 
@@ -238,7 +248,7 @@ class _Delivery:
         try:
             results, dialled = await self._visit(tuple(addresses), replace(self._errand, envelope=part))
         except HostRefused as refused:
-            outcome = refused.outcome if refused.outcome.host is not None else replace(refused.outcome, host=host)
+            outcome = self._for_this_host(refused, host)
             results, dialled = tuple(outcome for _ in self._waiting), (outcome.host or host,)
         for place, result in zip(self._waiting, results, strict=True):
             self._outcomes[place] = result
@@ -247,6 +257,16 @@ class _Delivery:
         last = self._outcomes[self._waiting[0]] if self._waiting else None
         self._failure = last if isinstance(last, Deferred) else None
         return [each for each in addresses if each not in dialled]
+
+    def _for_this_host(self, refused: HostRefused, host: RemoteHost) -> Deferred:
+        """Why a host did not get as far as the message. Where it wants nothing of us, another one may."""
+        outcome = refused.outcome
+        if outcome.host is None:
+            outcome = replace(outcome, host=host)
+        if isinstance(outcome, Deferred):
+            return outcome
+        self._refusals.append(outcome)
+        return Deferred(outcome.reason, ErrorClass.OTHER, outcome.reply, outcome.host, host_wide=True)
 
     async def _remember(self, dialled: tuple[RemoteHost, ...], results: tuple[Outcome, ...]) -> None:
         now, fault = self._clock.now(), blamed_on_host(results)

@@ -121,7 +121,7 @@ def test_a_queue_of_records_that_is_away_delays_nothing() -> None:
         (Server(outcomes=lost(possible_duplicate=True)), False),
         (Server(outcomes={"bert@far.test": Deferred("busy", ErrorClass.RCPT_4XX, Reply(450, "", ("x",)))}), False),
         (Server(outcomes={"bert@far.test": Failed("no", Reply(550, "", ("x",)))}), False),
-        (Server(hello=LinkFailed(ErrorClass.OTHER, "no", Reply(554, "", ("no",)))), False),
+        (Server(hello=LinkFailed(ErrorClass.OTHER, "no", Reply(554, "", ("no",)))), True),
         (Server(hello=LinkFailed(ErrorClass.OTHER, "later", Reply(421, "", ("later",)))), True),
     ],
 )

@@ -22,11 +22,12 @@ from delivery.servers import (
     Sent,
     Server,
     hosts,
+    lost,
     make_ports,
 )
 from relay.delivery.link import HandshakeFailed, LinkFailed, StartTLSRefused
 from relay.delivery.remote import SMTPTransport
-from relay.delivery.smtp_rules import SMTPRules
+from relay.delivery.smtp_rules import HostRules, SMTPRules
 from relay.expand.evaluate import compile_expansion
 from relay.expand.scope import Scope
 from relay.mail.events import Trouble
@@ -275,16 +276,33 @@ def test_what_may_have_arrived_is_not_sent_to_another_host(outcomes: Any) -> Non
     assert second.story == []
 
 
-@pytest.mark.parametrize("where", ["hello", "dial"])
-def test_a_host_that_never_wants_us_is_the_end(where: str) -> None:
-    never = LinkFailed(ErrorClass.OTHER, "go away", Reply(554, "5.7.1", ("go away",)))
-    second = Server()
-    outcome = Sent(Server(**{where: never}), second).outcome
-    if where == "hello":
-        assert outcome == Failed("go away", never.reply, ONE)
-        assert second.story == []
-    else:
-        assert isinstance(outcome, Delivered)
+NEVER = LinkFailed(ErrorClass.OTHER, "go away", Reply(554, "5.7.1", ("go away",)))
+
+
+def test_a_host_that_never_wants_us_is_the_end() -> None:
+    assert Sent(Server(hello=NEVER)).outcome == Failed("go away", NEVER.reply, ONE)
+
+
+def test_but_another_host_may_want_us() -> None:
+    sent = Sent(Server(hello=NEVER), Server())
+    assert isinstance(sent.outcome, Delivered)
+    assert sent.hosts_that_failed == [("one.test", ErrorClass.OTHER)]
+    assert "one.test:192.0.2.1:25" in sent.records.hints, "it is left alone for a while"
+
+
+def test_none_of_several_wants_us() -> None:
+    assert Sent(Server(hello=NEVER), Server(hello=NEVER)).outcome == Failed("go away", NEVER.reply, TWO)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_host_that_is_away_may_want_us_when_it_is_back(order: int) -> None:
+    servers = [Server(hello=NEVER), Server(dial=lost())][::order]
+    assert isinstance(Sent(*servers).outcome, Deferred)
+
+
+def test_a_host_that_is_not_tried_may_want_us() -> None:
+    sent = Sent(Server(hello=NEVER), Server(), options={"hosts": HostRules(max_try=1)})
+    assert isinstance(sent.outcome, Deferred)
 
 
 def test_only_those_who_wait_go_to_the_next_host() -> None:
