@@ -162,6 +162,12 @@ def elapsed_time(seconds: float) -> str:
     return "".join(parts)
 
 
+def _reason(outcome: Deferred) -> str:
+    """Why somebody waits. What was cut off between the final dot and its reply may have arrived, and come twice."""
+    reason = free(outcome.reason)
+    return f"{reason} (possible duplicate)" if outcome.possible_duplicate else reason
+
+
 class EximLines:
     """Turns events into lines by the selectors that are on. It holds nothing but them."""
 
@@ -362,7 +368,7 @@ class EximLines:
     def _deferred(self, event: AddressDeferred) -> str:
         outcome = event.outcome
         number, error = _DEFERS[outcome.error]
-        reason = free(outcome.reason)
+        reason = _reason(outcome)
         if error:
             number = f"{number}: {error}"
             reason = "" if reason == error else reason
@@ -376,7 +382,7 @@ class EximLines:
         return f"** {_named(event)}{names}{host}: {free(event.outcome.reason)}"
 
     def _host_failed(self, outcome: Deferred) -> str:
-        return f"{self._remote(outcome.host)} {free(outcome.reason)}".lstrip()
+        return f"{self._remote(outcome.host)} {_reason(outcome)}".lstrip()
 
     def _discarded(self, event: RecipientDiscarded) -> str:
         who = f"{self._host(event.session)} F=<{word(str(event.sender))}> RCPT {free(event.recipient)}"

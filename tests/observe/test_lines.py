@@ -75,6 +75,17 @@ def test_an_arrival_with_everything() -> None:
         ),
         (replace(here.DELIVERED, outcome=Delivered("250 OK", dialog=Dialog())), "", f'=> {BOB} C="250 OK"'),
         (replace(here.DELIVERED, outcome=Delivered("/var/mail/x")), "+deliver_time", f"=> {BOB} DT=0.250s"),
+        (
+            events.AddressDeferred(
+                here.ID,
+                here.BOB,
+                "",
+                "t",
+                Deferred("connection lost", ErrorClass.LOST_CONNECTION, possible_duplicate=True),
+            ),
+            "",
+            "== bob@there.example T=t defer (-18): connection lost (possible duplicate)",
+        ),
         (here.DEFERRED, "", f"== {BOB} defer (-44) {MX}: SMTP error from remote mail server"),
         (
             events.AddressDeferred(
