@@ -27,14 +27,18 @@ class Oddness:
     """What is odd about it. Numbers of sessions and connections count from 0."""
 
     on_close: str = "at once"
-    """What follows the client's close_notify: `at once`, `late`, `never` (all go on in clear), `tcp close`, `rst`,
-    `hang`, `garbage`."""
+    """What follows the client's close_notify: `at once`, `late`, `very late`, `never` (all go on in clear),
+    `tcp close`, `rst`, `hang`, `garbage`."""
     starttls: bytes = b"220 go ahead"
     starttls_sessions: tuple[int, ...] | None = None
     """The TLS sessions of a connection that are offered; None: all."""
     offers: tuple[bytes, ...] = (b"PIPELINING", b"8BITMIME")
     replies: dict[bytes, bytes] = field(default_factory=dict)
     """By the first word of a command, `.` for the end of data, `220` for the greeting."""
+    replies_in_tls: dict[bytes, bytes] = field(default_factory=dict)
+    """Instead of `replies`, inside of TLS."""
+    handshake: str = ""
+    """Instead of a handshake: `garbage`, `close`, `rst`."""
     cut_after: int | None = None
     """Octets of plain text that are sent before the connection is cut."""
     certificates: tuple[CertKey, ...] = ()
@@ -113,8 +117,9 @@ class _Session:
             self.heard.words.append(word.decode("latin-1"))
             if word == self.odd.silent_at:
                 continue
-            if word in self.odd.replies and word != b"STARTTLS":
-                self.say(self.odd.replies[word])
+            replies = self.odd.replies_in_tls if self.tls is not None else self.odd.replies
+            if word in replies and word != b"STARTTLS":
+                self.say(replies[word])
                 continue
             match word:
                 case b"EHLO" | b"LHLO":
@@ -148,11 +153,19 @@ class _Session:
         self.heard.words.append(".")
         if self.odd.silent_at == b".":
             return
-        self.say(self.odd.replies.get(b".", b"250 OK id=odd"))
+        replies = self.odd.replies_in_tls if self.tls is not None else self.odd.replies
+        self.say(replies.get(b".", b"250 OK id=odd"))
 
     # Layers
 
     def shake(self) -> None:
+        if self.odd.handshake:
+            self.connection.recv(1)
+            if self.odd.handshake == "garbage":
+                self.connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            elif self.odd.handshake == "rst":
+                self.reset()
+            raise Gone
         self.inbound, self.outbound = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = self.peer.context().wrap_bio(self.inbound, self.outbound, server_side=True)
         self.peer.tls_sessions += 1
@@ -215,16 +228,15 @@ class _Session:
         self.heard.words.append("clear")
         assert self.tls is not None
         how = self.odd.on_close
-        if how in ("at once", "late"):
-            if how == "late":
-                time.sleep(0.3)
+        if how in ("at once", "late", "very late"):
+            time.sleep({"late": 0.3, "very late": 3.0}.get(how, 0.0))
             with contextlib.suppress(ssl.SSLError):
                 self.tls.unwrap()
             self.flush()
         elif how == "tcp close":
             raise Gone
         elif how == "rst":
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.reset()
             raise Gone
         elif how == "garbage":
             self.connection.sendall(b"\x00\x01garbage\r\n")
@@ -234,6 +246,10 @@ class _Session:
                     pass
             raise Gone
         self.tls = None
+
+    def reset(self) -> None:
+        """The end of the connection will be a RST."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def say(self, text: bytes) -> None:
         data = text + b"\r\n"
@@ -276,6 +292,8 @@ def odd_peer(oddness: Oddness, directory: Path) -> Iterator[OddPeer]:
             yield peer
         finally:
             stopped.set()
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)  # wakes the accept
             thread.join()
             for each in threads:
                 each.join(0.5)

@@ -114,7 +114,7 @@ def nothing_private_in_clear(peer: OddPeer) -> None:
 
 # Around the end of TLS
 
-GOES_ON = ["at once", "late", "never"]
+GOES_ON = ["at once", "late", "very late", "never"]
 ENDS = ["tcp close", "rst", "garbage"]
 
 
