@@ -20,7 +20,9 @@ from relay.delivery.local import LocalRules, MessageRules
 from relay.delivery.pipe import DEFAULT_PATH, PipeRules
 from relay.expand.errors import ExpansionError
 from relay.expand.evaluate import Expansion, compile_expansion
+from relay.expand.splitting import split_list
 from relay.mail.source import ConfigurationError, Problem
+from relay.policy.rewrite import RewriteRule, parse_rewrite_rules
 
 _FROM_LINE = "From ${if def:return_path{$return_path}{MAILER-DAEMON}} ${tod_bsdinbox}\n"
 _PREFIX = compile_expansion(_FROM_LINE)
@@ -41,7 +43,14 @@ def header_edits(block: DriverBlock) -> HeaderEdits:
         delivery_date_add=block.flag("delivery_date_add"),
         headers_add=block.expansions("headers_add"),
         headers_remove=block.expansions("headers_remove"),
+        headers_rewrite=_rewrite_rules(block),
     )
+
+
+def _rewrite_rules(block: DriverBlock) -> tuple[RewriteRule, ...]:
+    """Lines as in the rewrite section, between colons. Raises ConfigurationError."""
+    place, text = block.place("headers_rewrite"), block.text("headers_rewrite")
+    return parse_rewrite_rules((place, item) for item in split_list(text).items if item)
 
 
 def appendfile(block: DriverBlock) -> AppendfileRules:

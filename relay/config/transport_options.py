@@ -24,6 +24,7 @@ TRANSPORTS: OptionTable = table(
         envelope_to_add       boolean   false : Add Envelope-to: on delivery.
         group                 group           : Group that a local delivery runs as; where unset, the user's.
         headers_only          boolean   false : Deliver the header without the body (not smtp).
+        headers_rewrite       string          : Rules as in the rewrite section, for the header of the delivered copy.
         home_directory        expanded        : What $home is for a local delivery; where unset, the router's.
         initgroups            boolean   false : Take the user's further groups on as well.
         message_size_limit    expanded        : Octets of the largest message that this transport takes.
@@ -44,7 +45,6 @@ TRANSPORTS: OptionTable = table(
         retry_use_local_part               boolean    true
     """),
     *listed("transport", _UNSUPPORTED, _NOT_YET, """
-        headers_rewrite                    string
         shadow_condition                   expanded
         shadow_transport                   string
         transport_filter                   expanded

@@ -1,7 +1,7 @@
 """The header of a copy as a transport wants it: fields added, removed, rewritten (decision).
 
-Exim's order: the fields of the delivery itself, the message's own without those removed, what routers add, what
-the transport adds. What is added to one copy is in no other.
+Exim's order: the fields of the delivery itself, the message's own without those removed and rewritten, what routers
+add, what the transport adds. What is added to one copy is in no other.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from relay.expand.scope import Scope
 from relay.expand.splitting import split_list
 from relay.mail.address import Address
 from relay.mail.header import Field, join_fields, make_field, split_header
-from relay.mail.ports import TemporaryFailure
+from relay.mail.ports import Journal, TemporaryFailure
 from relay.mail.text import printable, to_wire
+from relay.policy.rewrite import RewriteContext, RewriteRule, rewrite_header
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,7 @@ class HeaderEdits:
     delivery_date_add: bool = False
     headers_add: tuple[Expansion, ...] = ()
     headers_remove: tuple[Expansion, ...] = ()
+    headers_rewrite: tuple[RewriteRule, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -39,6 +41,7 @@ class HeaderEdits:
             or self.delivery_date_add
             or self.headers_add
             or self.headers_remove
+            or self.headers_rewrite
         )
 
 
@@ -65,6 +68,7 @@ async def edited_header(
     return_path: Address,
     recipients: Sequence[Address],
     now: float,
+    journal: Journal,
     routers_add: Sequence[str] = (),
     routers_remove: Sequence[str] = (),
 ) -> bytes:
@@ -85,6 +89,9 @@ async def edited_header(
         if not any(field.is_named(each.name) for each in first)
         and not any(pattern.fullmatch(field.name) for pattern in patterns)
     )
+    if edits.headers_rewrite:
+        context = RewriteContext(scope, journal, scope.main.get("qualify_recipient", ""))
+        kept = await rewrite_header(kept, edits.headers_rewrite, context)
     return join_fields((*first, *kept)) + b"".join(_lines(text) for text in added) + rest
 
 

@@ -333,6 +333,7 @@ class LocalDelivery:
                 return_path=errand.return_path,
                 recipients=[_original(each) for each in errand.addresses],
                 now=self._ports.clock.now(),
+                journal=self._ports.journal,
                 routers_add=errand.first.headers_add,
                 routers_remove=errand.first.headers_remove,
             )

@@ -87,9 +87,9 @@ class SMTPTransport:
     ) -> tuple[Outcome, ...]:
         """One outcome for each recipient. `scope` has the message and the address."""
         seen = scope if scope is not None else self._scope
-        now = self._ports.conversation.clock.now()
+        now, journal = self._ports.conversation.clock.now(), self._ports.conversation.journal
         seen = seen.child(session=message.facts.session, now=now)
-        copy = await remote_copy(self._rules.copy, self._rules.name, envelope, message, seen, now, by_routers)
+        copy = await remote_copy(self._rules.copy, self._rules.name, envelope, message, seen, now, journal, by_routers)
         if isinstance(copy, Deferred | Failed):
             return (copy,) * len(envelope.recipients)
         envelope, header = copy

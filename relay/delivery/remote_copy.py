@@ -11,7 +11,7 @@ from relay.expand.scope import Scope
 from relay.mail.address import address_from_text
 from relay.mail.envelope import Envelope
 from relay.mail.outcome import Deferred, ErrorClass, Failed
-from relay.mail.ports import TemporaryFailure
+from relay.mail.ports import Journal, TemporaryFailure
 from relay.mail.queue import QueuedMessage
 
 _UNITS = {"k": 10, "m": 20, "g": 30}
@@ -33,6 +33,7 @@ async def remote_copy(
     message: QueuedMessage,
     scope: Scope,
     now: float,
+    journal: Journal,
     by_routers: RouterEdits = NO_EDITS,
 ) -> tuple[Envelope, bytes] | Deferred | Failed:
     """The envelope and the header for the servers; or why there is no copy."""
@@ -51,6 +52,7 @@ async def remote_copy(
             return_path=envelope.sender,
             recipients=[each.address for each in envelope.recipients],
             now=now,
+            journal=journal,
             routers_add=by_routers.add,
             routers_remove=by_routers.remove,
         )

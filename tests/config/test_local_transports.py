@@ -11,6 +11,7 @@ from relay.delivery.jobs import CreateFile, Locking
 from relay.delivery.lmtp import LMTPRules
 from relay.delivery.pipe import PipeRules
 from relay.mail.source import ConfigurationError
+from relay.policy.rewrite import Flag
 
 
 def read(driver: str, *lines: str) -> Transport:
@@ -159,3 +160,12 @@ def test_lmtp() -> None:
     assert (rules.timeout, rules.ignore_quota, rules.common.batch_max) == (300, False, 1)
     for lines in ((), ("socket = /x", "command = /y")):
         assert "one (and only one) of command or socket must be set" in refused("lmtp", *lines)
+
+
+def test_headers_rewrite() -> None:
+    rules = appendfile("file = /m", "headers_rewrite = a@b c@d f : x@y w@z")
+    assert [(each.pattern.source.split()[-1], each.flags) for each in rules.common.header.headers_rewrite] == [
+        ("a@b", Flag.FROM),
+        ("x@y", Flag.EVERYWHERE),
+    ]
+    assert "missing rewrite replacement" in refused("appendfile", "file = /m", "headers_rewrite = a@b")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from delivery.post import HEADER, NOW, run
+from delivery.post import HEADER, NOW, Notebook, run
 from relay.delivery.header_edits import HeaderEdits, HeaderFailed, edited_header
 from relay.expand.evaluate import compile_expansion
 from relay.expand.scope import AddressView, Scope
 from relay.mail.address import Address, address_from_text
+from relay.mail.source import Location
+from relay.policy.rewrite import RewriteRule, parse_rewrite_rules
 
 ANNA, BERT = address_from_text("anna@laptop.test"), address_from_text("bert@far.test")
 
@@ -22,10 +24,14 @@ def edited(
     scope: Scope | None = None,
     routers_add: tuple[str, ...] = (),
     routers_remove: tuple[str, ...] = (),
+    rewrite: tuple[RewriteRule, ...] = (),
     **flags: bool,
 ) -> bytes:
     edits = HeaderEdits(
-        headers_add=tuple(map(compile_expansion, add)), headers_remove=tuple(map(compile_expansion, remove)), **flags
+        headers_add=tuple(map(compile_expansion, add)),
+        headers_remove=tuple(map(compile_expansion, remove)),
+        headers_rewrite=rewrite,
+        **flags,
     )
     question = edited_header(
         header,
@@ -34,6 +40,7 @@ def edited(
         return_path=sender,
         recipients=[BERT, BERT, ANNA],
         now=NOW,
+        journal=Notebook(),
         routers_add=routers_add,
         routers_remove=routers_remove,
     )
@@ -101,3 +108,14 @@ def test_a_failure_is_told() -> None:
 
 def test_what_follows_the_fields_stays_behind_them() -> None:
     assert edited(b"A: 1\r\nno field\r\n", add=("X: 2",)) == b"A: 1\r\nX: 2\r\nno field\r\n"
+
+
+def test_addresses_of_the_messages_own_fields_are_rewritten() -> None:
+    rules = parse_rewrite_rules([(Location("test", 1), "*@laptop.test $local_part@far.test f")])
+    assert b"From: anna@laptop.test\r\n" in HEADER
+    header = edited(add=("From: anna@laptop.test",), rewrite=rules)
+    assert header.count(b"From: anna@far.test\r\n") == 1
+    assert header.endswith(b"\r\nFrom: anna@laptop.test\r\n"), "what is added stays as it is"
+    assert b"Message-ID: <one@laptop.test>" in header
+    rules = parse_rewrite_rules([(Location("test", 1), "*@laptop.test $local_part@far.test t")])
+    assert edited(rewrite=rules) == HEADER

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from delivery.post import HEADER, NOW, make_message, run
+from delivery.post import HEADER, NOW, Notebook, make_message, run
 from relay.delivery.header_edits import NO_EDITS, HeaderEdits, RouterEdits
 from relay.delivery.remote_copy import CopyRules, remote_copy, size_of
 from relay.expand.evaluate import compile_expansion
@@ -17,7 +17,7 @@ from relay.mail.outcome import Deferred, Failed
 def copied(rules: CopyRules, by_routers: RouterEdits = NO_EDITS) -> tuple[Envelope, bytes] | Deferred | Failed:
     message = make_message()
     envelope = Envelope(message.sender, tuple(each.recipient for each in message.recipients))
-    return run(remote_copy(rules, "away", envelope, message, Scope(), NOW, by_routers))
+    return run(remote_copy(rules, "away", envelope, message, Scope(), NOW, Notebook(), by_routers))
 
 
 def test_a_plain_copy() -> None:

@@ -23,6 +23,7 @@ BOX = Oddness(
 
 EDITS = """headers_add = X-Transport: $domain
   headers_remove = x-secret : x-router
+  headers_rewrite = *@laptop.test $local_part@home.test f
   return_path = bounces@laptop.test
   return_path_add
   envelope_to_add"""
@@ -91,6 +92,7 @@ def test_edits_and_logins(tmp_path: Path) -> None:
         shown = ",\r\n\t".join(f"{name}@{domain}" for name in names).split("\r\n")
         assert lines[: 1 + len(shown)] == ["Return-path: <bounces@laptop.test>", "Envelope-to: " + shown[0], *shown[1:]]
         assert lines[-2:] == [f"X-Router: {domain}", f"X-Transport: {domain}"]
+        assert "From: <me@home.test>" in lines
         assert not [line for line in lines if line.lower().startswith(("x-secret", "x-other"))]
     (line,) = [line for line in log.splitlines() if "=> a@far.test" in line]
     order = [" R=away T=server H=127.0.0.1 [", " X=TLS1.", " CV=yes", " DN=", " A=plain", ' C="250 OK id=odd"']
