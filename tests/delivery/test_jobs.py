@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +14,7 @@ from relay.delivery.jobs import (
     CreateFile,
     Identity,
     Job,
+    LMTPJob,
     Locking,
     NewFile,
     Place,
@@ -24,6 +26,7 @@ from relay.delivery.jobs import (
     deferred,
     encode,
     failed,
+    runs_command,
 )
 from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed
 
@@ -86,7 +89,16 @@ def test_missing_fields_are_refused() -> None:
     with pytest.raises(BadRequest):
         decode(Identity, '{"uid":1}')
     with pytest.raises(BadRequest):
-        decode(Report, '{"verdict":"maybe","text":"","error":"local","freeze":false,"output":""}')
+        decode(Report, '{"verdict":"maybe","text":"","error":"local","freeze":false,"output":"","each":[]}')
+
+
+def test_what_runs_a_command() -> None:
+    """None of these may be root's."""
+    lmtp = LMTPJob(transport="l", hostname="h", sender="", recipients=("a@b.test",))
+    assert runs_command(JOBS[2])
+    assert runs_command(replace(lmtp, arguments=("/bin/true",)))
+    assert not runs_command(replace(lmtp, socket="/run/box"))
+    assert not runs_command(JOBS[0])
 
 
 def test_reports_become_outcomes() -> None:
