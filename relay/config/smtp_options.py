@@ -96,6 +96,10 @@ SMTP: OptionTable = table(
     Option("tls_verify_certificates", Kind.EXPANDED, None, "File or directory of trusted servers.", "smtp"),
     Option("tls_verify_hosts", Kind.HOSTS, None, "Hosts whose certificate must verify.", "smtp"),
     Option(
+        "utf8_downconvert", Kind.EXPANDED, "-1",
+        "Domains outside US-ASCII go out in ASCII: 1, 0 never, -1 where the server has no SMTPUTF8.", "smtp",
+    ),
+    Option(
         "hosts_avoid_certificate", Kind.HOSTS, None,
         "Hosts that do not get to see our certificate.", "smtp", ours=True,
     ),
@@ -126,7 +130,6 @@ SMTP: OptionTable = table(
         hosts_verify_avoid_tls             hosts
         message_linelength_limit           integer    998
         tls_dh_min_bits                    integer    1024
-        utf8_downconvert                   expanded
     """),
     *listed("smtp", _UNSUPPORTED, _TLS_NOT_YET, """
         hosts_require_dane                 hosts

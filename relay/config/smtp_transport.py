@@ -55,6 +55,7 @@ def smtp(block: DriverBlock) -> SMTPRules:
         avoid_esmtp=block.matching("hosts_avoid_esmtp"),
         avoid_pipelining=block.matching("hosts_avoid_pipelining"),
         try_chunking=block.matching("hosts_try_chunking"),
+        downconvert=block.expansion("utf8_downconvert"),
         host_name_extract=block.expansion("host_name_extract"),
         resumption_hosts=block.matching("tls_resumption_hosts"),
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from relay.esmtp.client_events import AuthAccepted, AuthChallenge, AuthRefused
+from relay.esmtp.client_settings import ALabels
 from relay.esmtp.parameters import Limits
 from relay.mail.envelope import Envelope
 from relay.mail.outcome import ErrorClass, Outcome, RemoteHost
@@ -72,6 +73,8 @@ class Manners:
     pipelining: bool = True
     chunking: bool = False
     keepalive: bool = True
+    a_labels: ALabels = ALabels.WHERE_NEEDED
+    """Domains outside US-ASCII in ASCII (Exim: utf8_downconvert)."""
 
 
 AuthAnswer = AuthChallenge | AuthAccepted | AuthRefused

@@ -21,6 +21,7 @@ from relay.delivery.link import HandshakeFailed, LinkFailed, Manners
 from relay.delivery.refused import HostRefused
 from relay.delivery.remote_copy import remote_copy
 from relay.delivery.smtp_rules import SMTPRules
+from relay.esmtp.client_settings import ALabels
 from relay.expand.errors import ExpansionFailed, ForcedFailure
 from relay.expand.evaluate import Expansion
 from relay.expand.lists import MatchList
@@ -372,6 +373,7 @@ class _Delivery:
             pipelining=not await _matches(rules.avoid_pipelining, scope),
             chunking=await _matches(rules.try_chunking, scope),
             keepalive=rules.keepalive,
+            a_labels=await self._a_labels(scope),
         )
         return Wish(
             transport=rules.name,
@@ -384,6 +386,16 @@ class _Delivery:
     async def _helo_name(self, scope: Scope) -> str:
         name = await self._rules.helo_data.text(scope) if self._rules.helo_data is not None else ""
         return name or scope.main.get("primary_hostname", "localhost")
+
+    async def _a_labels(self, scope: Scope) -> ALabels:
+        """As utf8_downconvert says; what is none of its values leaves it at where they are needed."""
+        if self._rules.downconvert is None:
+            return ALabels.WHERE_NEEDED
+        try:
+            text = (await self._rules.downconvert.text(scope)).strip()
+        except ForcedFailure:
+            text = ""
+        return next((each for each in ALabels if str(each.value) == text), ALabels.WHERE_NEEDED)
 
     async def _interfaces(self, scope: Scope) -> tuple[str, ...]:
         if self._rules.interface is None:

@@ -91,6 +91,9 @@ class SMTPRules:
     avoid_esmtp: MatchList | None = None
     avoid_pipelining: MatchList | None = None
     try_chunking: MatchList | None = EVERY_HOST
+    downconvert: Expansion | None = None
+    """Whether domains outside US-ASCII go out in ASCII: 1, 0, or -1 where the server wants it (Exim:
+    utf8_downconvert)."""
     host_name_extract: Expansion | None = None
     """What a server calls itself in its greeting, so that sessions are resumed with the right one of several."""
     resumption_hosts: MatchList | None = None

@@ -251,7 +251,15 @@ class Client:
         if self._transaction is not None:
             raise RuntimeError("a transaction is open")
         settings = self._settings
-        hop = Hop(settings.host, self._tls, self._count > 0, self._count, settings.chunking, settings.pipelining)
+        hop = Hop(
+            settings.host,
+            self._tls,
+            self._count > 0,
+            self._count,
+            settings.chunking,
+            settings.pipelining,
+            settings.a_labels,
+        )
         transaction = Transaction(envelope, self._offers, hop)
         if self._resting is Stage.CLOSED:
             transaction.broken_off("connection is closed", ErrorClass.LOST_CONNECTION, False)

@@ -15,6 +15,16 @@ class Protocol(enum.Enum):
     LMTP = "lmtp"
 
 
+class ALabels(enum.Enum):
+    """When a domain outside US-ASCII goes out in ASCII, RFC 5890 2.3.2.1. The values are those of Exim:
+    utf8_downconvert."""
+
+    NEVER = 0
+    ALWAYS = 1
+    WHERE_NEEDED = -1
+    """To a server that does not offer SMTPUTF8."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
     """How to talk. Times in seconds, each for one reply as a whole. RFC 5321 4.5.3.2."""
@@ -32,6 +42,7 @@ class ClientSettings:
     """True: messages go by BDAT where CHUNKING and PIPELINING are offered (Exim: hosts_try_chunking). Binary ones do
     in any case."""
     chunk_size: int = 65536
+    a_labels: ALabels = ALabels.WHERE_NEEDED
     line_limit: int = 4096
     auth_line_limit: int = 12296
     """Of a reply to AUTH, RFC 4954 4."""

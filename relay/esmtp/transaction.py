@@ -4,17 +4,20 @@ Built from the envelope and what the server offers; told each reply as it comes;
 about, it has an outcome for every recipient. The order of things is the client machine's, in `client.py`.
 
 An 8-bit body goes out as it is to a server without 8BITMIME, as Exim's does: a body is never converted, since
-that would break its signatures. What a server lacks for a binary body, or for addresses and header fields outside
-US-ASCII, is a clear failure: nothing is downgraded. What was asked about notifications goes on to a server that
-offers DSN.
+that would break its signatures. What a server lacks for a binary body, or for local parts and header fields outside
+US-ASCII, is a clear failure; a domain can always be said in ASCII. What was asked about notifications goes on to a
+server that offers DSN.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import idna
+
+from relay.esmtp.client_settings import ALabels
 from relay.esmtp.parameters import read_limits
 from relay.mail.address import Address
 from relay.mail.envelope import BodyType, Envelope, Parameters
@@ -39,12 +42,15 @@ class Hop:
     """Whether chunks are wanted, where the server takes them."""
     groups: bool = True
     """Whether commands go out in groups where PIPELINING is offered."""
+    a_labels: ALabels = ALabels.WHERE_NEEDED
 
 
 class Transaction:
     """The commands of an envelope and the fate of its recipients. Recipients are named by their place."""
 
     def __init__(self, envelope: Envelope, offers: Mapping[str, str], hop: Hop) -> None:
+        if hop.a_labels is ALabels.ALWAYS or (hop.a_labels is ALabels.WHERE_NEEDED and "SMTPUTF8" not in offers):
+            envelope = _in_a_labels(envelope)
         self._envelope = envelope
         self._offers = offers
         self._hop = hop
@@ -214,6 +220,21 @@ class Transaction:
         if reply.is_permanent:
             return Failed(reason, reply, self._hop.host)
         return Deferred(reason, error, reply, self._hop.host)
+
+
+def _in_a_labels(envelope: Envelope) -> Envelope:
+    """With domains in ASCII, as far as they can be."""
+    recipients = tuple(replace(each, address=_with_a_labels(each.address)) for each in envelope.recipients)
+    return replace(envelope, sender=_with_a_labels(envelope.sender), recipients=recipients)
+
+
+def _with_a_labels(address: Address) -> Address:
+    if address.domain.isascii():
+        return address
+    try:
+        return replace(address, domain=idna.encode(address.domain, uts46=True).decode("ascii"))
+    except UnicodeError:
+        return address
 
 
 def shown(reply: Reply) -> str:

@@ -52,6 +52,7 @@ class SocketDialer:
             extended=manners.esmtp,
             pipelining=manners.pipelining,
             chunking=manners.chunking,
+            a_labels=manners.a_labels,
             command_timeout=manners.timeouts.command,
             data_timeout=manners.timeouts.data,
             final_timeout=manners.timeouts.final,

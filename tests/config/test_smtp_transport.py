@@ -83,6 +83,7 @@ TABLE: dict[str, tuple[str, str, Any, tuple[str, str]]] = {
     ),
     "tls_verify_certificates": ("/x", "tls.verify_certificates", "/x", (REMOTE, "test_tls_or_not")),
     "tls_verify_hosts": ("10.0.0.1", "tls.verify_hosts", "10.0.0.1", (REMOTE, "test_tls_or_not")),
+    "utf8_downconvert": ("0", "downconvert", "0", (CHOICE, "test_utf8_downconvert")),
 }  # fmt: skip
 
 

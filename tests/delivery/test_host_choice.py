@@ -11,6 +11,7 @@ from delivery.post import NO_ANSWER, NO_SUCH_NAME, Names, make_message, run
 from delivery.servers import EVERY, ONE, TWO, Sent, Server, lost
 from relay.delivery.host_choice import Choice, candidates, look_up, to_race
 from relay.delivery.smtp_rules import HostRules
+from relay.esmtp.client_settings import ALabels
 from relay.expand.evaluate import compile_expansion
 from relay.expand.scope import Scope
 from relay.mail.events import HostFailed
@@ -177,3 +178,19 @@ def test_manners() -> None:
     assert isinstance(odd.outcome, Delivered)
     (manners,) = odd.dialer.manners
     assert (manners.esmtp, manners.pipelining, manners.chunking, manners.keepalive) == (False, False, False, False)
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("1", ALabels.ALWAYS),
+        ("0", ALabels.NEVER),
+        ("-1", ALabels.WHERE_NEEDED),
+        ("", ALabels.WHERE_NEEDED),
+        ("${if eq{1}{2}{x}fail}", ALabels.WHERE_NEEDED),
+    ],
+)
+def test_utf8_downconvert(text: str, expected: ALabels) -> None:
+    sent = Sent(Server(), options={"downconvert": compile_expansion(text)})
+    assert isinstance(sent.outcome, Delivered)
+    assert [each.a_labels for each in sent.dialer.manners] == [expected]

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -24,6 +25,7 @@ from relay.esmtp.client_events import (
     TLSGoAhead,
     TLSRefused,
 )
+from relay.esmtp.client_settings import ALabels
 from relay.mail.address import NULL_SENDER, Address
 from relay.mail.envelope import BodyType, Envelope, Recipient
 from relay.mail.facts import TLSFacts
@@ -575,3 +577,33 @@ def test_every_split_of_the_replies_is_the_same(places: list[int]) -> None:
     talk.hear(b"250 OK\r\n")
     assert [type(event) for event in talk.events] == [BodyWanted, Settled]
     assert [type(outcome) for outcome in talk.outcomes] == [Delivered, Failed]
+
+
+@pytest.mark.parametrize(
+    "a_labels, extensions, shown",
+    [
+        (ALabels.WHERE_NEEDED, (), b"a@xn--bcher-kva.example>"),
+        (ALabels.WHERE_NEEDED, (b"SMTPUTF8",), "a@bücher.example> SMTPUTF8".encode()),
+        (ALabels.ALWAYS, (b"SMTPUTF8",), b"a@xn--bcher-kva.example>"),
+        (ALabels.NEVER, (b"SMTPUTF8",), "a@bücher.example> SMTPUTF8".encode()),
+        (ALabels.NEVER, (), b""),
+    ],
+)
+def test_domains_outside_us_ascii(a_labels: ALabels, extensions: tuple[bytes, ...], shown: bytes) -> None:
+    talk = ready(*extensions, limits=replace(SETTINGS, a_labels=a_labels))
+    there = Address("a", "bücher.example")
+    talk.client.transact(Envelope(there, (Recipient(there),)))
+    said = talk.said()
+    assert said.removeprefix(b"MAIL FROM:<").removesuffix(b"\r\n") == shown
+    if shown:
+        talk.hear(b"250 OK\r\n")
+        assert talk.said() == b"RCPT TO:<" + shown.split(b" ")[0] + b"\r\n"
+
+
+def test_a_local_part_outside_us_ascii_stays_as_it_is() -> None:
+    talk = ready()
+    talk.client.transact(Envelope(Address("a", "b.example"), (Recipient(Address("jürg", "bücher.example")),)))
+    talk.drain()
+    (outcome,) = talk.outcomes
+    assert isinstance(outcome, Failed)
+    assert outcome.status == "5.6.7"
