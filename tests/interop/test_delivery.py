@@ -110,7 +110,7 @@ def test_our_own_relay_has_them_on_one_connection(tmp_path: Path) -> None:
         our_laptop(tmp_path / "laptop", port) as laptop,
     ):
         lines = send(laptop, 12)
-        peers.wait_until("twelve messages", lambda: len(relay.messages()) == 12)
+        peers.wait_until("twelve messages", lambda: relay.log_text().count(" Completed") == 12, 30)
         assert subjects(relay.messages()) == list(range(12))
     assert on_passed_connections(lines, port) == 11
 
