@@ -33,7 +33,7 @@ from relay.mail.facts import (
     Verification,
     Verified,
 )
-from relay.mail.queue import NewMessage
+from relay.mail.queue import NewMessage, QueuedMessage
 
 VERSION = 1
 
@@ -98,7 +98,7 @@ def _acl_variables(fields: Fields) -> dict[str, str]:
     return found
 
 
-def encode_envelope(message: NewMessage) -> str:
+def encode_envelope(message: NewMessage | QueuedMessage) -> str:
     """Sender, body type and parameters as JSON, with the login of a local caller for the listing."""
     fields: Fields = {"v": VERSION, "s": [message.sender.local_part, message.sender.domain]}
     if message.body_type is not BodyType.SEVENBIT:
@@ -116,13 +116,22 @@ def decode_envelope(text: str) -> tuple[Address, BodyType, Parameters, str]:
     try:
         fields = _fields(text)
         return (
-            _address_of(fields["s"]),
+            address_of(fields["s"]),
             BodyType(fields.get("b", BodyType.SEVENBIT.value)),
             _parameters_of(fields.get("p", ())),
             fields.get("c", ""),
         )
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise Unreadable(f"its envelope can't be read: {error}") from error
+
+
+def with_sender(text: str, sender: Address) -> str:
+    """The envelope with another sender and all else as it is. Raises Unreadable."""
+    try:
+        fields = _fields(text)
+    except ValueError as error:
+        raise Unreadable(f"its envelope can't be read: {error}") from error
+    return _encode({**fields, "s": [sender.local_part, sender.domain]})
 
 
 def encode_recipient(recipient: Recipient) -> str:
@@ -137,7 +146,7 @@ def decode_recipient(text: str) -> Recipient:
     """The recipient that `encode_recipient` was given. Raises Unreadable."""
     try:
         fields = _fields(text)
-        return Recipient(_address_of(fields["a"]), _parameters_of(fields.get("p", ())))
+        return Recipient(address_of(fields["a"]), _parameters_of(fields.get("p", ())))
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise Unreadable(f"a recipient can't be read: {error}") from error
 
@@ -152,7 +161,8 @@ def _fields(text: str) -> Fields:
     return fields
 
 
-def _address_of(pair: list[str]) -> Address:
+def address_of(pair: list[str]) -> Address:
+    """The address whose parts these are."""
     return Address(str(pair[0]), str(pair[1]))
 
 

@@ -147,6 +147,14 @@ MESSAGE_RELEASE = """UPDATE message SET owner = NULL, due = ?
 MESSAGE_THAW = "UPDATE message SET frozen = 0, due = ? WHERE message_id = ?"
 MESSAGE_SET_ASIDE = "UPDATE message SET frozen = 1, owner = NULL WHERE message_id = ?"
 MESSAGE_COUNT = "SELECT count(*) FROM message"
+MESSAGE_SET_DUE = "UPDATE message SET due = ? WHERE message_id = ?"
+MESSAGE_ENVELOPE = "SELECT envelope FROM message WHERE message_id = ?"
+MESSAGE_SET_ENVELOPE = "UPDATE message SET envelope = ? WHERE message_id = ?"
+# Messages of which nobody knows anything but their text.
+ORPHANS = """SELECT DISTINCT message_id FROM chunk
+    WHERE NOT EXISTS (SELECT 1 FROM message WHERE message.message_id = chunk.message_id)
+    AND NOT EXISTS (SELECT 1 FROM arriving WHERE arriving.message_id = chunk.message_id)
+    ORDER BY message_id LIMIT ?"""
 
 # Recipients
 RECIPIENTS = """SELECT number, recipient, state, attempts, last_error, first_failed, done
@@ -154,6 +162,9 @@ RECIPIENTS = """SELECT number, recipient, state, attempts, last_error, first_fai
 RECIPIENTS_PENDING = "SELECT number FROM recipient WHERE message_id = ? AND state = 'pending'"
 RECIPIENT_UPDATE = """UPDATE recipient SET state = ?, attempts = attempts + 1, last_error = ?,
     first_failed = COALESCE(?, first_failed) WHERE message_id = ? AND number = ? AND state = 'pending'"""
+RECIPIENT_LAST = "SELECT max(number) FROM recipient WHERE message_id = ?"
+RECIPIENT_MARK = """UPDATE recipient SET state = 'delivered', last_error = ?
+    WHERE message_id = ? AND number = ? AND state = 'pending'"""
 RECIPIENT_DONE = "UPDATE recipient SET done = done || ? WHERE message_id = ? AND number = ?"
 RECIPIENTS_REMOVE = "DELETE FROM recipient WHERE message_id = ?"
 

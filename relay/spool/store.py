@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from relay.mail.address import Address
+from relay.mail.envelope import Recipient
 from relay.mail.ports import SpoolUnavailable
 from relay.mail.queue import NewMessage, QueuedMessage, QueueEntry, Settlement
 
@@ -99,6 +101,8 @@ class Change(enum.Enum):
     MISSING = "missing"
     CLAIMED = "claimed"
     """It is being delivered; ask again."""
+    ALREADY = "already"
+    """It was so before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,10 @@ class Reading(Protocol):
 
     def count(self) -> int:
         """How many messages there are."""
+        ...
+
+    def orphans(self, limit: int) -> tuple[str, ...]:
+        """Message ids with pieces of a body that no message has, up to `limit` of them."""
         ...
 
     def hint(self, kind: str, key: str, now: float) -> str | None:
@@ -200,6 +208,22 @@ class Transaction(Reading, Protocol):
 
     def freeze(self, message_id: str) -> Change:
         """Holds a message back until it is thawed."""
+        ...
+
+    def set_due(self, message_id: str, due: float) -> Change:
+        """When it is tried next; a frozen one stays so."""
+        ...
+
+    def set_sender(self, message_id: str, sender: Address) -> Change:
+        """Gives it another envelope sender. Raises codec.Unreadable."""
+        ...
+
+    def add_recipients(self, message_id: str, recipients: Sequence[Recipient]) -> Change:
+        """Further recipients, behind those that it has."""
+        ...
+
+    def mark_delivered(self, message_id: str, numbers: Sequence[int], note: str) -> Change:
+        """Takes pending recipients for delivered, without an attempt; `note` is who says so."""
         ...
 
     def thaw(self, message_id: str, due: float) -> Change:

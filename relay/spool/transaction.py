@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from relay.mail.address import NULL_SENDER
+from relay.mail.address import NULL_SENDER, Address
+from relay.mail.envelope import Recipient
 from relay.mail.queue import (
     CHUNK_SIZE,
     NewMessage,
@@ -69,6 +70,9 @@ class SQLReading:
 
     def count(self) -> int:
         return int(self._execute(schema.MESSAGE_COUNT)[0][0])
+
+    def orphans(self, limit: int) -> tuple[str, ...]:
+        return tuple(str(row[0]) for row in self._execute(schema.ORPHANS, (limit,)))
 
     def hint(self, kind: str, key: str, now: float) -> str | None:
         rows = self._execute(schema.HINT_GET, (kind, codec.column_text(key), now))
@@ -216,15 +220,43 @@ class SQLTransaction(SQLReading):
         return change
 
     def freeze(self, message_id: str) -> Change:
-        change = self._may_change(message_id)
+        change = self._may_change(message_id, is_frozen=True)
         if change is Change.DONE:
             self._execute(schema.MESSAGE_SET_ASIDE, (message_id,))
         return change
 
     def thaw(self, message_id: str, due: float) -> Change:
-        change = self._may_change(message_id)
+        change = self._may_change(message_id, is_frozen=False)
         if change is Change.DONE:
             self._execute(schema.MESSAGE_THAW, (due, message_id))
+        return change
+
+    def set_due(self, message_id: str, due: float) -> Change:
+        change = self._may_change(message_id)
+        if change is Change.DONE:
+            self._execute(schema.MESSAGE_SET_DUE, (due, message_id))
+        return change
+
+    def set_sender(self, message_id: str, sender: Address) -> Change:
+        change = self._may_change(message_id)
+        if change is Change.DONE:
+            (envelope,) = self._execute(schema.MESSAGE_ENVELOPE, (message_id,))[0]
+            self._execute(schema.MESSAGE_SET_ENVELOPE, (codec.with_sender(envelope, sender), message_id))
+        return change
+
+    def add_recipients(self, message_id: str, recipients: Sequence[Recipient]) -> Change:
+        change = self._may_change(message_id)
+        if change is Change.DONE:
+            last = self._execute(schema.RECIPIENT_LAST, (message_id,))[0][0]
+            for number, each in enumerate(recipients, 0 if last is None else last + 1):
+                self._execute(schema.RECIPIENT_ADD, (message_id, number, codec.encode_recipient(each)))
+        return change
+
+    def mark_delivered(self, message_id: str, numbers: Sequence[int], note: str) -> Change:
+        change = self._may_change(message_id)
+        if change is Change.DONE:
+            for number in numbers:
+                self._execute(schema.RECIPIENT_MARK, (codec.column_text(note), message_id, number))
         return change
 
     def put_hint(self, kind: str, key: str, value: str, expires: float) -> None:
@@ -294,12 +326,15 @@ class SQLTransaction(SQLReading):
             except Taken as error:
                 raise _taken(message_id) from error
 
-    def _may_change(self, message_id: str) -> Change:
+    def _may_change(self, message_id: str, *, is_frozen: bool | None = None) -> Change:
+        """`is_frozen`: what the change would bring about, where that may be so already."""
         rows = self._execute(schema.MESSAGE_CLAIM, (message_id,))
         if not rows:
             return Change.MISSING
-        owner = rows[0][0]
-        return Change.DONE if owner is None else Change.CLAIMED
+        owner, frozen = rows[0]
+        if owner is not None:
+            return Change.CLAIMED
+        return Change.ALREADY if is_frozen is not None and bool(frozen) is is_frozen else Change.DONE
 
 
 def _taken(message_id: str) -> MessageExists:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from relay.mail.address import NULL_SENDER
+from relay.mail.address import NULL_SENDER, Address
+from relay.mail.envelope import Recipient
 from relay.mail.queue import (
     CHUNK_SIZE,
     NewBounce,
@@ -325,6 +326,76 @@ def test_what_an_operator_may_do_and_when(store: SQLiteStore) -> None:
     assert store.read(lambda queue: queue.next_due()) == NOW + 7
     assert do(store, lambda queue: queue.remove(ID)) == [Change.DONE]
     assert [rows(store, table) for table in ("message", "recipient", "chunk")] == [0, 0, 0]
+
+
+def test_what_is_so_already_is_no_change(store: SQLiteStore) -> None:
+    do(store, lambda queue: queue.accept_message(message(due=NOW), 0, b"x"))
+    assert do(store, lambda queue: queue.thaw(ID, NOW + 9)) == [Change.ALREADY]
+    assert store.read(lambda queue: queue.next_due()) == NOW
+    assert do(store, lambda queue: queue.freeze(ID), lambda queue: queue.freeze(ID)) == [Change.DONE, Change.ALREADY]
+
+
+def test_an_envelope_is_edited(store: SQLiteStore) -> None:
+    do(store, lambda queue: queue.accept_message(message(due=NOW, recipients=2), 0, b"x"))
+    before = store.read(lambda queue: queue.message(ID))
+    carol = Recipient(Address("carol", "example.net"))
+
+    assert (
+        do(
+            store,
+            lambda queue: queue.add_recipients(ID, [carol]),
+            lambda queue: queue.mark_delivered(ID, [1], "said by root"),
+            lambda queue: queue.set_sender(ID, Address("dave", "example.org")),
+            lambda queue: queue.set_due(ID, NOW + 5),
+        )
+        == [Change.DONE] * 4
+    )
+
+    after = store.read(lambda queue: queue.message(ID))
+    assert after is not None
+    assert before is not None
+    assert [(each.number, each.state.value, each.attempts) for each in after.recipients] == [
+        (0, "pending", 0),
+        (1, "delivered", 0),
+        (2, "pending", 0),
+    ]
+    assert (after.recipients[1].last_error, after.recipients[2].recipient) == ("said by root", carol)
+    assert (after.sender, after.due) == (Address("dave", "example.org"), NOW + 5)
+    assert (after.parameters, after.body_type, after.header) == (before.parameters, before.body_type, before.header)
+
+
+def test_what_is_delivered_is_not_marked_again(store: SQLiteStore) -> None:
+    do(store, lambda queue: queue.accept_message(message(recipients=2), 0, b"x"))
+    do(store, lambda queue: queue.settle(delivered(ID, 1)))
+    do(store, lambda queue: queue.mark_delivered(ID, [1], "said by root"))
+    found = store.read(lambda queue: queue.message(ID))
+    assert found is not None
+    assert found.recipients[1].last_error == ""
+
+
+def test_nothing_is_edited_while_it_is_being_delivered(store: SQLiteStore) -> None:
+    do(store, lambda queue: queue.accept_message(message(), 0, b"x"))
+    steps = (
+        lambda queue, message_id: queue.add_recipients(message_id, [Recipient(Address("carol", "example.net"))]),
+        lambda queue, message_id: queue.mark_delivered(message_id, [0], "x"),
+        lambda queue, message_id: queue.set_sender(message_id, NULL_SENDER),
+        lambda queue, message_id: queue.set_due(message_id, NOW + 5),
+    )
+    for step in steps:
+        assert do(store, lambda queue, step=step: step(queue, ID)) == [Change.CLAIMED]
+        assert do(store, lambda queue, step=step: step(queue, "unknown")) == [Change.MISSING]
+    found = store.read(lambda queue: queue.message(ID))
+    assert found is not None
+    assert (found.sender, found.recipients[0].state) == (Address("alice", "example.org"), RecipientState.PENDING)
+
+
+def test_text_without_a_message_is_found(store: SQLiteStore) -> None:
+    do(store, lambda queue: queue.accept_message(message(due=NOW), 0, b"x"))
+    do(store, lambda queue: queue.add_chunk("arriving", 0, b"x"))
+    assert (store.read(lambda queue: queue.orphans(9)), store.check()) == ((), ())
+    store.run([lambda queue: queue._execute("DELETE FROM message")])  # type: ignore[attr-defined]
+    assert store.read(lambda queue: queue.orphans(9)) == (ID,)
+    assert store.check() == (f"{ID}: there is text of this message, and no message",)
 
 
 def test_pages_of_a_listing_go_on_behind_any_id(store: SQLiteStore) -> None:
