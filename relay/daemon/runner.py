@@ -7,6 +7,7 @@ outcome that could not be recorded is handed in again until it is, and its messa
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -15,19 +16,28 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from relay.delivery.attempt import AttemptPorts, Unsettled, attempt
+from relay.delivery.attempt import AttemptPorts, Unsettled, attempt, give_up
 from relay.delivery.schedule import Schedule
-from relay.mail.events import Trouble
+from relay.mail.events import MessageNote, Trouble
 from relay.mail.ports import Cancelled, Clock, Journal, SpoolUnavailable
 from relay.mail.queue import QueuedMessage, QueueEntry, Settlement
 from relay.net.connection import is_cancellation
 from relay.net.threads import ThreadedSpool
+from relay.spool.store import Change
 
 # Seconds before a queue that did not answer is asked again.
 PAUSE = 10.0
 # Seconds after which a message whose attempt broke down by our own fault is tried again.
 AFTER_FAULT = 300.0
 _PAGE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """How far a run over the queue is: messages looked at, and those of them that are tried."""
+
+    seen: int = 0
+    tried: int = 0
 
 
 class DeliveryRunner:
@@ -85,37 +95,75 @@ class DeliveryRunner:
         self._schedule.queue_run()
         self._wake_at(0)
 
-    async def sweep(self, wants: Callable[[QueueEntry], bool], *, thaw: bool, force: bool = False) -> int:
-        """Attempts every waiting message that `wants` picks, due or not, and waits for the end; how many there were.
+    async def sweep(
+        self,
+        wants: Callable[[QueueEntry], bool],
+        *,
+        thaw: bool,
+        force: bool = False,
+        told: Callable[[Swept], object] = lambda _: None,
+    ) -> Swept:
+        """Attempts every waiting message that `wants` picks, due or not, and waits for the end of these attempts.
 
         `thaw` lets frozen ones go first; with `force` hosts are not waited for either. Messages that another process
-        has are left to it. Raises SpoolUnavailable.
+        has are left to it. `told` gets how far it is, after each page. Raises SpoolUnavailable.
         """
         if force:
-            for transport in self._ports.remote.values():
-                transport.forgive(self._clock.now())
-        begun = 0
+            self._forgive()
+        begun: set[str] = set()
+        swept = Swept()
         after = ""
-        while page := await self._spool.entries(_PAGE, after):
+        while not self._stopping and (page := await self._spool.entries(_PAGE, after)):
             after = page[-1].message_id
             for entry in page:
-                if wants(entry) and await self._sweep_one(entry, thaw):
-                    begun += 1
-                    while len(self._attempts) >= self._schedule.limits.attempts:
-                        await self._until(lambda: len(self._attempts) < self._schedule.limits.attempts)
-        await self.until_idle()
-        return begun
+                swept = replace(swept, seen=swept.seen + 1)
+                if wants(entry) and await self._try_out_of_turn(entry.message_id, entry.frozen, thaw):
+                    begun.add(entry.message_id)
+                    swept = replace(swept, tried=swept.tried + 1)
+                    told(swept)
+                    await self._until(lambda: len(self._attempts) < self._schedule.limits.attempts)
+            begun.intersection_update(self._attempts)
+            told(swept)
+        await self._until(lambda: begun.isdisjoint(self._attempts))
+        return swept
+
+    async def try_now(self, message_id: str, *, frozen: bool, thaw: bool, force: bool) -> bool:
+        """Attempts one message, due or not, and waits for the end; False where it is gone, held or another's."""
+        if force:
+            self._forgive()
+        if not await self._try_out_of_turn(message_id, frozen, thaw):
+            return False
+        await self._until(lambda: message_id not in self._attempts)
+        return True
+
+    async def give_up(self, message: QueuedMessage, why: str) -> bool:
+        """Fails what is pending of a message that was claimed for this, reports to its sender, and waits for the end;
+        False where it is under way already."""
+        message_id = message.message_id
+        if not self._schedule.attempt_started(message_id):
+            return False
+        self._begin(message_id, message, why)
+        await self._until(lambda: message_id not in self._attempts)
+        return True
+
+    def _forgive(self) -> None:
+        """Hosts that failed may be tried again."""
+        for transport in self._ports.remote.values():
+            transport.forgive(self._clock.now())
 
     async def until_idle(self) -> None:
         """Waits until no attempt is under way or about to begin."""
         await self._until(lambda: self._schedule.is_idle)
 
-    async def _sweep_one(self, entry: QueueEntry, thaw: bool) -> bool:
-        message_id, now = entry.message_id, self._clock.now()
-        if entry.frozen:
+    async def _try_out_of_turn(self, message_id: str, frozen: bool, thaw: bool) -> bool:
+        now = self._clock.now()
+        if self._stopping:
+            return False
+        if frozen:
             if not thaw:
                 return False
-            await self._spool.change(lambda queue: queue.thaw(message_id, now))
+            if await self._spool.change(lambda queue: queue.thaw(message_id, now)) is Change.DONE:
+                self._journal.record(MessageNote(message_id, "Unfrozen by forced delivery"))
         message = await self._spool.claim_one(message_id, now)
         if message is None or not self._schedule.attempt_started(message_id):
             return False
@@ -222,20 +270,24 @@ class DeliveryRunner:
 
     # Attempts
 
-    def _begin(self, message_id: str, message: QueuedMessage | None) -> None:
-        running = self._spawn(self._attempt(message_id, message))
+    def _begin(self, message_id: str, message: QueuedMessage | None, giving_up: str = "") -> None:
+        running = self._spawn(self._attempt(message_id, message, giving_up))
         if not running.called:
             self._attempts[message_id] = running
         running.addErrback(self._report)
         running.addBoth(self._finished, message_id)
 
-    async def _attempt(self, message_id: str, message: QueuedMessage | None) -> None:
+    async def _attempt(self, message_id: str, message: QueuedMessage | None, giving_up: str) -> None:
         try:
             if message is None:
                 message = await self._spool.claim_one(message_id, self._clock.now())
                 if message is None:
                     return
-            settlement = await attempt(message, self._spool.body(message_id), self._ports)
+            body = self._spool.body(message_id)
+            if giving_up:
+                settlement = await give_up(message, body, self._ports, giving_up)
+            else:
+                settlement = await attempt(message, body, self._ports)
         except Unsettled as unsettled:
             settlement = unsettled.settlement
             await self._settle(settlement)

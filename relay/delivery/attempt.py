@@ -38,7 +38,7 @@ from relay.delivery.settle import (
 from relay.expand.errors import ExpansionFailed
 from relay.expand.scope import Scope
 from relay.expand.values import Tainted
-from relay.mail.address import Address
+from relay.mail.address import NULL_SENDER, Address
 from relay.mail.envelope import Envelope
 from relay.mail.events import (
     AddressDeferred,
@@ -174,6 +174,12 @@ async def attempt(message: QueuedMessage, body: Body, ports: AttemptPorts) -> Se
     return await _Attempt(message, body, ports).run()
 
 
+async def give_up(message: QueuedMessage, body: Body, ports: AttemptPorts, why: str) -> Settlement:
+    """Fails all pending recipients of a claimed message without trying them, and tells the sender if there is one
+    (Exim: -Mg). Raises as `attempt` does."""
+    return await _Attempt(message, body, ports).give_up(why)
+
+
 @dataclass(frozen=True, slots=True)
 class _Member:
     """A leaf that a router took."""
@@ -211,6 +217,12 @@ class _Attempt:
                 taken = await self._checkpoint(delivered_only(results))
                 if taken is not None:
                     return taken
+        return await self._settle()
+
+    async def give_up(self, why: str) -> Settlement:
+        """Nobody is told where there is no sender: such a message would otherwise be held for ever."""
+        nobody = NULL_SENDER if self._message.sender.is_null else None
+        self._results = [Result(each, Failed(why), errors_to=nobody) for each in self._message.pending]
         return await self._settle()
 
     # Routing

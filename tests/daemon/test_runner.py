@@ -13,7 +13,7 @@ from twisted.internet.task import Clock as ReactorClock
 
 from delivery.post import Notebook, Pieces, StoppedClock, make_message
 from relay.daemon import runner as daemon_runner
-from relay.daemon.runner import AFTER_FAULT, PAUSE, DeliveryRunner
+from relay.daemon.runner import AFTER_FAULT, PAUSE, DeliveryRunner, Swept
 from relay.delivery.attempt import AttemptPorts, Unsettled
 from relay.delivery.bounce import BounceSettings
 from relay.delivery.schedule import Limits, Schedule
@@ -24,6 +24,7 @@ from relay.mail.facts import MessageFacts, SessionFacts
 from relay.mail.ports import SpoolUnavailable
 from relay.mail.queue import NewMessage, QueuedMessage, QueueEntry, Settlement
 from relay.policy.routers.ports import RoutingPorts
+from relay.spool.store import Change
 
 T = TypeVar("T")
 
@@ -112,9 +113,10 @@ class Queue:
     async def change(self, wish: Callable[[Any], T]) -> T:
         return wish(self)
 
-    def thaw(self, message_id: str, due: float) -> None:
+    def thaw(self, message_id: str, due: float) -> Change:
         self.frozen.discard(message_id)
         self.waiting[message_id] = due
+        return Change.DONE
 
 
 class Attempts:
@@ -564,7 +566,7 @@ def test_a_sweep_attempts_everything_and_waits_for_the_end(make_daemon: Callable
     assert not sweep.is_over
     daemon.attempts.finish("c")
     daemon.wait()
-    assert sweep.results == [3]
+    assert sweep.results == [Swept(seen=3, tried=3)]
 
 
 @pytest.mark.parametrize("thaw, begun", [(False, ["b"]), (True, ["a", "b"])])
@@ -583,3 +585,61 @@ def test_a_sweep_takes_what_it_wants(make_daemon: Callable[..., Daemon]) -> None
     daemon.queue.waiting = {"a": START + 50, "b": START + 50}
     Started(daemon.runner.sweep(lambda entry: entry.message_id == "b", thaw=False))
     assert daemon.attempts.begun == ["b"]
+
+
+def test_a_sweep_does_not_wait_for_what_others_begin(make_daemon: Callable[..., Daemon]) -> None:
+    daemon = make_daemon(serving=False)
+    daemon.queue.waiting = {"a": START}
+    sweep = Started(daemon.runner.sweep(everything, thaw=False))
+    daemon.arrive("new")
+    daemon.wait()
+    daemon.attempts.finish("a")
+    daemon.wait()
+    assert (sweep.is_over, list(daemon.attempts.under_way)) == (True, ["new"])
+
+
+def test_a_sweep_tells_how_far_it_is(make_daemon: Callable[..., Daemon]) -> None:
+    daemon = make_daemon(serving=False)
+    daemon.queue.waiting = {"a": START, "b": START}
+    told: list[Swept] = []
+    Started(daemon.runner.sweep(lambda entry: entry.message_id == "b", thaw=False, told=told.append))
+    assert told == [Swept(2, 1), Swept(2, 1)]
+
+
+@pytest.mark.parametrize("frozen, thaw, begun", [(False, False, True), (True, True, True), (True, False, False)])
+def test_one_message_is_tried_now(make_daemon: Callable[..., Daemon], frozen: bool, thaw: bool, begun: bool) -> None:
+    daemon = make_daemon(serving=False)
+    daemon.queue.waiting = {"a": START + 3600}
+    daemon.queue.frozen = {"a"} if frozen else set()
+    tried = Started(daemon.runner.try_now("a", frozen=frozen, thaw=thaw, force=False))
+    assert bool(daemon.attempts.begun) is begun
+    if begun:
+        assert not tried.is_over
+        daemon.attempts.finish("a")
+    daemon.wait()
+    assert tried.results == [begun]
+
+
+def test_nothing_is_tried_out_of_turn_once_it_stops(make_daemon: Callable[..., Daemon]) -> None:
+    daemon = make_daemon(serving=False)
+    daemon.queue.waiting = {"a": START}
+    Started(daemon.runner.stop(1.0))
+    assert Started(daemon.runner.try_now("a", frozen=False, thaw=False, force=False)).results == [False]
+
+
+def test_giving_up_is_an_attempt_of_its_own(
+    make_daemon: Callable[..., Daemon], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon = make_daemon(serving=False)
+    given_up: list[str] = []
+
+    async def give_up(message: QueuedMessage, body: Any, ports: AttemptPorts, why: str) -> Settlement:
+        given_up.append(why)
+        daemon.queue.settled(Settlement(message.message_id, (), START))
+        return daemon.queue.settlements[-1]
+
+    monkeypatch.setattr(daemon_runner, "give_up", give_up)
+    daemon.queue.held.add("a")
+    ended = Started(daemon.runner.give_up(replace(make_message(), message_id="a"), "cancelled"))
+    daemon.wait()
+    assert (ended.results, given_up, daemon.attempts.begun) == ([True], ["cancelled"], [])

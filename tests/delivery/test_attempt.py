@@ -24,7 +24,7 @@ from delivery.post import (
     make_recipient,
     run,
 )
-from relay.delivery.attempt import AttemptPorts, Unsettled, attempt, read_body
+from relay.delivery.attempt import AttemptPorts, Unsettled, attempt, give_up, read_body
 from relay.delivery.bounce import BounceSettings
 from relay.delivery.header_edits import RouterEdits
 from relay.delivery.local_address import LocalAddress
@@ -510,3 +510,20 @@ def test_fallback_hosts_get_what_would_have_to_wait() -> None:
     done.ports = replace(done.ports, routers=routers)
     done.run()
     assert [hosts for hosts, _ in done.sending.calls] == [(HUB,), (RemoteHost("192.0.2.99", "192.0.2.99", 25),)]
+
+
+def test_what_is_given_up_is_not_tried_and_its_sender_is_told() -> None:
+    rows = (make_recipient("a@far.test"), make_recipient("b@near.test", 1))
+    done = Attempted({}, *rows)
+    settlement = run(give_up(done.message, Pieces(BODY), done.ports, "cancelled"))
+    assert done.notebook.words() == ["Settlement", "Arrived", "Completed"]
+    assert row_states(settlement) == {0: FAILED, 1: FAILED}
+    assert settlement.bounce is not None
+    assert b"b@near.test" in settlement.bounce_body
+
+
+def test_without_a_sender_nobody_is_told_and_nothing_is_held() -> None:
+    done = Attempted({}, sender="")
+    settlement = run(give_up(done.message, Pieces(BODY), done.ports, "cancelled"))
+    assert done.notebook.words() == ["Settlement", "Completed"]
+    assert (row_states(settlement), settlement.bounces, settlement.freeze) == ({0: FAILED}, (), False)
