@@ -329,7 +329,11 @@ class MainOptions:
     queue_smtp_domains: MatchList | None = field(metadata=row(
         Kind.DOMAINS, None, "The same, for those that go to another host.", "queue"))
     queue_run_max: Expansion | None = field(metadata=row(
-        Kind.EXPANDED, "5", "Queue runs at the same time.", "queue", _IGNORED))
+        Kind.EXPANDED, "5", "Queue runs at the same time, 0 for no limit.", "queue"))
+    queue_list_requires_admin: bool = field(metadata=row(
+        Kind.BOOLEAN, "true", "Only administrators list the queue.", "queue"))
+    prod_requires_admin: bool = field(metadata=row(
+        Kind.BOOLEAN, "true", "Only administrators have queued messages delivered.", "queue"))
     remote_max_parallel: int = field(metadata=row(
         Kind.INTEGER, "6", "Deliveries to other hosts at the same time, for one message.", "queue", _IGNORED))
     retry_interval_max: int = field(metadata=row(

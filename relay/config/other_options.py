@@ -40,8 +40,6 @@ OTHER_OPTIONS: tuple[Option, ...] = (
         perl_at_start                      boolean    false
         perl_startup                       string
         perl_taintmode                     boolean    false
-        prod_requires_admin                boolean    true
-        queue_list_requires_admin          boolean    true
         slow_lookup_log                    integer    0
         smtp_backlog_monitor               integer    0
         strict_acl_vars                    boolean    false

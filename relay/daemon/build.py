@@ -6,9 +6,7 @@ parts above it; there is no registry and nothing is looked up by a name that a p
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -23,7 +21,7 @@ from relay import __version__
 from relay.config.old_options import log_selector_text
 from relay.config.read import Configuration
 from relay.config.references import acl_options
-from relay.daemon.callers import TrustedCallers
+from relay.daemon.callers import TrustedCallers, trusted_callers
 from relay.daemon.control import SubmissionFactory
 from relay.daemon.hints import SpoolHints
 from relay.daemon.interfaces import local_addresses
@@ -31,6 +29,8 @@ from relay.daemon.listening import Listener, smtp_listeners
 from relay.daemon.local_deliveries import LocalDeliveries, local_deliveries
 from relay.daemon.logins import auth_ports, password_threads
 from relay.daemon.maildrop import Maildrop, MaildropFolder
+from relay.daemon.operator_rights import control_factory
+from relay.daemon.operator_socket import ControlFactory
 from relay.daemon.privileges import Identity, identity_of
 from relay.daemon.remote import remote_ports
 from relay.daemon.routing import routing_ports
@@ -114,6 +114,7 @@ class Relay:
     runner: DeliveryRunner
     submissions: SubmissionFactory
     callers: TrustedCallers
+    control: ControlFactory
     maildrop: Maildrop
     maildrop_folder: MaildropFolder
     journal: Journal
@@ -217,21 +218,15 @@ def build(
     identity = identity_of(main.exim_user, main.exim_group, configuration.place("exim_user"))
     auth = auth_ports(passwords, clock, world.concurrency, main.spool_directory, identity)
     deliveries = local_deliveries(configuration, reactor, world.calls, clock, journal, identity)
-    runner = DeliveryRunner(
-        reactor,
-        clock,
-        spool,
-        schedule,
-        _attempt_ports(configuration, world, spool, scope, schedule, deliveries.transports, routing, auth),
-        journal,
-    )
+    attempts = _attempt_ports(configuration, world, spool, scope, schedule, deliveries.transports, routing, auth)
+    runner = DeliveryRunner(reactor, clock, spool, schedule, attempts, journal)
     conditions = _conditions(configuration, world, spool, scope, routing)
     crowd = crowd if crowd is not None else Crowd(main.smtp_accept_max)
     reception = _reception(configuration, world, scope, spool, runner, conditions, wishes, auth, crowd)
     plain = _server_factory(configuration, reception, world, scope, tls_on_connect=False)
     secure = _server_factory(configuration, reception, world, scope, tls_on_connect=True)
     submit = _submission(configuration, world, spool, runner, scope, conditions, wishes).submit
-    callers = _callers(configuration)
+    callers = trusted_callers(main.trusted_users, main.trusted_groups)
     folder = MaildropFolder(main.spool_directory)
     return Relay(
         reactor=reactor,
@@ -243,6 +238,7 @@ def build(
         runner=runner,
         submissions=SubmissionFactory(reactor, submit, callers, journal),
         callers=callers,
+        control=control_factory(configuration, scope, spool, runner, journal, clock),
         maildrop=Maildrop(reactor, folder, submit, callers, journal, clock, world.calls.call),
         maildrop_folder=folder,
         journal=journal,
@@ -438,22 +434,6 @@ def _submission(
             concurrency=world.concurrency,
         ),
     )
-
-
-def _callers(configuration: Configuration) -> TrustedCallers:
-    """Names that the system does not know give nobody a right."""
-    uids, gids = set(), set()
-    for user in configuration.main.trusted_users:
-        try:
-            uids.add(int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid)
-        except KeyError:
-            continue
-    for group in configuration.main.trusted_groups:
-        try:
-            gids.add(int(group) if group.isdigit() else grp.getgrnam(group).gr_gid)
-        except KeyError:
-            continue
-    return TrustedCallers(frozenset(uids), frozenset(gids))
 
 
 # Delivery

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import socket
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from relay.mail.facts import LocalCaller
@@ -55,3 +57,19 @@ class TrustedCallers:
         if not self.gids:
             return False
         return gid in self.gids or not self.gids.isdisjoint(os.getgrouplist(login, gid))
+
+
+def trusted_callers(users: Iterable[str], groups: Iterable[str]) -> TrustedCallers:
+    """Names and numbers of an option as ids. Names that the system does not know give nobody a right."""
+    uids, gids = set(), set()
+    for user in users:
+        try:
+            uids.add(int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid)
+        except KeyError:
+            continue
+    for group in groups:
+        try:
+            gids.add(int(group) if group.isdigit() else grp.getgrnam(group).gr_gid)
+        except KeyError:
+            continue
+    return TrustedCallers(frozenset(uids), frozenset(gids))

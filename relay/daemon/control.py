@@ -281,9 +281,9 @@ def listen_for_submissions(reactor: IReactorUNIX, spool_directory: str, factory:
     return reactor.listenUNIX(path, factory, mode=0o666)
 
 
-def open_socket(spool_directory: str) -> socket.socket:
+def open_socket(spool_directory: str, name: str = SOCKET_NAME) -> socket.socket:
     """The same for a parent that takes in nobody: its workers inherit it. Raises OSError."""
-    path = os.path.join(spool_directory, SOCKET_NAME)
+    path = os.path.join(spool_directory, name)
     remove_stale_socket(path)
     listening = socket.socket(socket.AF_UNIX)
     try:

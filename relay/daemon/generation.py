@@ -49,6 +49,7 @@ class Parent(Protocol):
     reactor: Any
     journal: Journal
     submissions: socket.socket | None
+    control: socket.socket | None
     is_detached: bool
 
     def seconds(self) -> float:
@@ -223,11 +224,11 @@ class Generation:
 
     def _start(self, index: int) -> None:
         worker = Worker(index, self._parent.seconds(), self)
-        inherited = [*self.ports.values(), self._parent.submissions, self.crowd.file]
+        inherited = [*self.ports.values(), self._parent.submissions, self._parent.control, self.crowd.file]
         numbers = range(worker_lines.FIRST_INHERITED, worker_lines.FIRST_INHERITED + len(inherited))
         descriptors: dict[int, int | str] = {0: "w", 1: 1, 2: 2, worker_lines.REPORTS: "r"}
         descriptors |= {number: each.fileno() for number, each in zip(numbers, inherited, strict=True)}
-        *smtp, submissions, crowd = numbers
+        *smtp, submissions, control, crowd = numbers
         shared = (
             SharedPort(number, "inet6" if port.addressFamily == socket.AF_INET6 else "inet", listener.tls_on_connect)
             for number, (listener, port) in zip(smtp, self.ports.items(), strict=True)
@@ -250,6 +251,7 @@ class Generation:
                 index=index,
                 ports=tuple(shared),
                 submissions=SharedPort(submissions, "unix"),
+                control=SharedPort(control, "unix"),
                 crowd=crowd,
                 crowd_key=self.crowd.key,
             )

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 from relay.daemon.alone import run_alone
 from relay.daemon.build import Relay
+from relay.daemon.orders import EVERYTHING, Selection
 from relay.mail.events import DaemonNote
 from relay.mail.queue import QueueEntry
+from relay.mail.text import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class QueueRun:
     thaw: bool = False
     start: str = ""
     stop: str = ""
+    selection: Selection = EVERYTHING
 
     def wants(self, entry: QueueEntry, now: float) -> bool:
         """Whether a message belongs to this run. One that was only queued has not been tried: it does."""
@@ -35,13 +38,18 @@ class QueueRun:
             return False
         if entry.message_id < self.start or (self.stop and entry.message_id > self.stop):
             return False
-        return self.force or attempts == 0 or entry.due <= now
+        # Whoever names addresses does not want to wait for them (Exim: -R).
+        is_forced = self.force or self.selection != EVERYTHING
+        return (is_forced or attempts == 0 or entry.due <= now) and self.selection.takes(entry)
 
     @property
     def letters(self) -> str:
-        """For the log, behind the process id: ` -qff`, nothing for a plain run."""
+        """For the log, behind the process id: ` -qff -R example`, nothing for a plain run."""
         letters = "q" * self.two_stage + "i" * self.first_only + "f" * self.force + "f" * self.thaw
-        return f" -q{letters}" if letters else ""
+        chosen = self.selection
+        recipient = f" -R{'r' * chosen.recipient_is_pattern} {printable(chosen.recipient)}" if chosen.recipient else ""
+        sender = f" -S{'r' * chosen.sender_is_pattern} {printable(chosen.sender)}" if chosen.sender else ""
+        return (f" -q{letters}" if letters else "") + recipient + sender
 
 
 def run(configuration: str, macros: Mapping[str, str], runs: tuple[QueueRun, ...]) -> int:
@@ -58,5 +66,7 @@ def run(configuration: str, macros: Mapping[str, str], runs: tuple[QueueRun, ...
 async def _run(relay: Relay, wanted: QueueRun) -> None:
     began = relay.clock.now()
     relay.journal.record(DaemonNote(f"Start queue run: pid={os.getpid()}{wanted.letters}"))
-    await relay.runner.sweep(lambda entry: wanted.wants(entry, began), thaw=wanted.thaw, force=wanted.force)
+    is_forced = wanted.force or wanted.selection != EVERYTHING
+    await relay.runner.sweep(lambda entry: wanted.wants(entry, began), thaw=wanted.thaw, force=is_forced)
+    await relay.runner.until_idle()
     relay.journal.record(DaemonNote(f"End queue run: pid={os.getpid()}{wanted.letters}"))

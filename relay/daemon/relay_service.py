@@ -16,6 +16,7 @@ from relay.daemon.build import Relay
 from relay.daemon.control import listen_for_submissions
 from relay.daemon.listening import listening_on, open_port
 from relay.daemon.metrics_page import listen_for_metrics
+from relay.daemon.operator_socket import listen_for_orders
 from relay.daemon.plan import refuse_errors
 from relay.daemon.privileges import drop, hand_over
 from relay.daemon.traces import make_spool_directory, record_start, record_stop, remove_pid, spool_problem, write_pid
@@ -38,6 +39,10 @@ class Sockets(Protocol):
         """The port for local programs; called as the daemon's user. Raises OSError."""
         ...
 
+    def orders(self, relay: Relay) -> Any:
+        """The port for administrators; called as the daemon's user. Raises OSError."""
+        ...
+
 
 class OwnSockets:
     """Those of a daemon that is one process: it opens them."""
@@ -53,6 +58,9 @@ class OwnSockets:
 
     def submissions(self, relay: Relay) -> Any:
         return listen_for_submissions(self._reactor, relay.spool_directory, relay.submissions)
+
+    def orders(self, relay: Relay) -> Any:
+        return listen_for_orders(self._reactor, relay.spool_directory, relay.control)
 
 
 class RelayService(Service):
@@ -103,7 +111,7 @@ class RelayService(Service):
             make_spool_directory(relay.spool_directory)
             recovery = relay.spool.start(relay.clock.now())
             relay.maildrop_folder.prepare()
-            self._ports.append(self._sockets.submissions(relay))
+            self._ports += (self._sockets.submissions(relay), self._sockets.orders(relay))
             if self._worker is None:
                 write_pid(relay.pid_file)
         except SpoolUnavailable as error:

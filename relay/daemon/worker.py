@@ -49,6 +49,9 @@ class InheritedSockets:
     def submissions(self, relay: Relay) -> Any:
         return _ParentsSocket(self._adopt(self._order.submissions, relay.submissions))
 
+    def orders(self, relay: Relay) -> Any:
+        return _ParentsSocket(self._adopt(self._order.control, relay.control))
+
     def _adopt(self, port: SharedPort, factory: Factory) -> Any:
         made = self._reactor.adoptStreamPort(port.descriptor, _FAMILIES[port.family], factory)
         os.close(port.descriptor)
@@ -57,7 +60,7 @@ class InheritedSockets:
 
 
 class _ParentsSocket:
-    """A port on `submit.sock`. Twisted's own removes the socket's name when it is closed; that is the parent's."""
+    """A port on `submit.sock` or `control.sock`. Twisted's own removes the socket's name when it is closed; that is the parent's."""
 
     def __init__(self, port: Any) -> None:
         self._port = port

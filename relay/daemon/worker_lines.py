@@ -38,6 +38,7 @@ class Order:
     index: int
     ports: tuple[SharedPort, ...]
     submissions: SharedPort
+    control: SharedPort
     crowd: int
     """The descriptor of the shared memory of `net.crowd`."""
     crowd_key: str
@@ -83,6 +84,7 @@ def decode(line: bytes) -> Line:
         if kind is Order:
             told["ports"] = tuple(SharedPort(**port) for port in told["ports"])
             told["submissions"] = SharedPort(**told["submissions"])
+            told["control"] = SharedPort(**told["control"])
         made: Line = kind(**told)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a line between parent and worker: {error}") from error

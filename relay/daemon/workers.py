@@ -24,6 +24,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
 
+from relay.daemon import orders
 from relay.daemon.build import make_world
 from relay.daemon.control import open_socket
 from relay.daemon.generation import Generation, Worker
@@ -47,6 +48,7 @@ class WorkersService(Service):
         world = make_world(plan.compiled, reactor)
         self.journal = world.journal
         self.submissions: socket.socket | None = None
+        self.control: socket.socket | None = None
         self.is_detached = False
         self.begun: Deferred[None] = Deferred()
         """Fires when all workers serve; fails if one can't even begin."""
@@ -86,6 +88,7 @@ class WorkersService(Service):
                 refuse_errors(self._plan.check())
             make_spool_directory(directory)
             self.submissions = open_socket(directory)
+            self.control = open_socket(directory, orders.SOCKET_NAME)
             write_pid(self._pid_file)
             self._begin(Generation(self, self._plan, self._ports))
         except OSError as error:
@@ -240,8 +243,10 @@ class WorkersService(Service):
     def _stopped(self) -> None:
         if self.submissions is None:
             return
-        os.unlink(self.submissions.getsockname())
-        self.submissions.close()
+        for each in (self.submissions, self.control):
+            if each is not None:
+                os.unlink(each.getsockname())
+                each.close()
         remove_pid(self._pid_file)
         record_stop(self.journal)
 

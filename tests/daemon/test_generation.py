@@ -67,6 +67,7 @@ class Family:
         self.reactor = Reactor()
         self.journal = self
         self.submissions: Any = Socket()
+        self.control: Any = Socket()
         self.is_detached = False
         self.ready, self.ended = 0, 0
         self.lost: list[str] = []
@@ -124,7 +125,7 @@ def test_workers_are_told_what_to_do_and_are_ready_together(plan: Plan, started:
     (order,) = first.told
     assert isinstance(order, Order)
     assert (order.index, order.configuration, order.macros) == (0, plan.path, {"MACRO": "value"})
-    assert order.submissions == SharedPort(4, "unix")
+    assert (order.submissions, order.control) == (SharedPort(4, "unix"), SharedPort(5, "unix"))
     first.says(Ready())
     assert not generation.is_ready
     second.says(Ready())
@@ -194,7 +195,7 @@ def test_a_worker_that_talks_nonsense_is_killed(plan: Plan, started: Start, nons
 
 
 def test_lines_say_the_same_on_both_sides() -> None:
-    order = Order("/c", {"A": "b"}, 5.0, 1, (SharedPort(4, "inet", True),), SharedPort(5, "unix"), 6, "00")
+    order = Order("/c", {"A": "b"}, 5.0, 1, (SharedPort(4, "inet", True),), SharedPort(5, "unix"), SharedPort(6, "unix"), 7, "00")
     for line in (order, Ready(), Recover(), Counted({json.dumps(["x", {}]): 1.0})):
         assert encode(line).count(b"\n") == 1
         assert decode(encode(line)) == line
