@@ -19,7 +19,7 @@ _TIME = re.compile(r"(?:\d+[wdhms])+|\d+")
 _QUEUE_RUN = re.compile(r"(q?)(i?)(f{0,2})(l?)(.*)")
 _MESSAGE_ID = re.compile(r"[0-9A-Za-z]{6}-(?:[0-9A-Za-z]{6}-[0-9A-Za-z]{2}|[0-9A-Za-z]{11}-[0-9A-Za-z]{4})")
 # Options of Exim's that a later version serves, as against slips.
-_LATER = re.compile(r"b(?:rw|em|f|F|fd|fl|fp|fs|malware|w.*|I:.*)|oPX?|M.*|[RS].*")
+_LATER = re.compile(r"b(?:rw|em|f|F|fd|fl|fp|fs|malware|w.*|I:.*)|oPX?|M[CG].*|qG.*")
 _MACRO = re.compile(r"([A-Z][A-Za-z0-9_]*)\s*(?:=\s*(.*))?", re.DOTALL)
 
 
@@ -46,9 +46,42 @@ class Mode(enum.Enum):
     VERIFY_RECIPIENT = "verify recipients"
     VERIFY_SENDER = "verify senders"
     TEST_RETRY = "test retry rules"
+    ACT = "act on queued messages"
     HELP = "help"
     LATER = "later"
     """An option of Exim's that a later version will serve."""
+
+
+class Action(enum.Enum):
+    """What is done to the messages behind -M; the values are its letters."""
+
+    DELIVER = ""
+    DELIVER_IF_DUE = "c"
+    FREEZE = "f"
+    GIVE_UP = "g"
+    THAW = "t"
+    REMOVE = "rm"
+    MARK_ALL_DELIVERED = "mad"
+    MARK_DELIVERED = "md"
+    ADD_RECIPIENTS = "ar"
+    EDIT_SENDER = "es"
+    LOAD = "set"
+    SHOW_BODY = "vb"
+    SHOW_COPY = "vc"
+    SHOW_HEADER = "vh"
+    SHOW_LOG = "vl"
+
+
+_MANY = (
+    Action.DELIVER,
+    Action.DELIVER_IF_DUE,
+    Action.FREEZE,
+    Action.GIVE_UP,
+    Action.THAW,
+    Action.REMOVE,
+    Action.MARK_ALL_DELIVERED,
+)
+"""Behind these the rest of the command line is message ids; the others take one, and options and addresses follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +97,12 @@ class QueueRun:
     """0: once, now."""
     start: str = ""
     stop: str = ""
+    recipient: str = ""
+    """-R: only messages that wait for such an address."""
+    recipient_is_pattern: bool = False
+    sender: str = ""
+    """-S: only messages of such a sender."""
+    sender_is_pattern: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +154,9 @@ class Arguments:
     pid_file: str = ""
     """-oP: where the daemon writes its process id, instead of pid_file_path."""
     queue_runs: tuple[QueueRun, ...] = ()
+    action: Action | None = None
+    message_ids: tuple[str, ...] = ()
+    """What -M… acts on."""
     given: GivenFacts = GivenFacts()
     tls_on_connect: bool = False
     labels: bool = True
@@ -288,12 +330,60 @@ class _Reader:
             raise self._bad()
         self._mode(Mode.LATER)
 
+    def act(self, rest: str) -> None:
+        """-M and its letters."""
+        try:
+            action = Action(rest)
+        except ValueError:
+            self.later(rest)
+            return
+        if self.position >= len(self.words):
+            raise UsageError(f"no message ids given after {self.word} option")
+        option, end = self.word, len(self.words) if action in _MANY else self.position + 1
+        ids = tuple(self.words[self.position : end])
+        for each in ids:
+            if not _MESSAGE_ID.fullmatch(each):
+                raise UsageError(f"malformed message id {each} after {option} option")
+        self.position = end
+        self._set(action=action, message_ids=ids)
+        if action is not Action.LOAD:
+            self._mode(Mode.ACT)
+
+    def of_recipient(self, rest: str) -> None:
+        """-R: a queue run for some addresses."""
+        self._select("recipient", rest)
+
+    def of_sender(self, rest: str) -> None:
+        """-S: a queue run for some senders."""
+        self._select("sender", rest)
+
+    def _select(self, name: str, rest: str) -> None:
+        """`f`, `ff`, `r`, `rf`, `rff` are options if they are all that is behind the letter."""
+        match = re.fullmatch(r"(r?)(f{0,2})", rest)
+        pattern, force = match.groups() if match else ("", "")
+        text = "" if match else rest
+        if not text:
+            if self.position >= len(self.words):
+                raise UsageError(f"string expected after -{name[0].upper()}")
+            text = self._next()
+        *before, run = self.result.queue_runs or (QueueRun(),)
+        run = replace(run, force=run.force or bool(force), thaw=run.thaw or force == "ff")
+        run = replace(run, **{name: text, f"{name}_is_pattern": bool(pattern)})  # type: ignore[arg-type]  # two kinds
+        self._set(queue_runs=(*before, run))
+        if self.result.mode is Mode.MESSAGE:
+            self._mode(Mode.QUEUE_RUN)
+
     def queue_run(self, rest: str) -> None:
         match = _QUEUE_RUN.fullmatch(rest)
         assert match is not None
         stages, first, force, local, tail = match.groups()
-        if tail[:1] in ("G", "R", "S"):
+        if tail[:1] == "G":
             self._mode(Mode.LATER)
+            return
+        if tail[:1] in ("R", "S"):
+            run = QueueRun(bool(stages), bool(first), bool(force), force == "ff", bool(local))
+            self._set(queue_runs=(*self.result.queue_runs, run))
+            self._select("recipient" if tail[0] == "R" else "sender", tail[1:])
             return
         interval, start, stop = 0, "", ""
         if tail:
@@ -402,10 +492,10 @@ _BEGINNINGS: tuple[tuple[str, Callable[[_Reader, str], None]], ...] = (
     ("D", _Reader.macro),
     ("F", _Reader.full_name),
     ("L", _Reader.swallow),
-    ("M", _Reader.later),
+    ("M", _Reader.act),
     ("O", _Reader.swallow),
-    ("R", _Reader.later),
-    ("S", _Reader.later),
+    ("R", _Reader.of_recipient),
+    ("S", _Reader.of_sender),
     ("U", _Reader.ignore),
     ("X", _Reader.swallow),
     ("d", _Reader.ignore),

@@ -37,7 +37,7 @@ COMMANDS: Mapping[str, Entry] = {
     "check": Entry("relay.cli.check", "Compile a configuration and say everything that is wrong with it."),
     "cert": Entry("relay.cli.cert", "Show certificates, or make a new one."),
     "password": Entry("relay.cli.password", "Make, change or remove an entry of a password file."),
-    "queue": Entry("relay.cli.queue", "Look at the messages that wait."),
+    "queue": Entry("relay.cli.queue", "Look at the messages that wait, and change them."),
     "expand": Entry("relay.cli.expand", "Expand strings as the configuration would."),
     "demo": Entry("relay.cli.demo", "Run a relay and a laptop here and send a first message through both."),
 }

@@ -1,28 +1,35 @@
-"""`relay queue`: look at the messages that wait (edge).
+"""`relay queue`: look at the messages that wait, and decide what becomes of them (edge).
 
-The queue is read beside the running daemon, never through it: what is shown is what is on the disk.
+Looking is reading the disk beside the daemon; changes act through the daemon while it runs, and without one in this
+process (`queue_access.py`).
 """
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
 
+from relay.cli import queue_changes, queue_runs, queue_show
 from relay.cli.faults import Fault
 from relay.cli.output import json_option, print_json, print_table
-from relay.cli.reading import configuration_option, understand_configuration
+from relay.cli.queue_access import QueueReading, StoreReading, all_entries
+from relay.cli.queue_places import age, open_reading, place_options, the_queue
+from relay.cli.reading import understand_configuration
+from relay.daemon.orders import PAGE, Selection
 from relay.mail.queue import QueueEntry, RecipientState
+from relay.mail.text import printable
 from relay.spool.sqlite import SQLiteStore
 
-PAGE = 500
+LIMIT = 1000
 
 
 @click.group("queue")
 def command() -> None:
-    """Look at the messages that wait."""
+    """Look at the messages that wait, and change them."""
 
 
 @command.command(
@@ -30,26 +37,82 @@ def command() -> None:
     epilog="""\b
 Examples:
   relay queue list
-  relay queue list --json
+  relay queue list --sender @laptop.example --older-than 2h
+  relay queue list --frozen --json
+  relay queue list --limit 50 --after 1wJ0Ab-0AbCdEfGhIj-00AB
 """,
 )
-@configuration_option
+@place_options
+@click.option("--sender", default="", metavar="TEXT", help="Only those whose sender has this in it.")
+@click.option("--recipient", default="", metavar="TEXT", help="Only those that wait for an address with this in it.")
+@click.option("--domain", default="", metavar="DOMAIN", help="Only those that wait for an address of this domain.")
+@click.option("--host", default="", metavar="TEXT", help="Only those whose last error names this host.")
+@click.option("--frozen", is_flag=True, help="Only those that are held back.")
+@click.option("--older-than", callback=age, metavar="AGE", help="Only those that came before, as 90s, 2h, 1d12h.")
+@click.option("--after", default="", metavar="ID", help="Begin behind this message.")
+@click.option("--limit", type=click.IntRange(1), default=LIMIT, show_default=True, help="Messages at most.")
 @json_option
-def list_queue(configuration: Path, as_json: bool) -> None:
+def list_queue(
+    configuration: Path,
+    macros: Mapping[str, str],
+    sender: str,
+    recipient: str,
+    domain: str,
+    host: str,
+    frozen: bool,
+    older_than: int | None,
+    after: str,
+    limit: int,
+    as_json: bool,
+) -> None:
     """List the messages in the queue, oldest first."""
-    store = open_store(configuration)
-    try:
-        entries = list(entries_of(store))
-    finally:
-        store.close_reading()
     now = time.time()
+    before = None if older_than is None else now - older_than
+    selection = Selection(recipient, sender, domain, host, frozen, before)
+    with open_reading(configuration, macros) as queue:
+        entries = list(itertools.islice(chosen(queue, selection, after, limit + 1), limit + 1))
+    more, entries = len(entries) > limit, entries[:limit]
     if as_json:
         print_json([as_data(each) for each in entries])
     elif not entries:
-        click.echo("the queue is empty")
+        click.echo("the queue is empty" if selection == Selection() and not after else "no message is like that")
     else:
         heads = ("MESSAGE", "AGE", "SIZE", "NEXT TRY", "FROM", "TO", "LAST ERROR")
         print_table(heads, [row for each in entries for row in as_rows(each, now)])
+    if more:
+        click.echo(f"relay: there are more; go on with --after {entries[-1].message_id}", err=True)
+
+
+@command.command(
+    "check",
+    epilog="""\b
+Example:
+  relay queue check
+""",
+)
+@place_options
+@json_option
+@click.pass_context
+def check(context: click.Context, configuration: Path, macros: Mapping[str, str], as_json: bool) -> None:
+    """Look for damage in the queue's database; status 1 where there is any.
+
+    It reads all of the database, which takes a while where it is large. Nothing is changed.
+    """
+    with open_reading(configuration, macros) as queue:
+        if not isinstance(queue, StoreReading):
+            raise Fault("only whom the queue belongs to can check it", remedy="run it as root")
+        findings, count = queue.check(), queue.count()
+    if as_json:
+        print_json({"messages": count, "findings": findings})
+    else:
+        for each in findings:
+            click.echo(printable(each))
+        click.echo(f"{the_queue(count)}, {len(findings) or 'no'} finding{'' if len(findings) == 1 else 's'}")
+    context.exit(1 if findings else 0)
+
+
+for each in (*queue_show.COMMANDS, *queue_runs.COMMANDS, *queue_changes.COMMANDS):
+    command.add_command(each)
 
 
 def open_store(configuration: Path, macros: Mapping[str, str] | None = None) -> SQLiteStore:
@@ -61,12 +124,13 @@ def open_store(configuration: Path, macros: Mapping[str, str] | None = None) -> 
     return SQLiteStore(Path(place))
 
 
-def entries_of(store: SQLiteStore) -> Iterator[QueueEntry]:
-    """All entries, a page at a time."""
-    after = ""
-    while page := store.read(lambda reading: reading.entries(PAGE, after)):  # noqa: B023 - read is done at once
-        yield from page
-        after = page[-1].message_id
+def chosen(queue: QueueReading, selection: Selection, after: str = "", at_once: int = PAGE) -> Iterator[QueueEntry]:
+    """The entries of a selection behind a message id, oldest first; a page is read when it is asked for."""
+    for entry in all_entries(queue, after, at_once):
+        if selection.before is not None and entry.received_at >= selection.before + 1:
+            return  # ids are in the order of arrival by the second, so that no older one follows
+        if selection.takes(entry):
+            yield entry
 
 
 def as_data(entry: QueueEntry) -> dict[str, object]:
@@ -78,15 +142,7 @@ def as_data(entry: QueueEntry) -> dict[str, object]:
         "size": entry.size,
         "frozen": entry.frozen,
         "due": entry.due,
-        "recipients": [
-            {
-                "address": str(each.recipient.address),
-                "state": each.state.value,
-                "attempts": each.attempts,
-                "last_error": each.last_error,
-            }
-            for each in entry.recipients
-        ],
+        "recipients": [queue_show.recipient_as_data(each) for each in entry.recipients],
     }
 
 

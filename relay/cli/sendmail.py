@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from relay import __version__
 from relay.cli.arguments import Arguments, Mode, UsageError, read_arguments
@@ -23,9 +23,9 @@ from relay.mail.text import printable
 from relay.reception.request import DeliveryMode, Status, SubmissionAnswer, SubmissionRequest
 
 if TYPE_CHECKING:
+    from relay.cli.queue_access import Place
     from relay.daemon.wishes import Wishes
     from relay.expand.scope import Scope
-    from relay.mail.queue import QueueEntry
     from relay.reception.given import Given
 
 NAME = "relay-sendmail"
@@ -36,6 +36,8 @@ Usage: relay-sendmail [options] recipient...     hands over the message on stand
   -f ADDRESS     the envelope's sender (trusted callers; "<>" is open to all); -F NAME: full name
   -odb -odi -odq deliver in the background, now, or when the queue is run next
   -bp -bpc       list or count the queue; -be: expand strings; -bV: version, and check the configuration
+  -M -Mf -Mt -Mrm -Mg ID...  deliver, freeze, thaw, remove, give up queued messages; -Mvh -Mvb -Mvl ID: show one
+  -q -qf -qff    run the queue once; -R TEXT, -S TEXT: for such recipients, such senders
   -bt ADDRESS... where mail to it would go; -bv, -bvs: whether it is good as a recipient, a sender
   -bP NAME...    print options of the configuration (all where none is named; -n: their values only)
   -bd -bdf       be the daemon; -C FILE: another configuration; -D MACRO=VALUE
@@ -164,41 +166,37 @@ def _submit_alone(arguments: Arguments, request: SubmissionRequest, read: Callab
 
 
 def _list_queue(arguments: Arguments) -> int:
-    import time
-
-    from relay.cli.mailq import listing
-
-    for line in listing(_entries(arguments), time.time(), arguments.listing):
-        print(line)
-    return 0
+    """-bp."""
+    return _at_queue(arguments, lambda actions: actions.list_messages)
 
 
 def _count_queue(arguments: Arguments) -> int:
-    print(sum(1 for _ in _entries(arguments)))
-    return 0
+    """-bpc."""
+    return _at_queue(arguments, lambda actions: actions.count_messages)
 
 
-def _entries(arguments: Arguments) -> Iterator[QueueEntry]:
-    """The queue, read beside the daemon."""
+def _act_on_messages(arguments: Arguments) -> int:
+    """-M and its letters."""
+    return _at_queue(arguments, lambda actions: actions.act)
+
+
+def _at_queue(arguments: Arguments, choose: Callable[[Any], Callable[..., int]]) -> int:
+    """Runs a function of `queue_actions`, which is imported only here; all its faults are one line."""
     from pathlib import Path
 
+    from relay.cli import queue_actions
     from relay.cli.faults import Fault
-    from relay.cli.queue import entries_of, open_store
-    from relay.mail.ports import SpoolUnavailable
+    from relay.cli.queue_access import Denied, NotServed, Place
+    from relay.mail.ports import TemporaryFailure
     from relay.mail.source import ConfigurationError
 
+    place = Place(Path(_configuration(arguments)), dict(arguments.macros), _spool_directory(arguments))
     try:
-        store = open_store(Path(_configuration(arguments)), dict(arguments.macros))
-    except (Fault, ConfigurationError) as error:
+        return choose(queue_actions)(arguments, place)
+    except Denied:
+        raise CommandFailed("permission denied; not admin") from None
+    except (Fault, ConfigurationError, TemporaryFailure, NotServed) as error:
         raise CommandFailed(str(error)) from None
-    if not store.exists:
-        return
-    try:
-        yield from entries_of(store)
-    except SpoolUnavailable as error:
-        raise CommandFailed(str(error)) from None
-    finally:
-        store.close_reading()
 
 
 def _expand(arguments: Arguments) -> int:
@@ -214,6 +212,8 @@ def _expand(arguments: Arguments) -> int:
         scope = make_scope(None, {})
     else:
         scope = make_scope(path, dict(arguments.macros))
+    if arguments.action is not None:
+        scope = _with_message(arguments, scope)
     if arguments.words:
         for text in arguments.words:
             print(_expanded(text, scope))
@@ -224,6 +224,20 @@ def _expand(arguments: Arguments) -> int:
         print("> ", end="", flush=True)
     print()
     return 0
+
+
+def _with_message(arguments: Arguments, scope: Scope) -> Scope:
+    """-Mset: what the strings see of a queued message."""
+    found: list[Scope] = []
+
+    def load(arguments: Arguments, place: Place) -> int:
+        from relay.cli.queue_actions import message_scope
+
+        found.append(message_scope(arguments, place, scope))
+        return 0
+
+    _at_queue(arguments, lambda _: load)
+    return found[0]
 
 
 def _lines_to_expand(source: Iterable[str]) -> Iterator[str]:
@@ -370,18 +384,8 @@ def _serve(arguments: Arguments, wishes: Wishes, started: Callable[[], None] | N
 
 
 def _run_queue(arguments: Arguments) -> int:
-    """-q… once: in this process, beside the daemon."""
-    from relay.daemon import queue_run
-    from relay.mail.source import ConfigurationError
-
-    runs = tuple(
-        queue_run.QueueRun(each.two_stage, each.first_only, each.force, each.thaw, each.start, each.stop)
-        for each in arguments.queue_runs
-    )
-    try:
-        return queue_run.run(_configuration(arguments), dict(arguments.macros), runs)
-    except ConfigurationError as error:
-        raise CommandFailed(str(error)) from None
+    """-q… once, -R, -S."""
+    return _at_queue(arguments, lambda actions: actions.run_queue)
 
 
 def _serve_standard_input(arguments: Arguments) -> int:
@@ -472,6 +476,7 @@ _MODES: dict[Mode, Callable[[Arguments], int]] = {
     Mode.VERIFY_RECIPIENT: _test_addresses,
     Mode.VERIFY_SENDER: _test_addresses,
     Mode.TEST_RETRY: _test_retry,
+    Mode.ACT: _act_on_messages,
     Mode.HELP: _print_help,
     Mode.LATER: _refuse,
 }

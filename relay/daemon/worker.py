@@ -60,7 +60,8 @@ class InheritedSockets:
 
 
 class _ParentsSocket:
-    """A port on `submit.sock` or `control.sock`. Twisted's own removes the socket's name when it is closed; that is the parent's."""
+    """A port on `submit.sock` or `control.sock`. Twisted's own removes the socket's name when it is closed; that is
+    the parent's."""
 
     def __init__(self, port: Any) -> None:
         self._port = port

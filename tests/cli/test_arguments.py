@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.cli.arguments import (
+    Action,
     Arguments,
     GivenFacts,
     Mode,
@@ -70,7 +71,53 @@ from relay.reception.request import DeliveryMode
                 given=GivenFacts(address="::1", host="host", interface="192.0.2.2"),
             ),
         ),
-        ("-Mrm 1xUfyz-0002Cc-2k", Arguments(mode=Mode.LATER, option="-Mrm", words=("1xUfyz-0002Cc-2k",))),
+        (
+            "-odi -Mrm 1xUfyz-0002Cc-2k 1xUfyz-0000000002C-002k",
+            Arguments(
+                mode=Mode.ACT,
+                option="-Mrm",
+                action=Action.REMOVE,
+                message_ids=("1xUfyz-0002Cc-2k", "1xUfyz-0000000002C-002k"),
+                delivery=DeliveryMode.INTERACTIVE,
+            ),
+        ),
+        (
+            "-Mar 1xUfyz-0002Cc-2k -v a@b c@d",
+            Arguments(
+                mode=Mode.ACT,
+                option="-Mar",
+                action=Action.ADD_RECIPIENTS,
+                message_ids=("1xUfyz-0002Cc-2k",),
+                verbose=True,
+                words=("a@b", "c@d"),
+            ),
+        ),
+        (
+            "-be -Mset 1xUfyz-0002Cc-2k $h_from:",
+            Arguments(
+                mode=Mode.EXPAND,
+                option="-be",
+                action=Action.LOAD,
+                message_ids=("1xUfyz-0002Cc-2k",),
+                words=("$h_from:",),
+            ),
+        ),
+        (
+            "-Rrff ^a -S b@",
+            Arguments(
+                mode=Mode.QUEUE_RUN,
+                option="-Rrff",
+                queue_runs=(QueueRun(force=True, thaw=True, recipient="^a", recipient_is_pattern=True, sender="b@"),),
+            ),
+        ),
+        (
+            "-qqfSrest",
+            Arguments(
+                mode=Mode.QUEUE_RUN,
+                option="-qqfSrest",
+                queue_runs=(QueueRun(two_stage=True, force=True, sender="rest"),),
+            ),
+        ),
     ],
 )
 def test_what_the_words_ask_for(line: str, expected: Arguments) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.cli import main, queue
+from relay.cli import main, queue, queue_access
 from relay.mail.address import NULL_SENDER, Address
 from relay.mail.envelope import Recipient
 from relay.mail.facts import MessageFacts, SessionFacts
@@ -71,7 +71,7 @@ def test_a_line_for_each_recipient(configuration: Path, capsys: pytest.CaptureFi
 def test_more_than_a_page(
     configuration: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queue, "PAGE", 2)
+    monkeypatch.setattr(queue_access, "PAGE", 2)
     fill(configuration.parent, *(message(number, "you") for number in range(5)))
     assert listing(configuration, "--json") == 0
     assert len(json.loads(capsys.readouterr().out)) == 5

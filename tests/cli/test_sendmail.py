@@ -90,7 +90,9 @@ def test_a_daemon_that_is_down_is_no_error(configuration: Path, spool: Path) -> 
     [
         ((), "no recipients: name them, or give -t (see: relay-sendmail --help)"),
         (("-zz", "x"), "unknown, malformed, or incomplete option -zz"),
-        (("-Mrm", "x"), "-Mrm is an option of Exim's that is not served yet"),
+        (("-MG", "x"), "-MG is an option of Exim's that is not served yet"),
+        (("-Mrm", "x"), "malformed message id x after -Mrm option"),
+        (("-Mf",), "no message ids given after -Mf option"),
     ],
 )
 def test_errors_are_one_line_and_status_1(configuration: Path, capsys, words: tuple[str, ...], error: str) -> None:

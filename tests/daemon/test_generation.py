@@ -195,7 +195,9 @@ def test_a_worker_that_talks_nonsense_is_killed(plan: Plan, started: Start, nons
 
 
 def test_lines_say_the_same_on_both_sides() -> None:
-    order = Order("/c", {"A": "b"}, 5.0, 1, (SharedPort(4, "inet", True),), SharedPort(5, "unix"), SharedPort(6, "unix"), 7, "00")
+    order = Order(
+        "/c", {"A": "b"}, 5.0, 1, (SharedPort(4, "inet", True),), SharedPort(5, "unix"), SharedPort(6, "unix"), 7, "00"
+    )
     for line in (order, Ready(), Recover(), Counted({json.dumps(["x", {}]): 1.0})):
         assert encode(line).count(b"\n") == 1
         assert decode(encode(line)) == line

@@ -35,6 +35,7 @@ from relay.mail.ports import SpoolUnavailable
 from relay.spool.store import Piece
 
 ADMIN, OTHER = Asker("root", 0, True), Asker("mallory", 1000, False)
+NO_RIGHTS = Rights()
 SECRETS: tuple[Wish, ...] = (MessageWish("x"), PieceWish("x", 0))
 LISTS: tuple[Wish, ...] = (EntriesWish(), CountWish())
 
@@ -94,7 +95,7 @@ class Factory(ControlFactory):
         return self._asker
 
 
-def connected(asker: Asker = ADMIN, rights: Rights = Rights()) -> tuple[ControlProtocol, StringTransport, Factory]:
+def connected(asker: Asker = ADMIN, rights: Rights = NO_RIGHTS) -> tuple[ControlProtocol, StringTransport, Factory]:
     factory = Factory(asker, rights)
     protocol = factory.buildProtocol(None)
     assert protocol is not None
@@ -109,7 +110,7 @@ def said(transport: StringTransport) -> list[dict[str, Any]]:
     return lines
 
 
-def ask(wish: Wish, asker: Asker = ADMIN, rights: Rights = Rights()) -> list[dict[str, Any]]:
+def ask(wish: Wish, asker: Asker = ADMIN, rights: Rights = NO_RIGHTS) -> list[dict[str, Any]]:
     protocol, transport, _ = connected(asker, rights)
     protocol.dataReceived(encode_wish(wish))
     return said(transport)

@@ -1,0 +1,67 @@
+"""Who may not look or change, and what is said of it; the rest is played with programs (tests/system)."""
+
+from pathlib import Path
+
+import pytest
+
+from relay.cli import main, queue_access, queue_actions
+from relay.cli.sendmail import main as sendmail
+from relay.mail.address import Address
+from relay.mail.facts import MessageFacts, SessionFacts
+from relay.mail.queue import NewMessage
+from relay.spool.sqlite import SQLiteStore
+
+ID = "1aaaaa-aaaaaaaaaaa-0001"
+NOW = 1_790_000_000.0
+
+
+@pytest.fixture
+def configuration(tmp_path: Path) -> Path:
+    path = tmp_path / "fingerpost.conf"
+    path.write_text(f"primary_hostname = relay.example\nspool_directory = {tmp_path}/spool\n")
+    store = SQLiteStore(tmp_path / "spool" / "queue")
+    (tmp_path / "spool").mkdir()
+    store.open(NOW)
+    new = NewMessage(ID, Address("me", "x.test"), (), b"", MessageFacts(SessionFacts(), NOW), due=NOW)
+    store.run([lambda queue: queue.accept_message(new, 0, b"secret\r\n")])
+    store.close()
+    return path
+
+
+@pytest.fixture
+def stranger(configuration: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The configuration of a queue that is not the caller's."""
+    monkeypatch.setattr(queue_access, "may_open_queue", lambda _: False)
+    monkeypatch.setattr(queue_actions, "may_open_queue", lambda _: False)
+    return configuration
+
+
+@pytest.mark.parametrize("option", ["-Mf", "-Mt", "-Mrm", "-Mar", "-Mvh", "-Mvb", "-Mvc", "-Mvl"])
+def test_a_stranger_is_denied_what_exim_denies(stranger: Path, capsys, option: str) -> None:
+    assert sendmail(["sendmail", "-C", str(stranger), option, ID]) == 1
+    assert (capsys.readouterr()) == ("Permission denied\n", "")
+
+
+@pytest.mark.parametrize("words", [["-bp"], ["-bpc"], ["-M", ID], ["-Mg", ID], ["-q"], ["-R", "x"]])
+def test_a_stranger_is_no_administrator(stranger: Path, capsys, words: list[str]) -> None:
+    assert sendmail(["sendmail", "-C", str(stranger), *words]) == 1
+    assert capsys.readouterr() == ("", "relay-sendmail: permission denied; not admin\n")
+
+
+@pytest.mark.parametrize("words", [["list"], ["show", ID], ["hold", ID], ["run"], ["check"]])
+def test_relay_queue_denies_in_its_own_words(stranger: Path, capsys, words: list[str]) -> None:
+    assert main.main(["queue", words[0], "-C", str(stranger), *words[1:]]) == 1
+    assert capsys.readouterr().err == (
+        "relay: you may not (run it as root, or as a member of one of admin_groups)\n"
+    )
+
+
+def test_only_one_message_is_shown_at_once(configuration: Path, capsys) -> None:
+    assert sendmail(["sendmail", "-C", str(configuration), "-Mvh", ID, ID]) == 1
+    assert capsys.readouterr().out == "*** Only one message can be listed at once\n"
+
+
+def test_a_message_that_is_not_there_is_loaded_as_nothing(configuration: Path, capsys) -> None:
+    words = ["-be", "-Mset", "1aaaaa-aaaaaaaaaaa-0002", "$message_exim_id"]
+    assert sendmail(["sendmail", "-C", str(configuration), *words]) == 0
+    assert capsys.readouterr().out == "Failed to load message 1aaaaa-aaaaaaaaaaa-0002\n\n"
