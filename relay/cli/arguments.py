@@ -139,6 +139,8 @@ class Arguments:
     extract_recipients: bool = False
     dot_ends: bool = True
     delivery: DeliveryMode = DeliveryMode.BACKGROUND
+    delivery_asked: bool = False
+    """-od… was given."""
     fix_header: bool = True
     qualify: bool = True
     verbose: bool = False
@@ -420,8 +422,8 @@ _GIVEN = {
     "s": "host",
     "t": "ident",
 }
-_QUEUE: dict[str, object] = {"delivery": DeliveryMode.QUEUE}
-_INTERACTIVE: dict[str, object] = {"delivery": DeliveryMode.INTERACTIVE}
+_QUEUE: dict[str, object] = {"delivery": DeliveryMode.QUEUE, "delivery_asked": True}
+_INTERACTIVE: dict[str, object] = {"delivery": DeliveryMode.INTERACTIVE, "delivery_asked": True}
 
 # Words that are complete in themselves (the dash left out) and what they set. {} means: swallowed.
 _WHOLE_WORDS: dict[str, dict[str, object]] = {
@@ -452,7 +454,7 @@ _WHOLE_WORDS: dict[str, dict[str, object]] = {
     "ew": {},
     "i": {"dot_ends": False},
     "m": {},
-    "odb": {"delivery": DeliveryMode.BACKGROUND},
+    "odb": {"delivery": DeliveryMode.BACKGROUND, "delivery_asked": True},
     "odf": _INTERACTIVE,
     "odi": _INTERACTIVE,
     "odq": _QUEUE,

@@ -109,6 +109,7 @@ def _hand_over(arguments: Arguments) -> int:
         full_name=arguments.full_name,
         extract_recipients=arguments.extract_recipients,
         delivery=arguments.delivery,
+        delivery_asked=arguments.delivery_asked,
         fix_header=arguments.fix_header,
         qualify=arguments.qualify,
         given=arguments.given.items(),

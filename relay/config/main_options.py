@@ -324,6 +324,24 @@ class MainOptions:
     # Queue
     queue_only: bool = field(metadata=row(
         Kind.BOOLEAN, "false", "Accept only; a queue run delivers.", "queue"))
+    queue_only_override: bool = field(metadata=row(
+        Kind.BOOLEAN, "true", "-odb, -odf and -odi go before queue_only and its like.", "queue"))
+    queue_only_file: str = field(metadata=row(
+        Kind.STRING, "", "Files; while one exists messages are only accepted.", "queue"))
+    queue_only_load: float | None = field(metadata=row(
+        Kind.FIXED, None, "Load average above which messages are only accepted.", "queue"))
+    smtp_accept_queue: int = field(metadata=row(
+        Kind.INTEGER, "0", "Sessions above which messages are only accepted, 0 for no limit.", "queue"))
+    check_spool_space: int = field(metadata=row(
+        Kind.KIBIBYTES, "10M", "What must stay free on the queue's disk: below it MAIL is answered with 452.", "queue"))
+    check_spool_inodes: int = field(metadata=row(
+        Kind.INTEGER, "100", "The same in inodes.", "queue"))
+    check_log_space: int = field(metadata=row(
+        Kind.KIBIBYTES, "10M", "The same for the disk that the logs are on.", "queue"))
+    check_log_inodes: int = field(metadata=row(
+        Kind.INTEGER, "100", "The same in inodes.", "queue"))
+    smtp_check_spool_space: bool = field(metadata=row(
+        Kind.BOOLEAN, "true", "The size that a client announces is taken off what is free.", "queue"))
     queue_domains: MatchList | None = field(metadata=row(
         Kind.DOMAINS, None, "Domains whose messages wait for a queue run.", "queue"))
     queue_smtp_domains: MatchList | None = field(metadata=row(

@@ -49,11 +49,7 @@ OTHER_OPTIONS: tuple[Option, ...] = (
         unknown_username                   string
     """),
     *listed("exim", _IGNORED, "how Exim keeps and shows its files", """
-        check_log_inodes                   integer    100
-        check_log_space                    kibibytes  10M
         check_rfc2047_length               boolean    true
-        check_spool_inodes                 integer    100
-        check_spool_space                  kibibytes  10M
         event_action                       expanded
         keep_malformed                     time       4d
         log_ports                          string     *
@@ -66,7 +62,6 @@ OTHER_OPTIONS: tuple[Option, ...] = (
         queue_fast_ramp                    boolean    true
         queue_run_in_order                 boolean    false
         smtp_accept_keepalive              boolean    true
-        smtp_check_spool_space             boolean    true
         split_spool_directory              boolean    false
         spool_wireformat                   boolean    false
         syslog_duplication                 boolean    true
@@ -147,15 +142,11 @@ OTHER_OPTIONS: tuple[Option, ...] = (
         message_id_header_text             expanded
         pipelining_connect_advertise_hosts hosts      *
         prdr_enable                        boolean    false
-        queue_only_file                    string
-        queue_only_load                    fixed
         queue_only_load_latch              boolean    true
-        queue_only_override                boolean    true
         receive_timeout                    time       0s
         remote_sort_domains                domains
         return_path_remove                 boolean    true
         return_size_limit                  size       100K
-        smtp_accept_queue                  integer    0
         smtp_load_reserve                  fixed
         spamd_address                      string     127.0.0.1 783
         spf_guess                          string     v=spf1 a/24 mx/24 ptr ?all

@@ -22,6 +22,8 @@ from relay.config.old_options import log_selector_text
 from relay.config.read import Configuration
 from relay.config.references import acl_options
 from relay.daemon.callers import TrustedCallers, trusted_callers
+from relay.daemon.capacity import MachineCapacity
+from relay.daemon.capacity_settings import capacity_limits
 from relay.daemon.control import SubmissionFactory
 from relay.daemon.hints import SpoolHints
 from relay.daemon.interfaces import local_addresses
@@ -214,7 +216,7 @@ def build(
     routing = routing_ports(
         configuration, world.resolver, world.calls.call, journal, world.concurrency, scope.local_addresses
     )
-    schedule = Schedule(Limits(queue_only=main.queue_only))
+    schedule = Schedule(Limits())
     identity = identity_of(main.exim_user, main.exim_group, configuration.place("exim_user"))
     auth = auth_ports(passwords, clock, world.concurrency, main.spool_directory, identity)
     deliveries = local_deliveries(configuration, reactor, world.calls, clock, journal, identity)
@@ -225,7 +227,7 @@ def build(
     reception = _reception(configuration, world, scope, spool, runner, conditions, wishes, auth, crowd)
     plain = _server_factory(configuration, reception, world, scope, tls_on_connect=False)
     secure = _server_factory(configuration, reception, world, scope, tls_on_connect=True)
-    submit = _submission(configuration, world, spool, runner, scope, conditions, wishes).submit
+    submit = _submission(configuration, world, spool, runner, scope, reception.ports, wishes).submit
     callers = trusted_callers(main.trusted_users, main.trusted_groups)
     folder = MaildropFolder(main.spool_directory)
     return Relay(
@@ -332,6 +334,7 @@ def _reception(
         file_system=scope.file_system,
         crowd=crowd,
         turns=QueueTurns(world.reactor, runner),
+        capacity=MachineCapacity(capacity_limits(configuration), world.calls, world.clock, lambda: crowd.count),
     )
     return Reception(rules, ports, rules.server_settings, crowd)
 
@@ -389,9 +392,10 @@ def _submission(
     spool: ThreadedSpool,
     runner: DeliveryRunner,
     scope: Scope,
-    conditions: ConditionPorts,
+    ports: Ports,
     wishes: Wishes,
 ) -> Submission:
+    """`ports` are those of sessions, some of which are shared."""
     main = configuration.main
     template = received_header(configuration)
 
@@ -419,7 +423,8 @@ def _submission(
             local_from_check=main.local_from_check,
             local_sender_retain=main.local_sender_retain,
             rewrite=configuration.rewrite,
-            local_acls=LocalACLs(dict(acl_options(main)), configuration.acls, conditions),
+            local_acls=LocalACLs(dict(acl_options(main)), configuration.acls, ports.conditions),
+            queue_only_override=main.queue_only_override,
             queue_interval=wishes.queue_interval or QUEUE_INTERVAL,
         ),
         SubmissionPorts(
@@ -432,6 +437,7 @@ def _submission(
             random_source=world.random,
             scope=scope,
             concurrency=world.concurrency,
+            capacity=ports.capacity,
         ),
     )
 

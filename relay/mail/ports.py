@@ -158,6 +158,19 @@ class Intake(Protocol):
         ...
 
 
+class Capacity(Protocol):
+    """What this machine can take now."""
+
+    async def check(self, size: int | None) -> None:
+        """Raises SpoolFull where a message of so many octets would take what is to stay free; None: its size is not
+        known."""
+        ...
+
+    async def only_queues(self) -> bool:
+        """Whether a message that comes now waits for a queue run (Exim: queue_only, queue_only_load, …)."""
+        ...
+
+
 class Body(Protocol):
     """The body of a queued message, to be pulled piece by piece."""
 

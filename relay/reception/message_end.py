@@ -119,6 +119,8 @@ class MessageEnd:
         controls, envelope = transaction.effects.controls, transaction.envelope
         header = b"".join(each.raw for each in incoming.fields)
         queue_only = self._rules.queue_only or any(isinstance(each, Queueing) for each in controls)
+        if self._ports.capacity is not None:
+            queue_only = queue_only or await self._ports.capacity.only_queues()
         released = release_time(envelope.parameters, now)
         due = self._first_attempt(now, queue_only or await self._waits_for_a_run(transaction))
         return NewMessage(

@@ -50,6 +50,8 @@ class SubmissionRequest:
     extract_recipients: bool = False
     """-t: the recipients are those of the header; the arguments are taken out of them."""
     delivery: DeliveryMode = DeliveryMode.BACKGROUND
+    delivery_asked: bool = False
+    """The mode was named on the command line."""
     fix_header: bool = True
     """False with -G: the header stays as it is."""
     qualify: bool = True
@@ -91,6 +93,8 @@ def encode_request(request: SubmissionRequest) -> bytes:
         "fix_header": request.fix_header,
         "qualify": request.qualify,
     }
+    if request.delivery_asked:
+        row["delivery_asked"] = True
     if request.given:
         row["given"] = dict(request.given)
     return json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n"
@@ -114,6 +118,7 @@ def decode_request(line: bytes) -> SubmissionRequest:
         full_name=_text_or_none(row, "full_name"),
         extract_recipients=_yes_or_no(row, "extract_recipients"),
         delivery=delivery,
+        delivery_asked=row.get("delivery_asked", False) is True,
         fix_header=_yes_or_no(row, "fix_header"),
         qualify=_yes_or_no(row, "qualify"),
         given=_texts(row, "given"),

@@ -14,7 +14,7 @@ from relay.esmtp.limits import ServerSettings
 from relay.expand.evaluate import Expansion
 from relay.expand.lists import MatchList, NamedLists
 from relay.expand.scope import Files, FileSystem, Passwords
-from relay.mail.ports import Clock, Concurrency, Intake, Journal, Lookups, Resolver
+from relay.mail.ports import Capacity, Clock, Concurrency, Intake, Journal, Lookups, Resolver
 from relay.policy.acl import ACLReference
 from relay.policy.acl_program import ACL, ConditionPorts
 from relay.policy.acl_values import Trace, Verdict, Where
@@ -232,5 +232,7 @@ class Ports:
     file_system: FileSystem | None = None
     crowd: Crowd | None = None
     turns: Turns | None = None
+    capacity: Capacity | None = None
+    """Room on the disks, and the load; None: whatever comes is taken and tried at once."""
     trace: SessionTrace | None = None
     """Who is shown each step of the ACLs (-bh)."""

@@ -22,7 +22,7 @@ from relay.mail.envelope import BodyType, Recipient
 from relay.mail.events import Arrived, CommandRejected, Completed, MessageNote
 from relay.mail.facts import LocalCaller, MessageFacts, SessionFacts
 from relay.mail.header import Field, join_fields, split_header
-from relay.mail.ports import Clock, Concurrency, Intake, Journal, SpoolUnavailable, TemporaryFailure
+from relay.mail.ports import Capacity, Clock, Concurrency, Intake, Journal, SpoolUnavailable, TemporaryFailure
 from relay.mail.queue import CHUNK_SIZE, NewMessage, make_message_id
 from relay.mail.text import printable
 from relay.policy.acl_values import Deferred as Refused
@@ -101,6 +101,7 @@ class SubmissionSettings:
     local_sender_retain: bool = False
     rewrite: tuple[RewriteRule, ...] = ()
     local_acls: LocalACLs = field(default_factory=LocalACLs)
+    queue_only_override: bool = True
     queue_interval: float = 1800.0
     """How long a message that is only to be queued (-odq) waits if no queue run comes before."""
 
@@ -119,6 +120,7 @@ class SubmissionPorts:
     scope: Scope = field(default_factory=Scope)
     """What rewriting rules see beside the message."""
     concurrency: Concurrency | None = None
+    capacity: Capacity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +186,8 @@ class Submission:
         message_id = drop.message_id if drop else make_message_id(now, self._ports.random_source)
         body = _Body(self._ports.intake, message_id, self._settings.message_size_limit)
         try:
+            if self._ports.capacity is not None:
+                await self._ports.capacity.check(None)
             received = await self._receive(request, originator, pieces, body, now)
             if received.discarded is not None:
                 await self._discard(received, body, drop)
@@ -225,6 +229,12 @@ class Submission:
         why = f": {received.discarded}" if received.discarded else ""
         journal.record(MessageNote(message_id, f"=> blackhole (non-SMTP ACL discarded recipients){why}"))
         journal.record(Completed(message_id))
+
+    async def _only_queues(self, request: SubmissionRequest) -> bool:
+        """What was asked for on the command line goes before the state of the machine (Exim: queue_only_override)."""
+        if self._ports.capacity is None or (request.delivery_asked and self._settings.queue_only_override):
+            return False
+        return await self._ports.capacity.only_queues()
 
     def _due(self, mode: DeliveryMode, now: float) -> float | None:
         """When the first attempt is due; None: we make it at once."""
@@ -294,7 +304,7 @@ class Submission:
         verdict = await self._verdict(parts, body, judge, session, now)
         header = join_fields(change_header(parts.fields, trace, judge.effects))
         controls = judge.effects.controls
-        queue_only = any(isinstance(each, Queueing) for each in controls)
+        queue_only = any(isinstance(each, Queueing) for each in controls) or await self._only_queues(request)
         message = NewMessage(
             message_id=body.message_id,
             sender=parts.sender,

@@ -45,6 +45,8 @@ class Transactions:
         await self._pace.mail(client.messages)
         self._pace.begin_message()
         sender = await rewrite_at_smtp_time(sender, True, self._rules, client.scope, self._ports)
+        if self._ports.capacity is not None:
+            await self._ports.capacity.check(declared_size(parameters))
         parameters, authenticated = await self._logins.vouched(parameters)
         shown = f"<{printable(str(sender))}>"
         if not sender.is_null and not sender.is_qualified:

@@ -139,6 +139,7 @@ class Office:
     may_set_sender: Any = nobody_may
     source: random.Random = field(default_factory=lambda: random.Random(7))
     concurrency: Any = None
+    capacity: Any = None
 
     @property
     def submission(self) -> Submission:
@@ -151,5 +152,6 @@ class Office:
             self.told,
             self.source,
             concurrency=self.concurrency,
+            capacity=self.capacity,
         )
         return Submission(self.settings, ports)

@@ -12,6 +12,7 @@ from policy.acl_world import KeptHints
 from reception.local_mail import ANNE, SETTINGS, Office, Pieces, run
 from relay.expand.evaluate import compile_expansion
 from relay.mail import events
+from relay.mail.ports import SpoolFull
 from relay.mail.source import Location
 from relay.policy.acl import ACLReference
 from relay.policy.acl_parse import inline_lines, parse_acl
@@ -135,6 +136,36 @@ def test_queue_only_waits_for_a_queue_run(mode: DeliveryMode) -> None:
     assert submit(place, request=replace(ONE, delivery=mode)).status is Status.ACCEPTED
     assert place.queue.accepted[0].due is not None
     assert (place.told.background, place.told.interactive) == ([], [])
+
+
+@dataclass
+class Machine:
+    """The `Capacity` port."""
+
+    busy: bool = True
+    full: bool = False
+
+    async def check(self, size: int | None) -> None:
+        if self.full:
+            raise SpoolFull("no room")
+
+    async def only_queues(self) -> bool:
+        return self.busy
+
+
+@pytest.mark.parametrize(
+    "asked, override, queued", [(False, True, True), (True, True, False), (True, False, True), (False, False, True)]
+)
+def test_what_the_command_line_asks_for_goes_before_a_busy_machine(asked: bool, override: bool, queued: bool) -> None:
+    place = Office(settings=replace(SETTINGS, queue_only_override=override), capacity=Machine())
+    assert submit(place, request=replace(ONE, delivery_asked=asked)).status is Status.ACCEPTED
+    assert (place.queue.accepted[0].due is not None) is queued
+
+
+def test_a_message_waits_outside_while_there_is_no_room() -> None:
+    place = Office(capacity=Machine(full=True))
+    assert submit(place).status is Status.DEFERRED
+    assert place.queue.accepted == []
 
 
 def test_local_fixups_may_be_suppressed_before_the_message_is_read() -> None:

@@ -22,7 +22,7 @@ from relay.mail.address import Address, address_from_text
 from relay.mail.envelope import BodyType, Parameters
 from relay.mail.facts import Authentication, Endpoint, Hello, LocalCaller, NotAsked, SessionFacts, Unverified, Verified
 from relay.mail.header import split_header
-from relay.mail.ports import SpoolFull, SpoolUnavailable, TemporaryFailure
+from relay.mail.ports import Capacity, SpoolFull, SpoolUnavailable, TemporaryFailure
 from relay.mail.queue import CHUNK_SIZE, NewMessage
 from relay.mail.source import Location
 from relay.policy.acl import ACLReference
@@ -188,6 +188,7 @@ class Client:
         *,
         contexts: Contexts | None = None,
         conditions: ConditionPorts | None = None,
+        capacity: Capacity | None = None,
         **rules: Any,
     ) -> None:
         self.shelf = Shelf()
@@ -211,6 +212,7 @@ class Client:
             runner=self.shelf,
             random=random.Random(1),
             conditions=conditions or ConditionPorts(),
+            capacity=capacity,
         )
         self.session = Session(Rules(**{**defaults, **rules}), ports, make_facts(PEER, LOCAL, tls_on_connect=False))
 
@@ -837,6 +839,38 @@ def test_when_the_first_attempt_is_due(how: str, due: float | None, told: bool) 
     assert client.message().reply.code == 250
     assert client.queued.due == due
     assert ("runner told" in client.shelf.story) is told
+
+
+@dataclass
+class Machine:
+    """The `Capacity` port: so many octets find room."""
+
+    room: int = 10**9
+    busy: bool = False
+
+    async def check(self, size: int | None) -> None:
+        if (size or 0) > self.room:
+            raise SpoolFull("spool directory space check failed")
+
+    async def only_queues(self) -> bool:
+        return self.busy
+
+
+def test_a_busy_machine_only_queues() -> None:
+    client = Client({Where.RCPT: "accept"}, capacity=Machine(busy=True), queue_only_delay=600.0)
+    client.hello()
+    assert client.message().reply.code == 250
+    assert client.queued.due == NOW + 600
+
+
+def test_without_room_mail_is_put_off_and_the_next_may_find_some() -> None:
+    machine = Machine(room=99)
+    client = Client(capacity=machine)
+    client.hello()
+    large = esmtp.SenderGiven(Address("a", "b.test"), Parameters((("SIZE", "100"),)))
+    assert client.ask(large).reply == reply.NO_SPACE
+    machine.room = 100
+    assert client.code(large) == 250
 
 
 def test_a_frozen_message_is_held_and_not_attempted() -> None:
