@@ -59,6 +59,8 @@ class DeliveryRunner:
         self._spool = spool
         self._schedule = schedule
         self._ports = ports
+        # Whatever is not tried on arrival or by hand is tried in what Exim calls a queue run ($queue_running).
+        self._run_ports = replace(ports, scope=ports.scope.child(queue_running=True))
         self._journal = journal
         self._timer: IDelayedCall | None = None
         self._working = False
@@ -117,7 +119,7 @@ class DeliveryRunner:
             after = page[-1].message_id
             for entry in page:
                 swept = replace(swept, seen=swept.seen + 1)
-                if wants(entry) and await self._try_out_of_turn(entry.message_id, entry.frozen, thaw):
+                if wants(entry) and await self._try_out_of_turn(entry.message_id, entry.frozen, thaw, self._run_ports):
                     begun.add(entry.message_id)
                     swept = replace(swept, tried=swept.tried + 1)
                     told(swept)
@@ -131,7 +133,7 @@ class DeliveryRunner:
         """Attempts one message, due or not, and waits for the end; False where it is gone, held or another's."""
         if force:
             self._forgive()
-        if not await self._try_out_of_turn(message_id, frozen, thaw):
+        if not await self._try_out_of_turn(message_id, frozen, thaw, self._ports):
             return False
         await self._until(lambda: message_id not in self._attempts)
         return True
@@ -142,7 +144,7 @@ class DeliveryRunner:
         message_id = message.message_id
         if not self._schedule.attempt_started(message_id):
             return False
-        self._begin(message_id, message, why)
+        self._begin(message_id, message, self._ports, why)
         await self._until(lambda: message_id not in self._attempts)
         return True
 
@@ -155,7 +157,7 @@ class DeliveryRunner:
         """Waits until no attempt is under way or about to begin."""
         await self._until(lambda: self._schedule.is_idle)
 
-    async def _try_out_of_turn(self, message_id: str, frozen: bool, thaw: bool) -> bool:
+    async def _try_out_of_turn(self, message_id: str, frozen: bool, thaw: bool, ports: AttemptPorts) -> bool:
         now = self._clock.now()
         if self._stopping:
             return False
@@ -167,7 +169,7 @@ class DeliveryRunner:
         message = await self._spool.claim_one(message_id, now)
         if message is None or not self._schedule.attempt_started(message_id):
             return False
-        self._begin(message_id, message)
+        self._begin(message_id, message, ports)
         return True
 
     async def _until(self, condition: Callable[[], bool]) -> None:
@@ -231,7 +233,7 @@ class DeliveryRunner:
     async def _work(self) -> None:
         """Begins all that may begin now and sets the timer for the rest."""
         while (message_id := self._schedule.next_new()) is not None:
-            self._begin(message_id, None)
+            self._begin(message_id, None, self._ports)
         if not self._serving:
             return
         now = self._clock.now()
@@ -266,18 +268,20 @@ class DeliveryRunner:
         self._schedule.claimed(tuple(message.message_id for message in claimed), now)
         self._look = True
         for message in claimed:
-            self._begin(message.message_id, message)
+            self._begin(message.message_id, message, self._run_ports)
 
     # Attempts
 
-    def _begin(self, message_id: str, message: QueuedMessage | None, giving_up: str = "") -> None:
-        running = self._spawn(self._attempt(message_id, message, giving_up))
+    def _begin(self, message_id: str, message: QueuedMessage | None, ports: AttemptPorts, giving_up: str = "") -> None:
+        running = self._spawn(self._attempt(message_id, message, ports, giving_up))
         if not running.called:
             self._attempts[message_id] = running
         running.addErrback(self._report)
         running.addBoth(self._finished, message_id)
 
-    async def _attempt(self, message_id: str, message: QueuedMessage | None, giving_up: str) -> None:
+    async def _attempt(
+        self, message_id: str, message: QueuedMessage | None, ports: AttemptPorts, giving_up: str
+    ) -> None:
         try:
             if message is None:
                 message = await self._spool.claim_one(message_id, self._clock.now())
@@ -285,9 +289,9 @@ class DeliveryRunner:
                     return
             body = self._spool.body(message_id)
             if giving_up:
-                settlement = await give_up(message, body, self._ports, giving_up)
+                settlement = await give_up(message, body, ports, giving_up)
             else:
-                settlement = await attempt(message, body, self._ports)
+                settlement = await attempt(message, body, ports)
         except Unsettled as unsettled:
             settlement = unsettled.settlement
             await self._settle(settlement)

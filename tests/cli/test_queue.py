@@ -1,6 +1,8 @@
 """`relay queue list`: what is in the queue, for people and for programs."""
 
 import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -131,3 +133,70 @@ def test_spans(seconds: float, shown: str) -> None:
 )
 def test_sizes(octets: int, shown: str) -> None:
     assert queue.size(octets) == shown
+
+
+def test_the_first_page_of_a_long_queue_is_bounded_work(
+    configuration: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SQLiteStore(configuration.parent / "spool")
+    store.open(NOW)
+    ids = [f"1abcde-{number:011d}-0000" for number in range(10_000)]
+    for start in range(0, len(ids), 1000):
+        messages = [replace(message(1, "you"), message_id=each) for each in ids[start : start + 1000]]
+        store.run([lambda queue, each=each: queue.accept_message(each, 0, b"x") for each in messages])
+    store.close()
+    statements, rows = 0, 0
+    executor = SQLiteStore._executor
+
+    def counting(store: SQLiteStore, connection: object) -> Callable[..., list[tuple[object, ...]]]:
+        execute = executor(store, connection)  # type: ignore[arg-type]
+
+        def counted(statement: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+            nonlocal statements, rows
+            found = execute(statement, parameters)
+            statements, rows = statements + 1, rows + len(found)
+            return found
+
+        return counted
+
+    monkeypatch.setattr(SQLiteStore, "_executor", counting)
+    assert listing(configuration, "--json", "--limit", "20") == 0
+    printed = capsys.readouterr()
+    assert [each["message_id"] for each in json.loads(printed.out)] == ids[:20]
+    assert printed.err == f"relay: there are more; go on with --after {ids[19]}\n"
+    assert statements < 60
+    assert rows < 60
+    assert listing(configuration, "--json", "--limit", "2", "--after", ids[-3]) == 0
+    assert [each["message_id"] for each in json.loads(capsys.readouterr().out)] == ids[-2:]
+
+
+@pytest.mark.parametrize(
+    "words, numbers",
+    [
+        (["--sender", "LAPTOP"], [1, 2]),
+        (["--sender", "nobody"], []),
+        (["--recipient", "they"], [1]),
+        (["--domain", "world.example"], [1, 2]),
+        (["--frozen"], [2]),
+        (["--older-than", "1s"], [1, 2]),
+        (["--older-than", "100w"], []),
+        (["--host", "mx"], []),
+    ],
+)
+def test_a_listing_is_narrowed(
+    configuration: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    numbers: list[int],
+) -> None:
+    monkeypatch.setattr(queue.time, "time", lambda: NOW + 60)
+    fill(configuration.parent, message(1, "you", "they"), message(2, "you", frozen=True))
+    assert listing(configuration, "--json", *words) == 0
+    found = [each["message_id"] for each in json.loads(capsys.readouterr().out)]
+    assert found == [f"1abcd{number}-000000-00" for number in numbers]
+
+
+def test_a_time_that_is_none_is_a_fault_of_the_command_line(configuration: Path, capsys) -> None:
+    assert listing(configuration, "--older-than", "soon") == 2
+    assert "'soon' is no time" in capsys.readouterr().err

@@ -1,11 +1,13 @@
 """Who may not look or change, and what is said of it; the rest is played with programs (tests/system)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from relay.cli import main, queue_access, queue_actions
 from relay.cli.sendmail import main as sendmail
+from relay.daemon.orders import Answer, Order, Outcome
 from relay.mail.address import Address
 from relay.mail.facts import MessageFacts, SessionFacts
 from relay.mail.queue import NewMessage
@@ -51,9 +53,7 @@ def test_a_stranger_is_no_administrator(stranger: Path, capsys, words: list[str]
 @pytest.mark.parametrize("words", [["list"], ["show", ID], ["hold", ID], ["run"], ["check"]])
 def test_relay_queue_denies_in_its_own_words(stranger: Path, capsys, words: list[str]) -> None:
     assert main.main(["queue", words[0], "-C", str(stranger), *words[1:]]) == 1
-    assert capsys.readouterr().err == (
-        "relay: you may not (run it as root, or as a member of one of admin_groups)\n"
-    )
+    assert capsys.readouterr().err == ("relay: you may not (run it as root, or as a member of one of admin_groups)\n")
 
 
 def test_only_one_message_is_shown_at_once(configuration: Path, capsys) -> None:
@@ -65,3 +65,42 @@ def test_a_message_that_is_not_there_is_loaded_as_nothing(configuration: Path, c
     words = ["-be", "-Mset", "1aaaaa-aaaaaaaaaaa-0002", "$message_exim_id"]
     assert sendmail(["sendmail", "-C", str(configuration), *words]) == 0
     assert capsys.readouterr().out == "Failed to load message 1aaaaa-aaaaaaaaaaa-0002\n\n"
+
+
+class Fake:
+    """A queue that answers what it was told to."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self._answers = answers
+
+    def carry_out(self, orders: Sequence[Order]) -> tuple[Answer, ...]:
+        assert len(orders) == len(self._answers)
+        return self._answers
+
+
+@pytest.mark.parametrize(
+    "answer, said",
+    [
+        (Answer(Outcome.DONE), ""),
+        (Answer(Outcome.MISSING), f"relay-sendmail: message {ID} is not in the queue\n"),
+        (Answer(Outcome.LOCKED), f"relay-sendmail: message {ID} is being delivered\n"),
+        (Answer(Outcome.REFUSED, "is not due"), f"relay-sendmail: message {ID} is not due\n"),
+    ],
+)
+@pytest.mark.parametrize("option", ["-M", "-Mc", "-Mg"])
+def test_a_delivery_that_did_not_begin_is_said_and_is_no_failure(
+    configuration: Path, capsys, monkeypatch: pytest.MonkeyPatch, option: str, answer: Answer, said: str
+) -> None:
+    monkeypatch.setattr(queue_actions, "changing", lambda place, alone: Fake(answer))
+    assert sendmail(["sendmail", "-C", str(configuration), option, ID]) == 0
+    assert capsys.readouterr() == ("", said)
+
+
+@pytest.mark.parametrize("option", ["-Mf", "-Mt", "-Mrm"])
+def test_what_is_locked_is_said_to_be(
+    configuration: Path, capsys, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    fake = Fake(Answer(Outcome.LOCKED), Answer(Outcome.DONE, "is done"))
+    monkeypatch.setattr(queue_actions, "changing", lambda place, alone: fake)
+    assert sendmail(["sendmail", "-C", str(configuration), option, ID, ID]) == 1
+    assert capsys.readouterr() == (f"Message {ID} is locked\nMessage {ID} is done\n", "")

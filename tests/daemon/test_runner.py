@@ -125,6 +125,7 @@ class Attempts:
     def __init__(self, queue: Queue) -> None:
         self.queue = queue
         self.begun: list[str] = []
+        self.in_runs: list[str] = []
         self.under_way: dict[str, Deferred[Settlement]] = {}
         self.ends: dict[str, Exception] = {}
 
@@ -133,6 +134,8 @@ class Attempts:
         assert message_id in self.queue.held, "an attempt without a claim"
         assert message_id not in self.under_way, "two attempts at a time"
         self.begun.append(message_id)
+        if ports.scope.queue_running:
+            self.in_runs.append(message_id)
         if message_id in self.ends:
             raise self.ends.pop(message_id)
         self.under_way[message_id] = Deferred()
@@ -643,3 +646,17 @@ def test_giving_up_is_an_attempt_of_its_own(
     ended = Started(daemon.runner.give_up(replace(make_message(), message_id="a"), "cancelled"))
     daemon.wait()
     assert (ended.results, given_up, daemon.attempts.begun) == ([True], ["cancelled"], [])
+
+
+def test_what_is_not_tried_on_arrival_or_by_hand_is_tried_in_a_queue_run(make_daemon: Callable[..., Daemon]) -> None:
+    daemon = make_daemon(serving=True)
+    daemon.queue.waiting = {"due": START}
+    daemon.wait(120)
+    daemon.arrive("new")
+    daemon.wait()
+    daemon.queue.waiting = {"wanted": START + 9000, "by hand": START + 9000}
+    Started(daemon.runner.sweep(lambda entry: entry.message_id == "wanted", thaw=False))
+    Started(daemon.runner.try_now("by hand", frozen=False, thaw=False, force=True))
+    daemon.wait()
+    assert sorted(daemon.attempts.begun) == ["by hand", "due", "new", "wanted"]
+    assert daemon.attempts.in_runs == ["due", "wanted"]
