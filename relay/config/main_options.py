@@ -342,6 +342,8 @@ class MainOptions:
         Kind.INTEGER, "100", "The same in inodes.", "queue"))
     smtp_check_spool_space: bool = field(metadata=row(
         Kind.BOOLEAN, "true", "The size that a client announces is taken off what is free.", "queue"))
+    queue_length_warning: int = field(metadata=row(
+        Kind.INTEGER, "0", "Messages in the queue above which a line is logged, 0 for none.", "queue", ours=True))
     queue_domains: MatchList | None = field(metadata=row(
         Kind.DOMAINS, None, "Domains whose messages wait for a queue run.", "queue"))
     queue_smtp_domains: MatchList | None = field(metadata=row(

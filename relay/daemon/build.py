@@ -34,6 +34,7 @@ from relay.daemon.maildrop import Maildrop, MaildropFolder
 from relay.daemon.operator_rights import control_factory
 from relay.daemon.operator_socket import ControlFactory
 from relay.daemon.privileges import Identity, identity_of
+from relay.daemon.queue_length import QueueLength
 from relay.daemon.remote import remote_ports
 from relay.daemon.routing import routing_ports
 from relay.daemon.runner import DeliveryRunner
@@ -117,6 +118,7 @@ class Relay:
     submissions: SubmissionFactory
     callers: TrustedCallers
     control: ControlFactory
+    queue_length: QueueLength
     maildrop: Maildrop
     maildrop_folder: MaildropFolder
     journal: Journal
@@ -241,6 +243,7 @@ def build(
         submissions=SubmissionFactory(reactor, submit, callers, journal),
         callers=callers,
         control=control_factory(configuration, scope, spool, runner, journal, clock),
+        queue_length=QueueLength(reactor, spool, journal, main.queue_length_warning),
         maildrop=Maildrop(reactor, folder, submit, callers, journal, clock, world.calls.call),
         maildrop_folder=folder,
         journal=journal,

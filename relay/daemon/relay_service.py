@@ -135,6 +135,8 @@ class RelayService(Service):
         for port in self._ports:
             port.startReading()
         self._relay.runner.start()
+        if self._worker in (None, 0):
+            self._relay.queue_length.start()
 
     @property
     def smtp_ports(self) -> tuple[int, ...]:
@@ -161,6 +163,7 @@ class RelayService(Service):
             for connection in list(factory.connections):
                 connection.shut_down()
         relay.maildrop.stop()
+        relay.queue_length.stop()
         await relay.runner.stop(PATIENCE)
         await relay.spool.stop()
         relay.deliveries.courier.stop()
