@@ -240,6 +240,9 @@ def _tls(tls: TLSFacts) -> Fields:
             fields[key] = value
     if tls.resumed:
         fields["res"] = True
+    for key, bits in (("ocsp", tls.ocsp), ("resn", tls.resumption)):
+        if bits:
+            fields[key] = bits
     if tls.ours is not None:
         fields["ours"] = _certificate(tls.ours)
     if tls.peer is not None:
@@ -272,6 +275,8 @@ def _tls_of(fields: Mapping[str, Any]) -> TLSFacts:
         sni=fields.get("sni", ""),
         alpn=fields.get("alpn", ""),
         resumed=bool(fields.get("res", False)),
+        ocsp=int(fields.get("ocsp", 0)),
+        resumption=int(fields.get("resn", 0)),
         ours=_certificate_of(fields.get("ours")),
         peer=_certificate_of(fields.get("peer")),
         verification=verification,

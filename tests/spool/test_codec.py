@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+from types import NoneType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import given, settings
@@ -42,6 +44,8 @@ tls_facts = st.builds(
     sni=texts,
     alpn=texts,
     resumed=st.booleans(),
+    ocsp=numbers,
+    resumption=numbers,
     ours=st.none() | certificates,
     peer=st.none() | certificates,
     verification=verifications,
@@ -60,6 +64,8 @@ sessions = st.builds(
     authentication=st.none() | st.builds(Authentication, texts, texts),
     peer_name=texts,
     batched=st.booleans(),
+    ident=texts,
+    given_protocol=texts,
 )
 facts = st.builds(
     MessageFacts,
@@ -80,6 +86,23 @@ def test_facts_come_back(value: MessageFacts) -> None:
     assert codec.decode_facts(text) == value
     assert text.isascii()
     assert text.isprintable()
+
+
+def filled(hint: Any, name: str) -> Any:
+    """A value of a type that is the default of no field; a dataclass has all of its fields filled in this way."""
+    kinds = [kind for kind in get_args(hint) or (hint,) if kind not in (NoneType, NotAsked)]
+    kind = get_origin(hint) if get_origin(hint) is dict else kinds[0]
+    if dataclasses.is_dataclass(kind):
+        hints = get_type_hints(kind)
+        return kind(**{each.name: filled(hints[each.name], each.name) for each in dataclasses.fields(kind)})
+    return {str: name, int: 7, float: 7.5, bool: True, bytes: name.encode(), dict: {name: name}}[kind]
+
+
+def test_no_fact_is_forgotten() -> None:
+    """A field that is added to the facts and not to the codec comes back as its default."""
+    value = filled(MessageFacts, "")
+
+    assert codec.decode_facts(codec.encode_facts(value)) == value
 
 
 @settings(max_examples=100)
