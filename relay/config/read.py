@@ -369,7 +369,7 @@ class _Reading:
         except ExpansionError as error:
             raise BadExpansion(f"ACL: {error.message}", "correct the expansion") from None
         if expansion.constant is None:
-            return ACLReference(expansion, location)
+            return ACLReference(expansion, location, as_written=self._as_written(text, location))
         name = expansion.constant.strip()
         if not name:
             return ACLReference(expansion, location, ACL("", location, ()))
@@ -381,6 +381,15 @@ class _Reading:
             # Exim finds that out when it is used; so do we, and `relay check` warns of it (references.py).
             return ACLReference(expansion, location)
         return ACLReference(expansion, location, self._parsed(name, inline_lines(name, location), location))
+
+    def _as_written(self, text: str, location: Location) -> ACL | None:
+        """The statements of an option whose expansion may show what comes from outside; None where it has none."""
+        if text.split()[0].removeprefix("!") not in VERB_NAMES:
+            return None
+        try:
+            return parse_acl("inline ACL", inline_lines(text, location), self._lists, location)
+        except ConfigurationError:
+            return None
 
     def _parsed(self, name: str, lines: tuple[tuple[Location, str], ...], location: Location) -> ACL:
         try:

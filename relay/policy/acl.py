@@ -64,6 +64,8 @@ class ACLReference:
     expansion: Expansion
     location: Location
     acl: ACL | None = None
+    as_written: ACL | None = None
+    """The statements of the option itself, for a text that shows what comes from outside: it stays a value there."""
 
 
 async def find_acl(text: str, context: ACLContext) -> ACL:
@@ -140,7 +142,11 @@ async def check(reference: ACLReference | None, context: ACLContext) -> Verdict:
     if reference.acl is not None:
         return await run(reference.acl, context)
     try:
-        acl = await find_acl(await reference.expansion.text(context.scope), context)
+        text = await reference.expansion.text(context.scope)
+        if is_tainted(text) and reference.as_written is not None:
+            acl = reference.as_written
+        else:
+            acl = await find_acl(text, context)
     except ForcedFailure:
         return Accepted(reference.location)
     except ExpansionFailed as failed:

@@ -13,6 +13,7 @@ from relay.config.read import Configuration, read_configuration, understand_conf
 from relay.delivery.appendfile import AppendfileRules
 from relay.delivery.smtp_rules import SMTPRules
 from relay.mail.source import ConfigurationError, Location, Problem, Severity
+from relay.policy.acl import ACLReference
 from relay.policy.rewrite import Flag
 from relay.policy.routers.settings import Accept, Fallback, Manualroute
 
@@ -257,6 +258,24 @@ def test_an_authenticator_that_makes_no_sense_is_an_error() -> None:
 
 
 # ACLs
+
+
+@pytest.mark.parametrize(
+    ("text", "statements"),
+    [
+        ("accept logwrite = HELO <$sender_helo_name>", 1),
+        ("!accept logwrite = $tls_in_sni", None),
+        ("${if def:tls_in_sni{accept}{deny}}", None),
+        ("accept ${if def:tls_in_sni{hosts = *}}", None),
+        ("acl_$tls_in_sni", None),
+    ],
+)
+def test_the_statements_of_an_option_that_shows_what_a_client_says(text: str, statements: int | None) -> None:
+    reference = read(f"acl_smtp_helo = {text}\n").main.acl_smtp_helo
+    assert isinstance(reference, ACLReference)
+    assert reference.acl is None
+    found = reference.as_written
+    assert (None if found is None else len(found.statements)) == statements
 
 
 def test_acls_by_name_inline_and_from_a_file() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Coroutine, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import pytest
@@ -633,6 +634,15 @@ def test_an_acl_that_a_peer_wrote_or_chose(domain: str) -> None:
     verdict = answer(check(reference("$domain"), ours))
     assert isinstance(verdict, Deferred)
     assert "may not come from outside" in verdict.log_text
+
+
+@pytest.mark.parametrize("domain", ["a.test", "a.test accept deny hosts = *", "${if eq{a}{a}{b}}"])
+def test_what_comes_from_outside_is_a_value_in_the_statements_of_an_option(domain: str) -> None:
+    text = "deny message = no $domain"
+    ours = context(recipient=Tainted(f"a@{domain}"))
+    verdict = answer(check(replace(reference(text), as_written=read(text)), ours))
+    assert isinstance(verdict, Denied)
+    assert f"no {domain}" in verdict.reply.text
 
 
 def test_an_acl_that_is_known_already() -> None:
