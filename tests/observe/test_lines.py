@@ -40,6 +40,19 @@ def test_an_arrival_with_everything() -> None:
 
 
 @pytest.mark.parametrize(
+    ("group", "selectors", "field"),
+    [("X25519MLKEM768", "+tls_group", " G=X25519MLKEM768"), ("", "+tls_group", ""), ("x25519", "-tls_group", "")],
+)
+def test_the_group_of_the_key_exchange(group: str, selectors: str, field: str) -> None:
+    arrived = replace(here.ARRIVED, session=replace(here.SESSION, tls=replace(here.TLS, group=group)))
+    assert f" SNI=relay.example{field} FP={here.FP} " in written(arrived, f"+tls_sni {selectors}")
+    delivered = replace(
+        here.DELIVERED, outcome=Delivered("250 OK", here.HOST, replace(here.SERVER_TLS, group=group))
+    )
+    assert f" CV=yes{field} FP={here.FP} " in written(delivered, selectors)
+
+
+@pytest.mark.parametrize(
     ("event", "selectors", "text"),
     [
         (here.ARRIVED, "-all", f"<= anne@example.org H={CLIENT} P=esmtps S=1234"),
