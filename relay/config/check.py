@@ -40,6 +40,8 @@ class TLSFiles:
     crl: str = ""
     require_ciphers: str = ""
     eccurve: str = ""
+    ocsp_file: str = ""
+    dhparam: str = ""
 
 
 InspectTLS = Callable[[TLSFiles], list[Problem]]
@@ -78,6 +80,8 @@ def tls_files(configuration: Configuration) -> Iterator[TLSFiles]:
             _constant(main.tls_crl),
             _constant(main.tls_require_ciphers),
             _constant(main.tls_eccurve),
+            _constant(main.tls_ocsp_file),
+            _constant(main.tls_dhparam),
         )
     places = {block.name: block for block in configuration.blocks if block.section == "transports"}
     for name, transport in configuration.transports.items():

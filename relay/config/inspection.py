@@ -15,7 +15,7 @@ from cryptography import x509
 from relay.expand.splitting import split_list
 from relay.mail.source import Location, Problem, Severity
 from relay.tls import make
-from relay.tls.anchors import date_fault, load_anchors
+from relay.tls.anchors import date_fault, load_anchors, read_revocations
 from relay.tls.ciphers import BadCipherList, unknown_items
 from relay.tls.engine import knows_groups
 from relay.tls.files import (
@@ -25,6 +25,9 @@ from relay.tls.files import (
     read_certificates,
     read_private_key,
 )
+from relay.tls.parameters import read_parameters
+from relay.tls.policy import staple_files
+from relay.tls.staples import read_staple
 
 if TYPE_CHECKING:
     from relay.config.check import TLSFiles
@@ -42,7 +45,48 @@ def inspect(files: TLSFiles, now: float) -> list[Problem]:
         found += identity_problems(files.location, certificate, key, now)
     if files.verify_certificates not in ("", "system"):
         found += anchor_problems(files.location, files.verify_certificates, files.crl)
-    return found + _cipher_problems(files)
+    elif files.crl:
+        found += _revocation_problems(files)
+    return found + _staple_problems(files, now) + _parameter_problems(files) + _cipher_problems(files)
+
+
+def _revocation_problems(files: TLSFiles) -> list[Problem]:
+    try:
+        read_revocations(files.crl)
+    except TLSFileError as error:
+        return [_problem(files.location, error)]
+    return []
+
+
+def _staple_problems(files: TLSFiles, now: float) -> list[Problem]:
+    """Responses that would not be sent; clients get the certificate without one."""
+    certificates = split_list(files.certificate).items
+    found: list[Problem] = []
+    for certificate, staple in zip(certificates, staple_files(split_list(files.ocsp_file).items), strict=False):
+        if not staple:
+            continue
+        try:
+            leaf = read_certificates(certificate)[0]
+        except TLSFileError:
+            continue  # has been said
+        try:
+            fault = read_staple(staple, leaf).fault(now)
+        except TLSFileError as error:
+            fault = error
+        if fault is not None:
+            found.append(Problem(files.location, f"{fault.path}: {fault.what}", fault.remedy, Severity.WARNING))
+    return found
+
+
+def _parameter_problems(files: TLSFiles) -> list[Problem]:
+    """A file of parameters that can't be used: a group of OpenSSL's takes their place."""
+    if not files.dhparam.startswith("/"):
+        return []
+    try:
+        read_parameters(files.dhparam)
+    except TLSFileError as error:
+        return [Problem(files.location, f"{error.path}: {error.what}", error.remedy, Severity.WARNING)]
+    return []
 
 
 def _cipher_problems(files: TLSFiles) -> list[Problem]:

@@ -38,6 +38,7 @@ from relay.daemon.queue_length import QueueLength
 from relay.daemon.remote import remote_ports
 from relay.daemon.routing import routing_ports
 from relay.daemon.runner import DeliveryRunner
+from relay.daemon.server_contexts import CachedContexts
 from relay.daemon.session_rules import received_header, session_rules, size_limit
 from relay.daemon.turns import QueueTurns
 from relay.daemon.wishes import Wishes
@@ -50,7 +51,7 @@ from relay.delivery.smtp_rules import SMTPRules
 from relay.esmtp.server import ServerSettings
 from relay.expand.scope import MessageView, Passwords, Scope
 from relay.mail.address import Address
-from relay.mail.events import ConnectionOpened, Trouble
+from relay.mail.events import ConnectionOpened
 from relay.mail.facts import Endpoint, SessionFacts
 from relay.mail.header import Field
 from relay.mail.ports import Journal
@@ -79,11 +80,7 @@ from relay.reception.rules import Ports, Rules
 from relay.reception.session import Session, make_facts
 from relay.reception.submission import Arrival, Submission, SubmissionPorts, SubmissionSettings
 from relay.spool.sqlite import SQLiteStore
-from relay.tls.contexts import ServerContexts, TLSContext
 from relay.tls.faults import HandshakeGuard
-from relay.tls.files import TLSFileError
-from relay.tls.parameters import ParameterCache
-from relay.tls.policy import ServerTLS
 
 # Seconds until a message that was only queued (-odq, queue_only) is tried, where no -q says otherwise.
 QUEUE_INTERVAL = 1800.0
@@ -109,6 +106,7 @@ class Relay:
 
     reactor: Any
     reception: Reception
+    contexts: CachedContexts
     listeners: tuple[Listener, ...]
     plain: ESMTPServerFactory
     secure: ESMTPServerFactory
@@ -152,22 +150,6 @@ class ThreadCalls:
         """The function's result, or its exception."""
         result: T = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *args, **kwargs)
         return result
-
-
-class CachedContexts:
-    """The `TLSContexts` port: contexts are made here when they are not there yet."""
-
-    def __init__(self, clock: SystemClock, journal: Journal, spool_directory: str) -> None:
-        self._cache = ServerContexts(ParameterCache(spool_directory), self._tell)
-        self._clock = clock
-        self._journal = journal
-
-    def _tell(self, fault: TLSFileError) -> None:
-        self._journal.record(Trouble(f"TLS, what was good before stays in force: {fault}"))
-
-    async def server(self, policy: ServerTLS) -> TLSContext:
-        """Raises TLSFileError, BadCipherList."""
-        return self._cache.get(policy, self._clock.now())
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +208,8 @@ def build(
     runner = DeliveryRunner(reactor, clock, spool, schedule, attempts, journal)
     conditions = _conditions(configuration, world, spool, scope, routing)
     crowd = crowd if crowd is not None else Crowd(main.smtp_accept_max)
-    reception = _reception(configuration, world, scope, spool, runner, conditions, wishes, auth, crowd)
+    contexts = CachedContexts(clock, journal, main.spool_directory)
+    reception = _reception(configuration, world, scope, spool, runner, conditions, wishes, auth, crowd, contexts)
     plain = _server_factory(configuration, reception, world, scope, tls_on_connect=False)
     secure = _server_factory(configuration, reception, world, scope, tls_on_connect=True)
     submit = _submission(configuration, world, spool, runner, scope, reception.ports, wishes).submit
@@ -235,6 +218,7 @@ def build(
     return Relay(
         reactor=reactor,
         reception=reception,
+        contexts=contexts,
         listeners=smtp_listeners(configuration, wishes),
         plain=plain,
         secure=secure,
@@ -315,6 +299,7 @@ def _reception(
     wishes: Wishes,
     auth: AuthPorts,
     crowd: Crowd,
+    contexts: CachedContexts,
 ) -> Reception:
     main = configuration.main
     rules = session_rules(configuration, scope, wishes.queue_interval or QUEUE_INTERVAL)
@@ -324,7 +309,7 @@ def _reception(
         journal=world.journal,
         intake=spool,
         concurrency=world.concurrency,
-        contexts=CachedContexts(world.clock, world.journal, main.spool_directory),
+        contexts=contexts,
         handshakes=HandshakeGuard(main.tls_handshakes_per_host),
         runner=runner,
         random=world.random,

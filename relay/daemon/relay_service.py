@@ -118,6 +118,8 @@ class RelayService(Service):
             raise ConfigurationError(Problem(relay.location, f"the queue can't be opened: {error}")) from None
         except OSError as error:
             raise spool_problem(relay.location, relay.spool_directory, error) from None
+        if self.smtp_ports:
+            relay.contexts.start(relay.reception.rules.tls)
         self.running = True
         self._started = True
         if self._worker is None:
@@ -167,6 +169,7 @@ class RelayService(Service):
         await relay.runner.stop(PATIENCE)
         await relay.spool.stop()
         relay.deliveries.courier.stop()
+        relay.contexts.stop()
         if self._worker is None:
             remove_pid(relay.pid_file)
             record_stop(relay.journal)

@@ -233,6 +233,14 @@ class TLSUnusable:
 
 
 @dataclass(frozen=True, slots=True)
+class TLSFileUnusable:
+    """A file of our TLS set-up can't be used as it is now; the daemon goes on as `consequence` says."""
+
+    fault: str
+    consequence: str
+
+
+@dataclass(frozen=True, slots=True)
 class WrittenByACL:
     """A `logwrite` modifier's text. `log` names are Exim's: main, reject, panic."""
 
@@ -287,6 +295,7 @@ Event = (
     | TLSEnded
     | TLSFailed
     | TLSUnusable
+    | TLSFileUnusable
     | WrittenByACL
     | Warned
     | DaemonNote

@@ -41,6 +41,7 @@ from relay.mail.events import (
     SenderUnverified,
     TLSEnded,
     TLSFailed,
+    TLSFileUnusable,
     TLSStarted,
     TLSUnusable,
     Trouble,
@@ -235,7 +236,7 @@ class EximLines:
                 return self._certificate_shown(event.session)
             case TLSEnded():
                 return None
-            case TLSFailed() | TLSUnusable():
+            case TLSFailed() | TLSUnusable() | TLSFileUnusable():
                 return self._tls_trouble(event)
             case ProtocolViolated():
                 return self._violated(event)
@@ -424,7 +425,9 @@ class EximLines:
         text += f" FP={peer.fingerprint} KEY={peer.key_digest}"
         return Line(MAIN, "", text if tls.is_verified else f"{text}: {free(tls.why_unverified)}")
 
-    def _tls_trouble(self, event: TLSFailed | TLSUnusable) -> Line:
+    def _tls_trouble(self, event: TLSFailed | TLSUnusable | TLSFileUnusable) -> Line:
+        if isinstance(event, TLSFileUnusable):
+            return Line(MAIN_AND_PANIC, "", f"TLS, {event.consequence}: {free(event.fault)}")
         text = f"TLS error on connection from {self._from(event.session)} "
         if isinstance(event, TLSUnusable):
             return Line(MAIN_AND_PANIC, "", f"{text}(our own set-up): {free(event.reason)}")

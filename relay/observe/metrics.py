@@ -146,6 +146,12 @@ COUNTS = (
         {"whose": lambda event: event.whose if event.whose in _WHOSE else "other"},
     ),
     Count(events.TLSUnusable, "tls_unusable", "Times that our own TLS set-up did not work.", {}),
+    Count(
+        events.TLSFileUnusable,
+        "tls_files_unusable",
+        "Certificates, keys and lists that were found unusable; counted again each hour while they are.",
+        {},
+    ),
     Count(events.WrittenByACL, "acl_log_lines", "Lines that ACLs wrote by logwrite.", {}),
     Count(events.Warned, "acl_warnings", "Warn statements with a log_message that matched.", {}),
     Count(events.DaemonNote, "daemon_notes", "Notes of the daemon: start, stop, reload, queue runs.", {}),

@@ -171,6 +171,9 @@ class Session:
         by_name = self._rules.tls.depends_on_sni or self._policy.resumption
         if self._context is None or (by_name and hello.server_name):
             await self._prepare_context(hello.server_name)
+        else:
+            # The files may be others since STARTTLS was said: a client can take its time.
+            await self._take_context(self._policy)
         fault = protocol_fault(hello, self._policy.alpn, required=self._policy.require_alpn)
         if fault:
             raise TLSRefused(fault, NO_APPLICATION_PROTOCOL)
@@ -191,18 +194,19 @@ class Session:
             scope.session = replace(self.facts, tls=TLSFacts("", "", 0, sni=server_name))
         try:
             policy = await server_policy(self._rules.tls, scope, self._listener())
-            self._context = await self._ports.contexts.server(policy)
         except UnsafeName as error:
             raise TLSRefused(str(error), UNRECOGNIZED_NAME) from None
-        except (TLSFileError, BadCipherList, NoCertificateConfigured, ExpansionFailed, TemporaryFailure) as error:
+        except (NoCertificateConfigured, ExpansionFailed, TemporaryFailure) as error:
+            raise TLSRefused(str(error)) from None
+        await self._take_context(policy)
+
+    async def _take_context(self, policy: ServerTLS) -> None:
+        """Raises TLSRefused."""
+        try:
+            self._context = await self._ports.contexts.server(policy)
+        except (TLSFileError, BadCipherList, TemporaryFailure) as error:
             raise TLSRefused(str(error)) from None
         self._policy = policy
-        if self._context.anchor_fault is not None:
-            self._ports.journal.record(
-                events.Trouble(
-                    f"tls_verify_certificates: {self._context.anchor_fault}", "no client certificate verifies"
-                )
-            )
 
     def _listener(self) -> str:
         return str(self.facts.local) if self.facts.local else ""

@@ -157,6 +157,14 @@ def date_fault(certificate: x509.Certificate, now: float) -> str:
     return ""
 
 
+def is_authority(certificate: x509.Certificate) -> bool:
+    """Whether a certificate says of itself that it issues others (RFC 5280 4.2.1.9)."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        return False
+
+
 def _serves(leaf: x509.Certificate, purpose: Purpose) -> bool:
     """RFC 5280 4.2.1.12: without the extension every use is allowed."""
     try:
@@ -168,11 +176,40 @@ def _serves(leaf: x509.Certificate, purpose: Purpose) -> bool:
     return purpose.usage in usages or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usages
 
 
-def load_anchors(name: str, crl: str = "") -> AnchorSet:
+class RevocationStore:
+    """The revocation lists of one process: a broken renewal leaves the earlier lists in force.
+
+    They still revoke what they revoked, and where they have expired nobody of their issuer verifies.
+    """
+
+    def __init__(self, size: int = 256) -> None:
+        self._good: OrderedDict[str, list[x509.CertificateRevocationList]] = OrderedDict()
+        self._size = size
+
+    def load(self, name: str, faults: list[TLSFileError]) -> list[x509.CertificateRevocationList]:
+        """The lists of `tls_crl`. Raises TLSFileError for what can't be read and never could."""
+        try:
+            found = self._good[name] = read_revocations(name)
+        except TLSFileError as error:
+            if name not in self._good:
+                raise
+            faults.append(error)
+            found = self._good[name]
+        self._good.move_to_end(name)
+        while len(self._good) > self._size:
+            self._good.popitem(last=False)
+        return found
+
+
+def load_anchors(
+    name: str, crl: str = "", revocations: RevocationStore | None = None, faults: list[TLSFileError] | None = None
+) -> AnchorSet:
     """Reads an anchor set. In a directory a file without certificates is passed over, one that is broken is an error.
 
+    `revocations` remembers lists that were good before, `faults` hears of those that are not any more.
     Raises TLSFileError.
     """
+    revocations = revocations if revocations is not None else RevocationStore()
     found: dict[bytes, x509.Certificate] = {}
     paths = anchor_files(name)
     is_directory = paths != [name]
@@ -181,14 +218,17 @@ def load_anchors(name: str, crl: str = "") -> AnchorSet:
             continue
         for certificate in read_certificates(path):
             found.setdefault(certificate.public_bytes(Encoding.DER), certificate)
-    return AnchorSet(list(found.values()), _read_crls(crl) if crl else [])
+    return AnchorSet(list(found.values()), revocations.load(crl, faults if faults is not None else []) if crl else [])
 
 
 _CRL_MARK = b"-----BEGIN X509 CRL-----"
 
 
-def _read_crls(name: str) -> list[x509.CertificateRevocationList]:
-    """The revocation lists of a file, or of all files of a directory (as c_rehash leaves it, or not)."""
+def read_revocations(name: str) -> list[x509.CertificateRevocationList]:
+    """The revocation lists of a file, or of all files of a directory (as c_rehash leaves it, or not).
+
+    Raises TLSFileError.
+    """
     paths = anchor_files(name) if name != "system" else [name]
     found: dict[bytes, x509.CertificateRevocationList] = {}
     for path in paths:

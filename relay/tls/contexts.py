@@ -2,13 +2,14 @@
 
 Making a context costs as much as a handshake, so equal policies share one. The files behind a context are looked at
 again when the last look is `RECHECK` seconds old; a file that has changed makes a new context for the next
-connection, and sessions on the old one live on. A certificate of ours that was renewed and is broken leaves the earlier
-one in force (`identity`); trusted certificates that can't be read give nobody any rights.
+connection, and sessions on the old one live on. A certificate, key, staple or revocation list that was renewed and is
+broken leaves the earlier one in force; trusted certificates that can't be read give nobody any rights.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from OpenSSL import SSL, crypto
 
-from relay.tls.anchors import AnchorSet, load_anchors
+from relay.tls.anchors import AnchorSet, RevocationStore, is_authority, load_anchors
 from relay.tls.ciphers import BadCipherList, set_ciphers
 from relay.tls.dh_groups import DEFAULT, BadParameters, group_of_size, named_group, own_size, size_in_bits
 from relay.tls.engine import notes_of, set_groups
@@ -42,6 +43,8 @@ CACHE_SIZE = 256
 # SSL_MODE_NO_AUTO_CHAIN: OpenSSL would fill a short chain from the anchors and send even their root. pyOpenSSL takes
 # the number but exports no name for it.
 _NO_AUTO_CHAIN = 8
+# Octets of names that a request for a certificate may carry; a whole bundle of authorities is no hint.
+_HINT_LIMIT = 16384
 # X509_V_ERR_UNABLE_TO_GET_CRL, X509_V_ERR_INVALID_PURPOSE
 _PARDONED = frozenset({3, 26})
 
@@ -53,6 +56,14 @@ class Moment:
     """The time of the last look at a context, seconds since the epoch, for what is judged inside a handshake."""
 
     now: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FileTrouble:
+    """A file that can't be used, and what that means for the clients to come."""
+
+    fault: TLSFileError
+    consequence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,44 +80,60 @@ class TLSContext:
     faults: tuple[TLSFileError, ...] = ()
     moment: Moment = field(default_factory=Moment)
 
+    @property
+    def troubles(self) -> tuple[FileTrouble, ...]:
+        """Every fault with what follows from it."""
+        kept = tuple(FileTrouble(fault, "what was good before stays in force") for fault in self.faults)
+        return kept if self.anchor_fault is None else (*kept, FileTrouble(self.anchor_fault, "no certificate verifies"))
+
 
 def make_server_context(
     policy: ServerTLS,
     identities: IdentityStore | None = None,
     now: float = 0.0,
     parameters: ParameterCache | None = None,
+    revocations: RevocationStore | None = None,
 ) -> TLSContext:
     """A context for one server policy at `now`, seconds since the epoch. Raises TLSFileError, BadCipherList.
 
-    `identities` remembers what was good before; `parameters` makes own Diffie-Hellman parameters.
+    `identities` and `revocations` remember what was good before; `parameters` makes own Diffie-Hellman parameters.
     """
     identities = identities or IdentityStore()
+    made = _Made(identities, parameters, revocations or RevocationStore(), now)
     loaded = identities.load(policy, now)
     try:
-        return _server_context(policy, loaded, identities, now, parameters)
+        return _server_context(policy, loaded, made)
     except TLSFileError as error:
         # Readable, and still not to OpenSSL's taste: what it took before goes on.
         earlier = [identities.last_good(files) for files in policy.identities]
         good = tuple(each for each in earlier if each is not None)
         if len(good) != len(policy.identities) or good == loaded.identities:
             raise
-        return _server_context(policy, Loaded(good, (*loaded.faults, error)), identities, now, parameters)
+        return _server_context(policy, Loaded(good, (*loaded.faults, error)), made)
 
 
-def _server_context(
-    policy: ServerTLS, loaded: Loaded, identities: IdentityStore, now: float, parameters: ParameterCache | None
-) -> TLSContext:
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What contexts of one process are made with."""
+
+    identities: IdentityStore
+    parameters: ParameterCache | None
+    revocations: RevocationStore
+    now: float
+
+
+def _server_context(policy: ServerTLS, loaded: Loaded, made: _Made) -> TLSContext:
     context, choice = _bare_context(SSL.TLS_SERVER_METHOD, policy.require_ciphers)
     faults = list(loaded.faults)
     _set_switches(context, policy.switches)
     _limit_groups(context, policy.groups or choice.groups)
-    _set_parameters(context, policy, choice, parameters, faults)
+    _set_parameters(context, policy, choice, made.parameters, faults)
     _use_identities(context, policy.identities, loaded.identities)
-    moment = Moment(now)
+    moment = Moment(made.now)
     _staple(context, loaded.identities, moment)
     if policy.alpn:
         _choose_protocol(context, policy.alpn)
-    anchors, fault = _anchors_or_none(policy)
+    anchors, fault = _anchors_or_none(policy, made.revocations, faults)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)  # stateless tickets only
     if not policy.resumption:
         context.set_options(SSL.OP_NO_TICKET)
@@ -121,8 +148,10 @@ def _server_context(
             context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
         case CertificateRequest.MUST:
             _demand_certificate(context, anchors)
+            if os.path.isfile(policy.verify_certificates):
+                _name_authorities(context, anchors)
     for files, identity in zip(policy.identities, loaded.identities, strict=False):
-        identities.remember(files, identity)
+        made.identities.remember(files, identity)
     return TLSContext(context, anchors, fault, tuple(faults), moment)
 
 
@@ -291,12 +320,16 @@ def _choose_protocol(context: SSL.Context, accepted: tuple[str, ...]) -> None:
 # Verification
 
 
-def _anchors_or_none(policy: ServerTLS | ClientTLS) -> tuple[AnchorSet, TLSFileError | None]:
+def _anchors_or_none(
+    policy: ServerTLS | ClientTLS,
+    revocations: RevocationStore | None = None,
+    faults: list[TLSFileError] | None = None,
+) -> tuple[AnchorSet, TLSFileError | None]:
     """The anchors, or an empty set that nobody passes, with the reason."""
     if isinstance(policy, ServerTLS) and policy.request is CertificateRequest.NONE:
         return AnchorSet([], []), None
     try:
-        return load_anchors(policy.verify_certificates, policy.crl), None
+        return load_anchors(policy.verify_certificates, policy.crl, revocations, faults), None
     except TLSFileError as error:
         return AnchorSet([], []), error
 
@@ -318,6 +351,19 @@ def _demand_certificate(context: SSL.Context, anchors: AnchorSet) -> None:
         return False
 
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, is_accepted)
+
+
+def _name_authorities(context: SSL.Context, anchors: AnchorSet) -> None:
+    """RFC 8446 4.2.4: tells a client which of its certificates will do, where no other one would get it in.
+
+    Exim names them also where verification is only tried. But there are clients that show no certificate whose issuer
+    is not named, and one that nobody knows yet is to be seen in the log.
+    """
+    names = {each.subject for each in anchors.certificates}
+    octets = sum(len(name.public_bytes()) for name in names)
+    if octets <= _HINT_LIMIT and all(each.issuer in names for each in anchors.certificates if not is_authority(each)):
+        for each in anchors.certificates:
+            context.add_client_ca(each)
 
 
 def _refusal(anchors: AnchorSet, octets: bytes, fault: int, depth: int) -> str:
@@ -355,7 +401,7 @@ def _files_of(policy: ServerTLS | ClientTLS) -> tuple[str, ...]:
 class ContextCache(Generic[Policy]):
     """Contexts by policy, the least recently used dropped first. `now` is any clock of seconds.
 
-    `tell` hears of each fault of our own files when it is met, and again every `REMIND` seconds while it lasts.
+    `tell` hears of each trouble with files when it is met, and again every `REMIND` seconds while it lasts.
     `further` gives files beside those that the policy names.
     """
 
@@ -364,7 +410,7 @@ class ContextCache(Generic[Policy]):
         make: Callable[[Policy], TLSContext],
         size: int = CACHE_SIZE,
         *,
-        tell: Callable[[TLSFileError], None] | None = None,
+        tell: Callable[[FileTrouble], None] | None = None,
         further: Callable[[Policy], tuple[str, ...]] | None = None,
     ) -> None:
         self._make: Callable[[Policy], TLSContext] = make
@@ -383,7 +429,7 @@ class ContextCache(Generic[Policy]):
             entry = self._looked_at(policy, entry, now)
         entry.context.moment.now = now
         self._entries.move_to_end(policy)
-        if entry.context.faults and now - entry.told >= REMIND:
+        if now - entry.told >= REMIND and entry.context.troubles:
             self._report(entry, now)
         return entry.context
 
@@ -402,8 +448,8 @@ class ContextCache(Generic[Policy]):
     def _report(self, entry: _Entry, now: float) -> None:
         entry.told = now
         if self._tell is not None:
-            for fault in entry.context.faults:
-                self._tell(fault)
+            for trouble in entry.context.troubles:
+                self._tell(trouble)
 
 
 class ServerContexts:
@@ -412,10 +458,11 @@ class ServerContexts:
     def __init__(
         self,
         parameters: ParameterCache | None = None,
-        tell: Callable[[TLSFileError], None] | None = None,
+        tell: Callable[[FileTrouble], None] | None = None,
         size: int = CACHE_SIZE,
     ) -> None:
         self._identities = IdentityStore()
+        self._revocations = RevocationStore()
         self._parameters = parameters
         self._now = 0.0
         self._cache: ContextCache[ServerTLS] = ContextCache(self._made, size, tell=tell, further=self._own_parameters)
@@ -425,8 +472,17 @@ class ServerContexts:
         self._now = now
         return self._cache.get(policy, now)
 
+    def make_self_signed(self, name: str, now: float) -> Identity:
+        """Makes the certificate of a set-up that names none before a client waits for it. Raises TLSFileError."""
+        return self._identities.self_signed(name, now)
+
+    def stop(self) -> None:
+        """Ends what is being made in the background."""
+        if self._parameters is not None:
+            self._parameters.stop()
+
     def _made(self, policy: ServerTLS) -> TLSContext:
-        return make_server_context(policy, self._identities, self._now, self._parameters)
+        return make_server_context(policy, self._identities, self._now, self._parameters, self._revocations)
 
     def _own_parameters(self, policy: ServerTLS) -> tuple[str, ...]:
         bits = own_size(policy.dhparam)

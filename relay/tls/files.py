@@ -135,7 +135,7 @@ def anchor_files(name: str) -> list[str]:
     return [str(entry) for entry in entries]
 
 
-Stamp = tuple[tuple[str, int, int, int], ...]
+Stamp = tuple[tuple[str, int, int, int, int], ...]
 
 
 def stamp(*names: str) -> Stamp:
@@ -148,9 +148,10 @@ def stamp(*names: str) -> Stamp:
             try:
                 status = os.stat(path)
             except OSError:
-                rows.append((path, 0, 0, 0))
+                rows.append((path, 0, 0, 0, 0))
             else:
-                rows.append((path, status.st_mtime_ns, status.st_size, status.st_ino))
+                # A file that may not be read any more has another time of change, and no other of modification.
+                rows.append((path, status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino))
     return tuple(rows)
 
 

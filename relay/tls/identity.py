@@ -68,6 +68,7 @@ class IdentityStore:
 
     def __init__(self) -> None:
         self._good: OrderedDict[tuple[str, str], Identity] = OrderedDict()
+        self._staples: OrderedDict[str, tuple[x509.Certificate, Staple]] = OrderedDict()
         self._made: dict[str, Identity] = {}
 
     def load(self, policy: ServerTLS, now: float) -> Loaded:
@@ -76,12 +77,12 @@ class IdentityStore:
         Raises TLSFileError for one that can't be loaded and never could.
         """
         if not policy.certificate:
-            return Loaded((self._self_signed(policy.self_signed_for or "localhost", now),))
+            return Loaded((self.self_signed(policy.self_signed_for or "localhost", now),))
         found: list[Identity] = []
         faults: list[TLSFileError] = []
         for files in policy.identities:
             identity = self._one(files, faults)
-            found.append(_stapled(identity, files, faults))
+            found.append(self._stapled(identity, files, faults))
         return Loaded(tuple(found), tuple(faults))
 
     def remember(self, files: IdentityFiles, identity: Identity) -> None:
@@ -105,22 +106,38 @@ class IdentityStore:
             faults.append(error)
             return earlier
 
-    def _self_signed(self, name: str, now: float) -> Identity:
-        """One for this process, as Exim makes it: RSA, because it is for clients that nobody has thought of."""
+    def self_signed(self, name: str, now: float) -> Identity:
+        """One for this process, as Exim makes it: RSA, because it is for clients that nobody has thought of.
+
+        It is kept in memory alone. Raises TLSFileError.
+        """
         identity = self._made.get(name)
         if identity is None:
             key = make.make_rsa_key()
             moment = datetime.datetime.fromtimestamp(now, datetime.UTC)
-            identity = Identity((make.make_certificate(key, name, now=moment),), key, "")
-            self._made[name] = identity
+            try:
+                certificate = make.make_certificate(key, name, now=moment)
+            except make.UnusableName as error:
+                what = f"a self-signed certificate can't be made: {error}"
+                raise TLSFileError("tls_certificate", what, "name a certificate, or correct primary_hostname") from None
+            identity = self._made[name] = Identity((certificate,), key, "")
         return identity
 
-
-def _stapled(identity: Identity, files: IdentityFiles, faults: list[TLSFileError]) -> Identity:
-    staple = None
-    if files.staple:
+    def _stapled(self, identity: Identity, files: IdentityFiles, faults: list[TLSFileError]) -> Identity:
+        """With its response; where that can't be read, with the earlier one for as long as it is in date."""
+        if not files.staple:
+            return identity
+        leaf = identity.chain[0]
         try:
-            staple = read_staple(files.staple, identity.chain[0])
+            staple = read_staple(files.staple, leaf)
         except TLSFileError as error:
             faults.append(error)
-    return Identity(identity.chain, identity.key, identity.source, staple)
+            earlier = self._staples.get(files.staple)
+            if earlier is None or earlier[0] != leaf:
+                return identity
+            staple = earlier[1]
+        self._staples[files.staple] = leaf, staple
+        self._staples.move_to_end(files.staple)
+        while len(self._staples) > _LIMIT:
+            self._staples.popitem(last=False)
+        return Identity(identity.chain, identity.key, identity.source, staple)

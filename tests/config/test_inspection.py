@@ -1,6 +1,7 @@
 """What `relay check` sees in TLS files."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from relay.config import inspection
 from relay.config.check import TLSFiles
 from relay.mail.source import Location, Problem, Severity
 from relay.tls import make
+from tls.material import response
 
 import certs
 
@@ -98,6 +100,33 @@ def test_trusted_certificates(tmp_path: Path) -> None:
     severity, what = one(inspection.anchor_problems(HERE, str(tmp_path)))
     assert severity is Severity.ERROR
     assert what.startswith(f"{tmp_path}/broken.pem: ")
+
+
+def test_what_a_handshake_would_go_on_without(tmp_path: Path) -> None:
+    """OCSP responses, parameters: the daemon starts and serves, so these are warnings."""
+    ca = certs.authority()
+    ours = ca.issue("relay.example", days=300)
+    certificate, key = map(str, ours.write(tmp_path, "r"))
+    staple = tmp_path / "staple"
+    staple.write_bytes(response(ca, ours))
+    files = TLSFiles(HERE, "main section", certificate, key, ocsp_file=str(staple), dhparam="ffdhe3072")
+    assert inspection.inspect(files, time.time()) == []
+    assert one(inspection.inspect(files, time.time() + 5 * DAY)) == (
+        Severity.WARNING,
+        f"{staple}: the OCSP response is out of date",
+    )
+    staple.write_bytes(b"garbage")
+    severity, what = one(inspection.inspect(files, time.time()))
+    assert (severity, what.startswith(f"{staple}: no OCSP response")) == (Severity.WARNING, True)
+    severity, what = one(inspection.inspect(replace(files, ocsp_file="", dhparam=certificate), time.time()))
+    assert (severity, what) == (Severity.WARNING, f"{certificate}: holds no Diffie-Hellman parameters in PEM form")
+
+
+def test_revocation_lists_are_looked_at_without_own_authorities_too(tmp_path: Path) -> None:
+    (tmp_path / "crl.pem").write_bytes(b"garbage")
+    severity, what = one(inspection.inspect(TLSFiles(HERE, "main section", crl=str(tmp_path / "crl.pem")), 0.0))
+    assert severity is Severity.ERROR
+    assert "revocation list" in what
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,7 @@ ALL: tuple[events.Event, ...] = (
     events.RecipientDiscarded(SESSION, ANNE, "<bob@there.example>", "RCPT", "spam"),
     events.SenderUnverified(SESSION, "anna@far.test", "Unrouteable address"),
     events.DaemonNote("started"),
+    events.TLSFileUnusable("/etc/relay.crt: no such file (make it)", "what was good before stays in force"),
     events.Trouble("disk full", "make room", ID),
 )
 REPLY = RELAY_NOT_PERMITTED

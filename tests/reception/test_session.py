@@ -150,7 +150,6 @@ class Contexts:
 
     anchors: tuple[CertKey, ...] = ()
     trouble: Exception | None = None
-    anchor_fault: TLSFileError | None = None
     asked: list[ServerTLS] = field(default_factory=list)
 
     async def server(self, policy: ServerTLS) -> TLSContext:
@@ -158,7 +157,7 @@ class Contexts:
         if self.trouble is not None:
             raise self.trouble
         anchors = AnchorSet([each.certificate for each in self.anchors], [])
-        return TLSContext(SSL.Context(SSL.TLS_SERVER_METHOD), anchors, self.anchor_fault)
+        return TLSContext(SSL.Context(SSL.TLS_SERVER_METHOD), anchors)
 
 
 def tls_rules(**changes: Any) -> ServerTLSRules:
@@ -670,19 +669,21 @@ def test_tls_that_can_not_be_set_up(trouble: Exception | None, certificate: str)
         answer(client.session.tls_context(ClientHello()))
 
 
-def test_anchors_that_can_not_be_read_are_told() -> None:
-    fault = TLSFileError("/peers.pem", "there is no such file", "make one")
-    client = Client(contexts=Contexts(anchor_fault=fault))
-    assert client.code(esmtp.TLSAsked()) == 220
-    (trouble,) = client.shelf.of(events.Trouble)
-    assert "/peers.pem" in trouble.text
-
-
-def test_one_context_serves_the_command_and_the_handshake() -> None:
+def test_one_policy_serves_the_command_and_the_handshake() -> None:
     client = Client()
     client.tls(sni="relay.test")
-    assert [each.certificate for each in client.contexts.asked] == ["/relay.crt"]
-    assert client.contexts.asked[0].policy_name == "[192.0.2.1]:25"
+    first, second = client.contexts.asked
+    assert first is second
+    assert (first.certificate, first.policy_name) == ("/relay.crt", "[192.0.2.1]:25")
+
+
+def test_files_that_change_while_a_client_takes_its_time_are_in_force_for_its_handshake() -> None:
+    client = Client(contexts=Contexts((certs.laptop(),)))
+    assert client.code(esmtp.TLSAsked()) == 220
+    client.contexts.anchors = ()
+    client.tls(certs.laptop())
+    assert client.session.facts.tls is not None
+    assert not client.session.facts.tls.is_verified
 
 
 def test_the_name_that_is_asked_for_chooses_the_certificate() -> None:

@@ -324,6 +324,14 @@ def test_a_stamp_stays_until_something_changes(tmp_path: Path) -> None:
     assert stamp(path) != before
 
 
+def test_a_stamp_sees_that_a_file_may_not_be_read_any_more(tmp_path: Path) -> None:
+    path = tmp_path / "a.pem"
+    put(path, b"one")
+    before = stamp(str(path))
+    path.chmod(0)
+    assert stamp(str(path)) != before
+
+
 def test_a_stamp_sees_a_missing_file_come_and_go(tmp_path: Path) -> None:
     path = tmp_path / "a.pem"
     missing = stamp(str(path))

@@ -13,12 +13,19 @@ from cryptography import x509
 from OpenSSL import SSL
 
 from relay.mail.facts import Unverified, Verified
-from relay.tls.anchors import AnchorSet
+from relay.tls.anchors import CLIENT, AnchorSet
 from relay.tls.ciphers import BadCipherList
-from relay.tls.contexts import RECHECK, REMIND, ServerContexts, TLSContext, make_client_context, make_server_context
+from relay.tls.contexts import (
+    RECHECK,
+    REMIND,
+    FileTrouble,
+    ServerContexts,
+    TLSContext,
+    make_client_context,
+    make_server_context,
+)
 from relay.tls.dh_groups import named_group
 from relay.tls.engine import Engine, Handshake, TLSBroken
-from relay.tls.files import TLSFileError
 from relay.tls.parameters import ParameterCache
 from relay.tls.policy import CertificateRequest, ClientTLS, IdentityFiles, ServerTLS
 from relay.trust.certificate import judge_client
@@ -353,14 +360,16 @@ def test_the_protocol_that_is_agreed_on(policy: ServerTLS) -> None:
 
 
 def test_a_broken_renewal_leaves_the_old_certificate_in_force_and_says_so(policy: ServerTLS) -> None:
-    told: list[TLSFileError] = []
+    told: list[FileTrouble] = []
     contexts = ServerContexts(tell=told.append)
     old = shake(contexts.get(policy, NOW)).leaf
     assert old is not None
     assert told == []
     put(Path(policy.certificate), b"garbage")
     assert shake(contexts.get(policy, NOW + RECHECK)).leaf == old
-    assert [fault.path for fault in told] == [policy.certificate]
+    assert [(each.fault.path, each.consequence) for each in told] == [
+        (policy.certificate, "what was good before stays in force")
+    ]
     contexts.get(policy, NOW + 2 * RECHECK)
     assert len(told) == 1
     contexts.get(policy, NOW + RECHECK + REMIND)
@@ -386,7 +395,8 @@ def test_a_certificate_that_openssl_refuses_leaves_the_old_one_in_force(policy: 
 
 
 def test_trusted_certificates_that_break_give_nobody_rights_though_ours_are_broken_too(policy: ServerTLS) -> None:
-    contexts = ServerContexts()
+    told: list[FileTrouble] = []
+    contexts = ServerContexts(tell=told.append)
     asking = dataclasses.replace(policy, request=CertificateRequest.TRY)
     assert certs.laptop().certificate in contexts.get(asking, NOW).anchors
     put(Path(policy.certificate), b"garbage")
@@ -395,13 +405,103 @@ def test_trusted_certificates_that_break_give_nobody_rights_though_ours_are_brok
     assert made.faults
     assert made.anchor_fault is not None
     assert made.anchors.certificates == []
+    expected = [
+        (policy.certificate, "what was good before stays in force"),
+        (policy.verify_certificates, "no certificate verifies"),
+    ]
+    assert [(each.fault.path, each.consequence) for each in told] == expected
+    contexts.get(asking, NOW + RECHECK + REMIND)
+    assert [(each.fault.path, each.consequence) for each in told] == expected * 2
+
+
+def test_a_broken_revocation_list_leaves_the_old_one_in_force(tmp_path: Path, policy: ServerTLS) -> None:
+    told: list[FileTrouble] = []
+    contexts = ServerContexts(tell=told.append)
+    ca = authority()
+    good, bad = ca.issue("good.test"), ca.issue("bad.test")
+    lists = put(tmp_path / "crl.pem", ca.crl([bad]))
+    asking = dataclasses.replace(
+        policy,
+        verify_certificates=put(tmp_path / "ca.pem", ca.cert_pem),
+        crl=lists,
+        request=CertificateRequest.TRY,
+    )
+
+    def verified(now: float) -> list[bool]:
+        anchors = contexts.get(asking, now).anchors
+        return [isinstance(anchors.verify((each.certificate,), CLIENT, NOW), Verified) for each in (good, bad)]
+
+    assert verified(NOW) == [True, False]
+    put(Path(lists), ca.crl([bad])[:200])
+    assert verified(NOW + RECHECK) == [True, False]
+    assert [each.fault.path for each in told] == [lists]
+    put(Path(lists), ca.crl([good]))
+    assert verified(NOW + 2 * RECHECK) == [False, True]
+    assert len(told) == 1
+    # Who never saw a good one trusts nobody.
+    put(Path(lists), b"garbage")
+    assert ServerContexts().get(asking, NOW).anchor_fault is not None
+
+
+def test_a_broken_staple_leaves_the_old_one_in_force_while_it_is_in_date(tmp_path: Path, policy: ServerTLS) -> None:
+    told: list[FileTrouble] = []
+    contexts = ServerContexts(tell=told.append)
+    ca = authority()
+    server, renewed = ca.issue("relay.test"), ca.issue("relay.test")
+    certificate, key = map(str, server.write(tmp_path, "ours"))
+    octets = response(ca, server)
+    made = dataclasses.replace(
+        policy, certificate=certificate, privatekey=key, staple=put(tmp_path / "staple", octets)
+    )
+    assert shake(contexts.get(made, NOW)).staple == octets
+    put(tmp_path / "staple", b"garbage")
+    assert shake(contexts.get(made, NOW + RECHECK)).staple == octets
+    assert [each.fault.path for each in told] == [made.staple]
+    assert shake(contexts.get(made, NOW + 400 * 86400)).staple == b""
+    renewed.write(tmp_path, "ours")
+    seen = shake(contexts.get(made, NOW + 2 * RECHECK))
+    assert (seen.leaf, seen.staple) == (renewed.certificate, b""), "it is about another certificate"
+
+
+# What a client is told of the certificates that are wanted
+
+
+def named_to(policy: ServerTLS, version: int) -> list[str]:
+    seen = shake(make_server_context(policy, now=NOW), speaking(version))
+    return [name.CN for name in seen.connection.get_client_ca_list()]
+
+
+@pytest.mark.parametrize("version", [OLD, NEW])
+def test_the_authorities_are_named_where_a_certificate_is_demanded(
+    policy: ServerTLS, tmp_path: Path, version: int
+) -> None:
+    """Exim: of a file, never of a directory."""
+    root, leaf = authority("Our root"), authority("Another root").issue("laptop.test")
+    must = dataclasses.replace(policy, request=CertificateRequest.MUST)
+    assert named_to(must, version) == ["laptop.test"]
+    put(tmp_path / "anchors.pem", root.cert_pem, certs.laptop().cert_pem)
+    assert sorted(named_to(must, version)) == ["Our root", "laptop.test"]
+    assert named_to(dataclasses.replace(policy, request=CertificateRequest.TRY), version) == []
+    put(tmp_path / "anchors.pem", root.cert_pem, leaf.cert_pem)
+    assert named_to(must, version) == [], "the client would look for an issuer that is not named"
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    put(folder / "a.pem", root.cert_pem)
+    assert named_to(dataclasses.replace(must, verify_certificates=str(folder)), version) == []
+
+
+def test_a_bundle_is_no_hint(policy: ServerTLS, tmp_path: Path) -> None:
+    many = [self_signed("x" * 60 + f"{number:03}").cert_pem for number in range(260)]
+    put(tmp_path / "anchors.pem", *many)
+    assert named_to(dataclasses.replace(policy, request=CertificateRequest.MUST), NEW) == []
 
 
 # tls_resumption_hosts
 
 
-def client_for(made: certs.CertKey | None) -> SSL.Context:
+def client_for(made: certs.CertKey | None, version: int = NEW) -> SSL.Context:
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    speaking(version)(context)
     if made is not None:
         context.use_certificate(made.certificate)
         for issuer in made.issuers:
@@ -420,11 +520,12 @@ def resumed(first: TLSContext, second: TLSContext, own: SSL.Context) -> Handshak
     return shake(second, own=own, session=session).server
 
 
-def test_a_ticket_is_good_under_its_own_policy_alone(policy: ServerTLS) -> None:
+@pytest.mark.parametrize("version", [OLD, NEW])
+def test_a_ticket_is_good_under_its_own_policy_alone(policy: ServerTLS, version: int) -> None:
     contexts = ServerContexts()
     asking = dataclasses.replace(policy, request=CertificateRequest.TRY, resumption=True, policy_name="[::1]:25 a.test")
     first = contexts.get(asking, NOW)
-    again = resumed(first, contexts.get(asking, NOW), client_for(certs.laptop()))
+    again = resumed(first, contexts.get(asking, NOW), client_for(certs.laptop(), version))
     assert again is not None
     assert again.resumed
     for changed in (
@@ -434,16 +535,17 @@ def test_a_ticket_is_good_under_its_own_policy_alone(policy: ServerTLS) -> None:
         {"require_ciphers": "HIGH"},
     ):
         other = contexts.get(dataclasses.replace(asking, **changed), NOW)
-        found = resumed(first, other, client_for(certs.laptop()))
+        found = resumed(first, other, client_for(certs.laptop(), version))
         assert found is not None
         assert not found.resumed, changed
 
 
-def test_a_certificate_that_is_taken_out_makes_its_tickets_worthless(policy: ServerTLS) -> None:
+@pytest.mark.parametrize("version", [OLD, NEW])
+def test_a_certificate_that_is_taken_out_makes_its_tickets_worthless(policy: ServerTLS, version: int) -> None:
     contexts = ServerContexts()
     asking = dataclasses.replace(policy, request=CertificateRequest.TRY, resumption=True)
     first = contexts.get(asking, NOW)
-    own = client_for(certs.laptop())
+    own = client_for(certs.laptop(), version)
     before = shake(first, own=own)
     assert before.server is not None
     assert judge_client(before.server, first.anchors, asking.request, NOW) == Verified("itself")
@@ -457,7 +559,10 @@ def test_a_certificate_that_is_taken_out_makes_its_tickets_worthless(policy: Ser
     assert isinstance(judge_client(after, later.anchors, asking.request, NOW), Unverified)
 
 
-def test_a_resumed_session_is_judged_anew_with_the_issuers_of_the_first(tmp_path: Path, policy: ServerTLS) -> None:
+@pytest.mark.parametrize("version", [OLD, NEW])
+def test_a_resumed_session_is_judged_anew_with_the_issuers_of_the_first(
+    tmp_path: Path, policy: ServerTLS, version: int
+) -> None:
     ca = authority()
     laptop = ca.intermediate().issue("laptop.test")
     asking = dataclasses.replace(
@@ -467,7 +572,7 @@ def test_a_resumed_session_is_judged_anew_with_the_issuers_of_the_first(tmp_path
         resumption=True,
     )
     made = ServerContexts().get(asking, NOW)
-    own = client_for(laptop)
+    own = client_for(laptop, version)
     before = shake(made, own=own)
     assert before.server is not None
     assert len(before.server.chain) == 2
