@@ -681,7 +681,8 @@ def test_files_that_change_while_a_client_takes_its_time_are_in_force_for_its_ha
     client = Client(contexts=Contexts((certs.laptop(),)))
     assert client.code(esmtp.TLSAsked()) == 220
     client.contexts.anchors = ()
-    client.tls(certs.laptop())
+    answer(client.session.tls_context(ClientHello()))
+    client.session.layer_up(handshake(certs.laptop()), ClientHello())
     assert client.session.facts.tls is not None
     assert not client.session.facts.tls.is_verified
 

@@ -105,9 +105,8 @@ def test_a_certificate_and_its_key(
     peers.wait_until("the fault to be told", lambda: (relay.shows(), told in daemon.log_text())[1])
     assert told in daemon.log_text("panic")
     assert relay.shows() == relay.ours.der
-    checked = subprocess.run(
-        [sys.executable, "-m", "relay", "check", "-C", daemon.configuration], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-m", "relay", "check", "-C", daemon.configuration]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert checked.returncode == 1
     assert str(path) in checked.stdout + checked.stderr
     renewed = relay.servers.issue("relay.test", sans=["relay.test"])
