@@ -228,7 +228,7 @@ class MainOptions:
     tls_ocsp_file: Expansion | None = field(metadata=row(
         Kind.EXPANDED, None, "Files with OCSP responses to staple, one for each certificate.", "tls"))
     tls_remember_esmtp: bool = field(metadata=row(
-        Kind.BOOLEAN, "false", "Keep the greeting over STARTTLS.", "tls", _UNSUPPORTED))
+        Kind.BOOLEAN, "false", "After STARTTLS, MAIL with its parameters without a new EHLO.", "tls"))
     tls_alpn: Expansion | None = field(metadata=row(
         Kind.EXPANDED, "smtp : esmtp", "Protocol names of which clients may offer one.", "tls"))
     hosts_require_alpn: MatchList | None = field(metadata=row(

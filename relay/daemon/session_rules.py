@@ -168,4 +168,5 @@ def _settings(configuration: Configuration) -> ServerSettings:
         enforce_sync=main.smtp_enforce_sync,
         helo_allow_chars=main.helo_allow_chars,
         host_name=main.primary_hostname,
+        remember_esmtp=main.tls_remember_esmtp,
     )

@@ -14,7 +14,7 @@ from relay.esmtp import commands
 from relay.esmtp.chunks import Chunk
 from relay.esmtp.commands import COMMANDS, HAPPENINGS, MOVES, Command, State, Sync
 from relay.esmtp.data import DataFault
-from relay.esmtp.extensions import NO_OFFERS
+from relay.esmtp.extensions import NO_OFFERS, Offers
 from relay.esmtp.limits import ServerSettings, Tally
 from relay.esmtp.lines import LineEnd, LineReader
 from relay.esmtp.message_input import ChunkInput, LineInput, MessageInput
@@ -118,11 +118,12 @@ class Dialog:
         longest = settings.auth_line_limit if takes_auth else 0
         self.lines.limit = max(settings.line_limit, longest)
 
-    def begin_session(self, tls: bool) -> None:
-        """All is as at the start of a connection."""
+    def begin_session(self, tls: bool, kept: Offers = NO_OFFERS) -> None:
+        """All is as at the start of a connection, but that `kept` is still offered."""
         standing = self.standing
-        standing.tls, standing.offers, standing.authenticated = tls, NO_OFFERS, False
-        self.enhanced = self.in_exchange = False
+        standing.tls, standing.offers, standing.authenticated = tls, kept, False
+        self.in_exchange = False
+        self.enhanced = "ENHANCEDSTATUSCODES" in kept
         self.set_line_limit()
         self.forget_transaction()
 

@@ -53,6 +53,8 @@ class ServerSettings:
     """Exim: helo_accept_junk_hosts, where this client is one of them."""
     helo_required: bool = True
     """Exim: hosts_require_helo, where this client is one of them."""
+    remember_esmtp: bool = False
+    """Exim: tls_remember_esmtp. MAIL with its parameters is obeyed after STARTTLS without a greeting before it."""
     auth_unadvertised: bool = False
     """AUTH is obeyed where it was not offered (Exim: control = allow_auth_unadvertised)."""
 

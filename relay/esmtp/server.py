@@ -170,6 +170,10 @@ class Server:
         """
         if self._dialog.state is State.CLOSED:
             return
+        kept = NO_OFFERS
+        if tls and self._dialog.settings.remember_esmtp and self._dialog.state is State.SWITCHING:
+            # For clients that break RFC 3207 4.2: what was said of them is forgotten all the same.
+            kept = self._dialog.standing.offers.without("STARTTLS").without("AUTH")
         if self._dialog.in_transaction:
             self._dialog.events.append(TransactionReset())
         if self._dialog.state not in (State.CONNECTED, State.REFUSED):
@@ -184,7 +188,7 @@ class Server:
         self._dialog.lines.clear()
         self._dialog.out.clear()
         self._dialog.input = None
-        self._dialog.begin_session(tls)
+        self._dialog.begin_session(tls, kept)
         self._waiting_since = now
 
     def switch_layer(self) -> bytes:
@@ -399,7 +403,9 @@ class Server:
         verb = word.upper().decode("ascii", "replace")
         command = COMMANDS.get(verb)
         refused_last, dialog.refused_last = dialog.refused_last, False
-        if verb == "MAIL" and dialog.state is State.GREETED and not dialog.settings.helo_required:
+        # Offers without a greeting are those of before STARTTLS (Exim: tls_remember_esmtp).
+        needs_hello = dialog.settings.helo_required and not dialog.standing.offers.items
+        if verb == "MAIL" and dialog.state is State.GREETED and not needs_hello:
             dialog.state = State.READY
         if (self._poison or dialog.state is State.REFUSED) and verb != "QUIT":
             dialog.complain(self._poison or replies.BAD_SEQUENCE, "command after a refusal", line)

@@ -13,7 +13,7 @@ from relay.expand.list_items import confirmed_names
 from relay.expand.scope import AddressView, MessageView, Scope
 from relay.mail.address import Address
 from relay.mail.envelope import Envelope, Recipient
-from relay.mail.facts import SessionFacts, TLSFacts
+from relay.mail.facts import Hello, SessionFacts, TLSFacts
 from relay.policy.acl_program import Memory
 from relay.policy.acl_values import Effects
 from relay.reception.message import IncomingMessage
@@ -103,7 +103,7 @@ class Client:
         self.sender_data = ""
         return transaction
 
-    def forget(self, tls: TLSFacts | None) -> None:
+    def forget(self, tls: TLSFacts | None, hello: Hello | None = None) -> None:
         """Another TLS layer, or none: nothing that was known before counts any more but the two endpoints."""
         self.forget_transaction()
         self.variables = {}
@@ -113,7 +113,12 @@ class Client:
         self.failed_identity = None
         self._results = {}
         self.facts = replace(
-            self.facts, tls=tls, hello=None, authentication=None, peer_name="", tls_on_connect=self.facts.tls_on_connect
+            self.facts,
+            tls=tls,
+            hello=hello,
+            authentication=None,
+            peer_name="",
+            tls_on_connect=self.facts.tls_on_connect,
         )
 
     def replace_peer(self, facts: SessionFacts) -> None:

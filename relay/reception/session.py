@@ -17,7 +17,7 @@ from relay.esmtp.xclient import ClientAttributes
 from relay.expand.errors import ExpansionFailed
 from relay.expand.scope import Scope
 from relay.mail import events, reply
-from relay.mail.facts import Endpoint, SessionFacts, TLSFacts, Unverified, Verified
+from relay.mail.facts import Endpoint, Hello, SessionFacts, TLSFacts, Unverified, Verified
 from relay.mail.ports import SpoolFull, SpoolUnavailable, TemporaryFailure
 from relay.policy.acl_values import Deferred, Where
 from relay.policy.tls import NoCertificateConfigured, UnsafeName, server_policy
@@ -233,7 +233,8 @@ class Session:
                 peer=handshake.peer,
                 verification=verification,
                 binding=handshake.binding,
-            )
+            ),
+            self._kept_greeting(),
         )
         guard, peer = self._ports.handshakes, self.facts.peer
         if guard is not None and peer is not None and isinstance(verification, Verified):
@@ -254,8 +255,14 @@ class Session:
         self._ports.journal.record(events.TLSEnded(self.facts))
         self._forget(None)
 
-    def _forget(self, tls: TLSFacts | None) -> None:
-        self._client.forget(tls)
+    def _kept_greeting(self) -> Hello | None:
+        """That ESMTP is spoken may outlive the switch to TLS; a name that was given in clear does not."""
+        hello, settings = self.facts.hello, self._rules.server_settings
+        keeps = settings is not None and settings.remember_esmtp and hello is not None and hello.extended
+        return Hello("", extended=True) if keeps else None
+
+    def _forget(self, tls: TLSFacts | None, hello: Hello | None = None) -> None:
+        self._client.forget(tls, hello)
         self._logins.forget()
         self._context = None
 

@@ -103,7 +103,6 @@ def test_macros_of_the_command_line() -> None:
         ("smtp_banner = ${if", "/etc/conf:1: smtp_banner: "),
         ("Smtp_banner", '/etc/conf:1: malformed macro definition "Smtp_banner"'),
         ("system_filter = /f", '/etc/conf:1: option "system_filter" is not supported: without it other mail'),
-        ("tls_remember_esmtp", '/etc/conf:1: option "tls_remember_esmtp" is not supported (remove it)'),
         ("mua_wrapper", '/etc/conf:1: option "mua_wrapper" is not supported'),
         ("tls_dn_style = x500", '/etc/conf:1: "x500" is not a style of names'),
         ("log_selector = +everything", "/etc/conf:1: unknown log_selector setting"),
@@ -190,7 +189,7 @@ def test_options_without_effect_are_remarked_on() -> None:
 
 
 def test_an_option_that_is_not_supported_may_be_switched_off() -> None:
-    assert remarks("no_mua_wrapper\nno_tls_remember_esmtp\nsystem_filter =") == []
+    assert remarks("no_mua_wrapper\nno_allow_domain_literals\nsystem_filter =") == []
 
 
 def test_conditions_that_are_not_served_yet_are_remarked_on() -> None:

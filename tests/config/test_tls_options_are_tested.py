@@ -34,6 +34,7 @@ TESTED = {
     "tls_eccurve": (OPTIONS, "test_groups_that_are_named"),
     "openssl_options": (OPTIONS, "test_a_version_that_is_switched_off"),
     "tls_ocsp_file": (OPTIONS, "test_a_staple_for_each_certificate"),
+    "tls_remember_esmtp": (SYSTEM, "test_a_client_that_sends_no_new_greeting"),
     "tls_alpn": (SYSTEM, "test_a_client_that_wants_another_protocol"),
     "hosts_require_alpn": (SYSTEM, "test_a_client_that_wants_another_protocol"),
     "tls_handshakes_per_host": (SYSTEM, "test_an_address_that_fails_too_often"),

@@ -402,6 +402,18 @@ def in_tls(session: Session) -> Session:
     return session
 
 
+def test_mail_without_a_new_greeting_where_esmtp_is_remembered() -> None:
+    """Exim: tls_remember_esmtp. Not AUTH, and not once TLS is gone."""
+    session = in_tls(greeted(limits=ServerSettings(remember_esmtp=True)))
+    assert codes(session.send(b"AUTH PLAIN\r\n")) == [503]
+    assert codes(session.send(b"MAIL FROM:<a@b> SIZE=9\r\n")) == [250]
+    session.server.layer_changed(3.0, False)
+    session.run()
+    assert codes(session.send(b"MAIL FROM:<a@b>\r\n")) == [503]
+    forgetful = in_tls(greeted())
+    assert codes(forgetful.send(b"MAIL FROM:<a@b>\r\n")) == [503]
+
+
 def test_what_stands_behind_starttls_is_the_handshakes() -> None:
     session = greeted()
     assert codes(session.send(b"STARTTLS\r\nRSET\r\nMAIL FROM:<evil@b>\r\n")) == [220]

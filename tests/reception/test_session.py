@@ -669,6 +669,18 @@ def test_tls_that_can_not_be_set_up(trouble: Exception | None, certificate: str)
         answer(client.session.tls_context(ClientHello()))
 
 
+@pytest.mark.parametrize(("remembers", "protocol"), [(True, "esmtps"), (False, "smtps")])
+def test_that_esmtp_was_spoken_may_be_remembered_and_no_name(remembers: bool, protocol: str) -> None:
+    """Exim: tls_remember_esmtp."""
+    client = Client(server_settings=ServerSettings(remember_esmtp=remembers))
+    client.hello()
+    client.tls()
+    facts = client.session.facts
+    assert (facts.protocol(), facts.hello.name if facts.hello else "") == (protocol, "")
+    client.session.layer_down()
+    assert client.session.facts.hello is None
+
+
 def test_one_policy_serves_the_command_and_the_handshake() -> None:
     client = Client()
     client.tls(sni="relay.test")

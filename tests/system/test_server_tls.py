@@ -256,6 +256,20 @@ def said(connection: socket.socket, line: str | None) -> int:
     return int(data[:3])
 
 
+@pytest.mark.parametrize("remembers", [True, False])
+def test_a_client_that_sends_no_new_greeting(tmp_path: Path, remembers: bool) -> None:
+    """Exim: tls_remember_esmtp; the name of the greeting in clear is forgotten all the same."""
+    port = peers.free_port()
+    text = configuration(tmp_path, port, f"tls_remember_esmtp = {str(remembers).lower()}")
+    with daemons.running(tmp_path, text, port) as relay, greeted(port) as smtp:
+        smtp.starttls(context=tls_context(certs.laptop(), tmp_path))
+        assert smtp.docmd(f"MAIL FROM:<{SENDER}> SIZE=100")[0] == (250 if remembers else 503)
+        if remembers:
+            assert smtp.docmd(f"RCPT TO:<{OUTSIDE}>")[0] == 250
+            assert smtp.data(MESSAGE)[0] == 250
+            relay.wait_for_log(f"<= {SENDER} H=[127.0.0.1] P=esmtps ")
+
+
 def test_tls_is_required_of_whom_tls_hosts_names(tmp_path: Path) -> None:
     """Exim 3: STARTTLS is offered to them even where tls_advertise_hosts does not name them."""
     port = peers.free_port()
