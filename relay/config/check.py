@@ -24,6 +24,7 @@ from relay.expand.evaluate import Expansion
 from relay.expand.splitting import split_list
 from relay.mail.source import Location, Problem, Severity
 from relay.policy.acl_program import ACL
+from relay.tls.policy import named_set
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def _unreadable(files: TLSFiles) -> Iterator[Problem]:
         ("tls_verify_certificates", files.verify_certificates),
         ("tls_crl", files.crl),
     ):
-        if not value or (option == "tls_verify_certificates" and value == "system"):
+        if not value or (option == "tls_verify_certificates" and named_set(value) == "system"):
             continue
         paths = split_list(value).items if option in ("tls_certificate", "tls_privatekey") else (value,)
         for path in paths:

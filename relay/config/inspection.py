@@ -26,7 +26,7 @@ from relay.tls.files import (
     read_private_key,
 )
 from relay.tls.parameters import read_parameters
-from relay.tls.policy import staple_files
+from relay.tls.policy import named_set, staple_files
 from relay.tls.staples import read_staple
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def inspect(files: TLSFiles, now: float) -> list[Problem]:
     for number, certificate in enumerate(certificates):
         key = keys[number] if number < len(keys) else ""
         found += identity_problems(files.location, certificate, key, now)
-    if files.verify_certificates not in ("", "system"):
+    if named_set(files.verify_certificates) != "system":
         found += anchor_problems(files.location, files.verify_certificates, files.crl)
     elif files.crl:
         found += _revocation_problems(files)

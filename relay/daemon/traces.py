@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from relay import __version__
-from relay.mail.events import DaemonNote, Trouble
+from relay.mail.events import DaemonNote
 from relay.mail.ports import Journal
 from relay.mail.source import ConfigurationError, Location, Problem
 
@@ -38,7 +38,9 @@ def record_start(journal: Journal, where: str, warnings: Iterable[Problem]) -> N
     text = f"fingerpost {__version__} daemon started: pid={os.getpid()}, listening for SMTP on {where or 'nowhere'}"
     journal.record(DaemonNote(text))
     for warning in warnings:
-        journal.record(Trouble(f"{warning.location}: {warning.what}", warning.remedy))
+        # Whatever stands in the panic log makes a system's daily mail: that is for what went wrong.
+        remedy = f" ({warning.remedy})" if warning.remedy else ""
+        journal.record(DaemonNote(f"{warning.location}: {warning.what}{remedy}"))
 
 
 def record_stop(journal: Journal) -> None:

@@ -25,6 +25,7 @@ from relay.tls.policy import (
     ServerTLS,
     TLSDemand,
     VerifyServer,
+    named_set,
     staple_files,
 )
 
@@ -61,6 +62,8 @@ class ServerTLSRules:
     """Exim 3: tls_verify_ciphers, for clients in `verify_hosts`."""
     hosts: MatchList | None = None
     """Exim 3: tls_hosts, who must use TLS and is always offered it."""
+    dn_style: str = "openssl"
+    """How names in certificates are written; or `rfc2253`, ours."""
 
     @property
     def depends_on_sni(self) -> bool:
@@ -133,7 +136,7 @@ async def server_policy(rules: ServerTLSRules, scope: Scope, policy_name: str) -
     return ServerTLS(
         certificate=first.certificate,
         privatekey=first.privatekey,
-        verify_certificates=await _path(rules.verify_certificates, files) or "system",
+        verify_certificates=named_set(await _path(rules.verify_certificates, files)),
         crl=await _path(rules.crl, files),
         request=request,
         require_ciphers=await _ciphers(rules, bare, request),
@@ -220,7 +223,7 @@ async def client_policy(rules: ClientTLSRules, scope: Scope, names: tuple[str, .
         demand=await _demand(rules, scope),
         certificate=await _text(rules.certificate, scope) if shows_certificate else "",
         privatekey=await _text(rules.privatekey, scope) if shows_certificate else "",
-        verify_certificates=verify_certificates or "system",
+        verify_certificates=named_set(verify_certificates),
         crl=await _text(rules.crl, scope),
         verify=await _verify(rules, scope, named_anchors),
         names=names if checks_names else (),

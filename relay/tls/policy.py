@@ -48,6 +48,12 @@ def staple_files(items: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def named_set(text: str) -> str:
+    """What `tls_verify_certificates` names: nothing and Exim's `system,cache` are `system`; we keep each set that is
+    in use anyway."""
+    return "system" if text in ("", "system,cache") else text
+
+
 @dataclass(frozen=True, slots=True)
 class ServerTLS:
     """Exim's main TLS options for one connection, expanded. File names are absolute."""

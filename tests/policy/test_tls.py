@@ -114,6 +114,11 @@ def test_several_certificates() -> None:
     assert server(certificate="<; /a ; /b").identities == (IdentityFiles("/a"), IdentityFiles("/b"))
 
 
+@pytest.mark.parametrize("value", [None, "", FORCED, "system", "system,cache"])
+def test_the_systems_authorities(value: str | None) -> None:
+    assert server(verify_certificates=value).verify_certificates == "system"
+
+
 def test_without_a_certificate_one_is_made() -> None:
     made = server(certificate=None, host_name="relay.test")
     assert (made.certificate, made.self_signed_for, made.identities) == ("", "relay.test", ())
