@@ -139,6 +139,7 @@ def _tls(configuration: Configuration) -> ServerTLSRules:
         require_protocols=main.gnutls_require_protocols,
         verify_ciphers=main.tls_verify_ciphers,
         hosts=main.tls_hosts,
+        dn_style=main.tls_dn_style,
     )
 
 

@@ -36,6 +36,7 @@ from relay.tls.engine import Handshake
 from relay.tls.faults import explain
 from relay.tls.files import TLSFileError
 from relay.tls.hello import ClientHello, protocol_fault, resumption
+from relay.tls.names import in_rfc2253
 from relay.tls.policy import CertificateRequest, ServerTLS
 from relay.tls.stack import ACCESS_DENIED, NO_APPLICATION_PROTOCOL, UNRECOGNIZED_NAME, HandshakeRefused
 from relay.trust.certificate import judge_client
@@ -214,7 +215,9 @@ class Session:
     def layer_up(self, handshake: Handshake, hello: ClientHello) -> None:
         """A TLS layer has come up: everything that was known before it is forgotten, its own facts are judged."""
         assert self._context is not None
-        policy = self._policy
+        policy, ours, peer = self._policy, handshake.ours, handshake.peer
+        if self._rules.tls.dn_style == "rfc2253":
+            ours, peer = in_rfc2253(ours), in_rfc2253(peer)
         verification = judge_client(handshake, self._context.anchors, policy.request, self._ports.clock.now())
         self._forget(
             TLSFacts(
@@ -229,16 +232,16 @@ class Session:
                 resumption=resumption(
                     hello, allowed=policy.resumption, resumed=handshake.resumed, version=handshake.version
                 ).value,
-                ours=handshake.ours,
-                peer=handshake.peer,
+                ours=ours,
+                peer=peer,
                 verification=verification,
                 binding=handshake.binding,
             ),
             self._kept_greeting(),
         )
-        guard, peer = self._ports.handshakes, self.facts.peer
-        if guard is not None and peer is not None and isinstance(verification, Verified):
-            guard.verified(peer.address, self._ports.clock.now())
+        guard, client = self._ports.handshakes, self.facts.peer
+        if guard is not None and client is not None and isinstance(verification, Verified):
+            guard.verified(client.address, self._ports.clock.now())
         self._ports.journal.record(events.TLSStarted(self.facts))
 
     @property

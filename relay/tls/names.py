@@ -8,6 +8,7 @@ compare with.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -54,10 +55,19 @@ def one_line_name(name: x509.Name) -> str:
         for attribute in level:
             value = attribute.value
             octets = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
-            label = _SHORT_NAMES.get(attribute.oid.dotted_string, attribute.oid.dotted_string)
-            parts.append(f"{separator}{label}={''.join(map(_shown, octets))}")
+            parts.append(f"{separator}{_label(attribute.oid)}={''.join(map(_shown, octets))}")
             separator = "+"
     return "".join(parts)
+
+
+def rfc2253_name(name: x509.Name) -> str:
+    """The same as RFC 2253 writes it (`CN=laptop,O=Example,C=DE`), Exim's form with GnuTLS; printable ASCII alone."""
+    text = name.rfc4514_string({attribute.oid: _label(attribute.oid) for attribute in name})
+    return "".join(chr(octet) if 0x20 <= octet <= 0x7E else f"\\{octet:02X}" for octet in text.encode("utf-8"))
+
+
+def _label(kind: x509.ObjectIdentifier) -> str:
+    return _SHORT_NAMES.get(kind.dotted_string, kind.dotted_string)
 
 
 def _shown(octet: int) -> str:
@@ -86,6 +96,18 @@ def read_certificate(certificate: x509.Certificate) -> Certificate:
     return Certificate(
         der, _readable_name(certificate, "subject"), _readable_name(certificate, "issuer"), key_digest(certificate)
     )
+
+
+def in_rfc2253(certificate: Certificate | None) -> Certificate | None:
+    """The facts with their names in the other form (`tls_dn_style = rfc2253`, ours)."""
+    if certificate is None:
+        return None
+    parsed = x509.load_der_x509_certificate(certificate.der)
+    try:
+        subject, issuer = rfc2253_name(parsed.subject), rfc2253_name(parsed.issuer)
+    except ValueError:
+        return replace(certificate, subject="", issuer="")
+    return replace(certificate, subject=subject, issuer=issuer)
 
 
 def _readable_name(certificate: x509.Certificate, which: str) -> str:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from OpenSSL import crypto
 
-from relay.tls.names import key_digest, one_line_name, read_certificate
+from relay.tls.names import in_rfc2253, key_digest, one_line_name, read_certificate, rfc2253_name
 
 import certs
 
@@ -132,6 +132,17 @@ def test_attributes_of_one_level_are_joined_by_a_plus() -> None:
 
 def test_an_empty_name_is_empty() -> None:
     assert one_line_name(x509.Name([])) == ""
+
+
+def test_the_other_form() -> None:
+    """Backwards, with commas, which a value can't forge (tls_dn_style = rfc2253)."""
+    name = named((NameOID.COUNTRY_NAME, "DE"), (NameOID.EMAIL_ADDRESS, "a@b"), (NameOID.COMMON_NAME, "x,CN=y\n\xe4"))
+    assert rfc2253_name(name.subject) == r"CN=x\,CN=y\0A\C3\A4,emailAddress=a@b,C=DE"
+    facts = in_rfc2253(read_certificate(name))
+    assert facts is not None
+    assert (facts.subject, facts.issuer) == (rfc2253_name(name.subject), rfc2253_name(name.issuer))
+    assert (facts.der, facts.key_digest) == (read_certificate(name).der, read_certificate(name).key_digest)
+    assert in_rfc2253(None) is None
 
 
 def test_the_facts_of_a_certificate() -> None:
