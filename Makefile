@@ -12,7 +12,7 @@ ARGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DESCRIBED := setup.cfg pyproject.toml
 
-.PHONY: help run test lint docs wheel guards crash peers bench clean
+.PHONY: help run test lint docs wheel guards options crash peers bench clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -44,6 +44,10 @@ wheel: $(VENV)/.test
 ## make guards   takes out each guard of tests/guards.toml; its test must notice
 guards: $(VENV)/.test
 	$(BIN)/python tests/play_guards.py $(ARGS)
+
+## make options  ignores each TLS option of the configuration; its test must notice
+options: $(VENV)/.test
+	$(BIN)/python tests/play_options.py $(ARGS)
 
 ## make crash    kills daemons under load: ROUNDS=200 for each of several cases
 crash: $(VENV)/.test

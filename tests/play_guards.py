@@ -40,6 +40,7 @@ class BadGuard(Exception):
 class Guard:
     name: str
     invariant: int
+    """Its number; 0 where it guards none of them."""
     file: str
     find: str
     replace: str
@@ -197,10 +198,10 @@ def indented(output: str, lines: int = 25) -> str:
     return "\n".join(f"    {line}" for line in output.strip().splitlines()[-lines:])
 
 
-def play_all(guards: Sequence[Guard], root: Path, jobs: int) -> bool:
+def play_all(guards: Sequence[Guard], root: Path, jobs: int, what: str = "guards") -> bool:
     """Prints a line for each guard and a total. True if every guard was noticed."""
     if not guards:
-        print("guards: 0 in the file")
+        print(f"{what}: 0 in the file")
         return True
     with tempfile.TemporaryDirectory(prefix="fingerpost-guards-") as scratch:
         trees: queue.SimpleQueue[Path] = queue.SimpleQueue()
@@ -208,7 +209,7 @@ def play_all(guards: Sequence[Guard], root: Path, jobs: int) -> bool:
             trees.put(shutil.copytree(root, Path(scratch, str(number)), symlinks=True, ignore=NOT_COPIED))
         first = trees.get()
         if wrong := baseline(guards, first):
-            print(f"guards: {wrong}")
+            print(f"{what}: {wrong}")
             return False
         trees.put(first)
 
@@ -223,11 +224,9 @@ def play_all(guards: Sequence[Guard], root: Path, jobs: int) -> bool:
         with ThreadPoolExecutor(jobs) as pool:
             for guard, result in zip(guards, pool.map(play_one, guards), strict=True):
                 noticed += isinstance(result, Noticed)
-                print(
-                    f"{verdict(result):10} invariant {guard.invariant}: {guard.name}{reason(result)}",
-                    flush=True,
-                )
-    print(f"guards: {len(guards)}, noticed when taken out: {noticed}")
+                of = f"invariant {guard.invariant}: " if guard.invariant else ""
+                print(f"{verdict(result):10} {of}{guard.name}{reason(result)}", flush=True)
+    print(f"{what}: {len(guards)}, noticed when taken out: {noticed}")
     return noticed == len(guards)
 
 

@@ -192,8 +192,7 @@ def build(
     Raises ConfigurationError for what can only be seen now (no such user, a bad log path).
     """
     world = make_world(configuration, reactor)
-    clock, journal = world.clock, world.journal
-    main = configuration.main
+    clock, journal, main = world.clock, world.journal, configuration.main
     spool = ThreadedSpool(reactor, SQLiteStore(queue_directory(main.queue, configuration.place("queue"))), journal)
     passwords = password_threads(reactor)
     scope = base_scope(configuration, world, passwords)
