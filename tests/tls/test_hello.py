@@ -19,7 +19,7 @@ from relay.tls.hello import (
     protocol_fault,
     resumption,
 )
-from relay.tls.records import HEADER_SIZE, NotTLS
+from relay.tls.records import FRAGMENT_LIMIT, HEADER_SIZE, NotTLS
 
 NAME, PROTOCOLS = "relay.example", ["smtp", "x-other"]
 
@@ -274,6 +274,20 @@ def test_any_records_raise_nothing_but_not_tls(records: list[bytes]) -> None:
             reader.feed(each)
     except NotTLS:
         pass
+
+
+@given(sizes=st.lists(st.integers(1, FRAGMENT_LIMIT), max_size=40), said=st.integers(0, 2 * HELLO_LIMIT))
+def test_no_more_is_kept_than_a_hello_may_have(sizes: list[int], said: int) -> None:
+    """However a client cuts what it calls a ClientHello, and however long it says that it is."""
+    reader, message = HelloReader(), b"\x01" + said.to_bytes(3, "big") + bytes(sum(sizes))
+    try:
+        for size in sizes:
+            piece, message = message[:size], message[size:]
+            if reader.feed(b"\x16\x03\x01" + vector(2, piece)) is not None:
+                break
+    except NotTLS:
+        pass
+    assert sum(map(len, reader.records)) <= 4 + HELLO_LIMIT + FRAGMENT_LIMIT + 5 * len(sizes)
 
 
 # What else a client asks for

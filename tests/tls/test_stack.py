@@ -383,6 +383,34 @@ def test_noise_never_raises(files: Files, noise: bytes, cut_at: int) -> None:
 
 
 @settings(max_examples=60)
+@given(
+    pieces=st.lists(
+        st.binary(max_size=200) | st.tuples(st.integers(20, 23), st.binary(max_size=200)).map(
+            lambda made: bytes((made[0], 3, 3)) + len(made[1]).to_bytes(2, "big") + made[1]
+        ),
+        max_size=8,
+    ),
+    closes=st.booleans(),
+)  # fmt: skip
+def test_noise_in_a_session_never_raises_and_never_gives_text(files: Files, pieces: list[bytes], closes: bool) -> None:
+    """Octets and whole records that nobody encrypted, on both sides of a session, also while one side goes down."""
+    wire = Wire(Stack(), Stack(), server_context(files))
+    wire.go_up(client_context(files))
+    for stack in (wire.server, wire.client):
+        if closes:
+            stack.close()
+        for piece in pieces:
+            stack.receive(piece)
+        found: list[StackEvent] = []
+        while (event := stack.next_event()) is not None:
+            found.append(event)
+        if not closes:
+            assert plain(found) == b""
+            assert stack.state in (State.UP, State.FAILED)
+        assert len(plain(found)) <= sum(map(len, pieces))
+
+
+@settings(max_examples=60)
 @given(flip=st.integers(0, 5000), value=st.integers(1, 255))
 def test_a_damaged_handshake_never_raises_and_never_gives_text(files: Files, flip: int, value: int) -> None:
     wire = Wire(Stack(), Stack(), server_context(files))
