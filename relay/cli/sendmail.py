@@ -368,7 +368,12 @@ def _be_daemon(arguments: Arguments) -> int:
     if arguments.option.startswith("-q") and interfaces is None:
         interfaces = ""
     intervals = [run.interval for run in arguments.queue_runs if run.interval]
-    wishes = Wishes(interfaces, float(min(intervals, default=0)), arguments.pid_file)
+    wishes = Wishes(
+        interfaces,
+        float(min(intervals, default=0)),
+        tls_on_connect=arguments.tls_on_connect,
+        pid_file=arguments.pid_file,
+    )
     if arguments.foreground:
         return _serve(arguments, wishes, None)
     return in_background(lambda started: _serve(arguments, wishes, started))

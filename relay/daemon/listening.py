@@ -47,10 +47,19 @@ def open_port(reactor: Any, listener: Listener, factory: Factory) -> IListeningP
     return port
 
 
-def listening_on(ports: Iterable[Any]) -> str:
-    """`[127.0.0.1]:25, [::1]:25`, those of the ports that are TCP."""
-    hosts = (port.getHost() for port in ports)
-    return ", ".join(f"[{host.host}]:{host.port}" for host in hosts if hasattr(host, "port"))
+_WILDCARDS = {"::": "(IPv6 and IPv4)", "::0": "(IPv6 and IPv4)", "0.0.0.0": "(IPv4)"}
+
+
+def listening_on(ports: Iterable[tuple[Listener, Any]]) -> str:
+    """`listening for SMTP on [127.0.0.1]:25 [::1]:25 and for SMTPS on port 465 (IPv4)`: Exim's words."""
+    found: dict[bool, list[str]] = {False: [], True: []}
+    for listener, port in ports:
+        host = port.getHost()
+        wild = _WILDCARDS.get(host.host)
+        found[listener.tls_on_connect].append(f"port {host.port} {wild}" if wild else f"[{host.host}]:{host.port}")
+    names = ((False, "SMTP"), (True, "SMTPS"))
+    kinds = [f"{name} on {' '.join(found[secure])}" for secure, name in names if found[secure]]
+    return f"listening for {' and for '.join(kinds)}" if kinds else "not listening for SMTP"
 
 
 def _remedy(port: int) -> str:
@@ -73,7 +82,7 @@ def smtp_listeners(configuration: Configuration, wishes: Wishes) -> tuple[Listen
         address, port = split_interface(interface, source)
         location = configuration.place("daemon_smtp_ports") if port is None else source
         for number in (port,) if port is not None else ports:
-            secure = number in main.tls_on_connect_ports
+            secure = wishes.tls_on_connect or number in main.tls_on_connect_ports
             found[address, number] = Listener(address, number, secure, main.smtp_connect_backlog, location)
     return _without_ipv6(tuple(found.values()))
 

@@ -119,11 +119,12 @@ class RelayService(Service):
         except OSError as error:
             raise spool_problem(relay.location, relay.spool_directory, error) from None
         if self.smtp_ports:
-            relay.contexts.start(relay.reception.rules.tls)
+            on_connect = any(listener.tls_on_connect for listener in relay.listeners)
+            relay.contexts.start(relay.reception.rules.tls, on_connect=on_connect)
         self.running = True
         self._started = True
         if self._worker is None:
-            record_start(relay.journal, listening_on(self._ports), self._warnings)
+            record_start(relay.journal, listening_on(zip(relay.listeners, self._ports, strict=False)), self._warnings)
         if str(recovery):
             relay.journal.record(DaemonNote(str(recovery)))
         # What waits in the maildrop comes before any delivery: its messages must not be found delivered and gone.

@@ -30,11 +30,14 @@ class CachedContexts:
         """Raises TLSFileError, BadCipherList."""
         return self._cache.get(policy, self._clock.now())
 
-    def start(self, rules: ServerTLSRules) -> None:
-        """Makes the certificate of a set-up that names none, and says what it is known by to who wants to pin it."""
+    def start(self, rules: ServerTLSRules, *, on_connect: bool = False) -> None:
+        """Makes the certificate of a set-up that names none, and says what it is known by to who wants to pin it.
+
+        `on_connect`: a port begins with TLS, whatever the rules say.
+        """
         offered = (rules.advertise_hosts, rules.hosts)
         if rules.certificate is not None or not (
-            rules.on_connect_ports or any(hosts is not None and not hosts.is_empty for hosts in offered)
+            on_connect or rules.on_connect_ports or any(hosts is not None and not hosts.is_empty for hosts in offered)
         ):
             return
         try:

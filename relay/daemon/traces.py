@@ -35,7 +35,7 @@ def remove_pid(path: str) -> None:
 
 def record_start(journal: Journal, where: str, warnings: Iterable[Problem]) -> None:
     """The line that log readers look for, in the same words as Exim's, and the configuration's warnings."""
-    text = f"fingerpost {__version__} daemon started: pid={os.getpid()}, listening for SMTP on {where or 'nowhere'}"
+    text = f"fingerpost {__version__} daemon started: pid={os.getpid()}, {where}"
     journal.record(DaemonNote(text))
     for warning in warnings:
         # Whatever stands in the panic log makes a system's daily mail: that is for what went wrong.

@@ -13,6 +13,8 @@ class Wishes:
     """Where to listen instead of local_interfaces and daemon_smtp_ports (Exim: -oX); empty: nowhere."""
     queue_interval: float = 0.0
     """Seconds until a message that was only queued is tried (Exim: -q with a time); 0: the default."""
+    tls_on_connect: bool = False
+    """Every port begins with TLS (Exim: -tls-on-connect)."""
     pid_file: str = ""
     """Where the process id is written instead of pid_file_path (Exim: -oP)."""
 

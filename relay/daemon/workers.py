@@ -155,7 +155,7 @@ class WorkersService(Service):
                 self._take_over(older, generation)
         if not self._is_begun:
             self._is_begun = True
-            record_start(self.journal, listening_on(self._ports.values()), self._plan.warnings)
+            record_start(self.journal, listening_on(self._ports.items()), self._plan.warnings)
             self.begun.callback(None)
 
     def worker_lost(self, generation: Generation, worker: Worker, manner: str) -> bool:

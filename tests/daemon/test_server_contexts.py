@@ -82,12 +82,14 @@ def test_none_is_made_for_nothing(rules: ServerTLSRules, contexts: CachedContext
     assert book.events == []
 
 
-@pytest.mark.parametrize("hosts", ["tls_hosts", "tls_on_connect_ports"])
+@pytest.mark.parametrize("hosts", ["tls_hosts", "tls_on_connect_ports", "-tls-on-connect"])
 def test_one_is_made_for_clients_that_get_tls_another_way(
     hosts: str, contexts: CachedContexts, book: Notebook
 ) -> None:
     if hosts == "tls_hosts":
         contexts.start(ServerTLSRules(NOBODY, hosts=ANYBODY, host_name="relay.test"))
+    elif hosts == "-tls-on-connect":
+        contexts.start(ServerTLSRules(NOBODY, host_name="relay.test"), on_connect=True)
     else:
         contexts.start(ServerTLSRules(NOBODY, on_connect_ports=frozenset({465}), host_name="relay.test"))
     assert len(book.events) == 1

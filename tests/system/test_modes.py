@@ -3,7 +3,9 @@
 import io
 import os
 import signal
+import smtplib
 import socket
+import ssl
 import sys
 from pathlib import Path
 
@@ -112,6 +114,18 @@ def test_foreground_delivery_waits_for_its_end(installation: daemons.Daemon) -> 
     try:
         assert installation.sendmail("-odi", "-i", "you@relay.test", message=MESSAGE).returncode == 0
         assert len(installation.messages()) == 1
+    finally:
+        stop(installation)
+
+
+def test_tls_on_connect_is_for_every_port(installation: daemons.Daemon) -> None:
+    assert installation.sendmail("-tls-on-connect", "-bd").returncode == 0
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with smtplib.SMTP_SSL("127.0.0.1", installation.port, timeout=20, context=context) as smtp:
+            assert smtp.noop()[0] == 250
+        assert f"listening for SMTPS on [127.0.0.1]:{installation.port}" in installation.log_text()
     finally:
         stop(installation)
 
