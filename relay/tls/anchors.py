@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import crypto
 
 from relay.mail.facts import Unverified, Verification, Verified
-from relay.tls.files import TLSFileError, anchor_files, read_certificates, read_octets
+from relay.tls.files import TLSFileError, anchor_files, read_bundle, read_certificates, read_octets
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +216,7 @@ def load_anchors(
     for path in paths:
         if is_directory and b"-----BEGIN CERTIFICATE-----" not in read_octets(path):
             continue
-        for certificate in read_certificates(path):
+        for certificate in read_bundle(path) if name == "system" else read_certificates(path):
             found.setdefault(certificate.public_bytes(Encoding.DER), certificate)
     return AnchorSet(list(found.values()), revocations.load(crl, faults if faults is not None else []) if crl else [])
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import warnings
 from pathlib import Path
 
 from cryptography import x509
@@ -72,6 +73,28 @@ def read_certificates(path: str) -> list[x509.Certificate]:
         if b"-----BEGIN CERTIFICATE-----" not in data:
             raise TLSFileError(path, "holds no certificate in PEM form", "put the certificate in, leaf first") from None
         raise TLSFileError(path, f"a certificate can't be read: {error}", "replace the file") from None
+
+
+_BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
+
+
+def read_bundle(path: str) -> list[x509.Certificate]:
+    """The certificates of the system's bundle, without those that can't be read: they are none of ours.
+
+    Raises TLSFileError.
+    """
+    found: list[x509.Certificate] = []
+    with warnings.catch_warnings():
+        # Some old authorities have a serial number that RFC 5280 forbids; nobody here can mend that.
+        warnings.simplefilter("ignore")
+        for piece in read_octets(path).split(_BEGIN)[1:]:
+            try:
+                found.append(x509.load_pem_x509_certificate(_BEGIN + piece.partition(_END)[0] + _END + b"\n"))
+            except (ValueError, x509.InvalidVersion):
+                continue
+    if not found:
+        raise TLSFileError(path, "holds no certificate in PEM form", "install ca-certificates, or name a file")
+    return found
 
 
 def read_private_key(path: str) -> PrivateKeyTypes:

@@ -18,6 +18,7 @@ from relay.tls.files import (
     is_readable_by_everybody,
     key_matches,
     public_octets,
+    read_bundle,
     read_certificates,
     read_octets,
     read_private_key,
@@ -312,6 +313,16 @@ def test_the_bundle_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 # What tells that a file was replaced
+
+
+def test_a_bundle_goes_on_without_what_can_not_be_read(tmp_path: Path) -> None:
+    """The system's; nobody here can mend it."""
+    broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    path = put(tmp_path / "bundle.crt", certs.relay().cert_pem + b"# a note\n" + broken + certs.laptop().cert_pem)
+    assert read_bundle(path) == [certs.relay().certificate, certs.laptop().certificate]
+    for octets in (b"", broken):
+        with pytest.raises(TLSFileError, match="holds no certificate"):
+            read_bundle(put(tmp_path / "bundle.crt", octets))
 
 
 def test_a_stamp_stays_until_something_changes(tmp_path: Path) -> None:
