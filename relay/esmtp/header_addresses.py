@@ -30,6 +30,8 @@ _FOLD = re.compile(r"\r?\n(?=[ \t])")
 
 _ELEMENT_PART = re.compile(r'"(?:[^"\\]|\\.)*"|\\.|\[[^\[\]]*\]|[^"\\\[(<>,;:]+|.', re.DOTALL)
 
+_NO_LOCAL_PART = "missing or malformed local part"
+
 Span = tuple[int, int]
 """Where a part of a text begins, and where it ends."""
 
@@ -205,7 +207,9 @@ class _Reader:
         """mailbox = [display-name] "<" [route] addr-spec ">" / addr-spec, or a local part alone."""
         if self._next.kind != "<":
             start = words[0].start if words else 0
-            address = self._addr_spec(words)
+            # More than one word could have been a name.
+            expected = ' (expected word or "<")' if len(words) > 1 else ""
+            address = self._addr_spec(words, f"{_NO_LOCAL_PART}{expected}")
             self._spec = (start, self._end)
             return address
         self._advance()
@@ -227,10 +231,10 @@ class _Reader:
         if self._advance().kind != ":":
             raise Malformed("colon expected after route list")
 
-    def _addr_spec(self, words: list[_Token]) -> Address:
-        local_part = _dotted(words, "missing or malformed local part")
+    def _addr_spec(self, words: list[_Token], complaint: str = _NO_LOCAL_PART) -> Address:
+        local_part = _dotted(words, complaint)
         if not local_part:
-            raise Malformed("missing or malformed local part")
+            raise Malformed(complaint)
         if self._next.kind != "@":
             return check_size(Address(local_part))
         self._advance()

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from relay.mail.text import to_wire
+from relay.mail.text import from_wire, to_wire
 
-_FIELD_START = re.compile(rb"([!-9;-~]+)[ \t]*:")
+# A name should be US-ASCII (RFC 5322 2.2). One that is not is a name all the same: `verify = header_names_ascii`
+# refuses it where somebody asks, and what passes through leaves as it came.
+_FIELD_START = re.compile(rb"([!-9;-~\x80-\xff]+)[ \t]*:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def split_header(raw: bytes) -> tuple[tuple[Field, ...], bytes]:
         match = _FIELD_START.match(raw, position)
         if not match:
             return tuple(fields), raw[position:]
-        name, start = match.group(1).decode("ascii"), position
+        name, start = from_wire(match.group(1)), position
         position = end
     if name is not None:
         fields.append(Field(name, raw[start:position]))

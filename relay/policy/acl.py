@@ -246,6 +246,7 @@ async def _walk(acl: ACL, state: Run) -> Holds:
                 _skipped(acl, statement, state, str(failure))
                 continue
             state.log_message = state.log_message or str(failure)
+            state.details = state.details or state.context.ports.tells_details
             raise ACLDefers from None
         except ACLDefers:
             state.decided = statement.location

@@ -101,7 +101,7 @@ def _add_header(argument: Argument) -> Compiled:
     expansion = argument.expansion()
 
     async def test(run: Run) -> Holds:
-        run.shown = text = await expansion.lines(run.scope)
+        run.shown = text = await argument.expanded(expansion, run.scope, lines=True)
         add_fields(run.context.effects, text)
         show_added(run)
         return Holds.YES
@@ -352,6 +352,15 @@ def read_control(text: str) -> tuple[Control, frozenset[Where]]:
     return row.read(options), row.forbidden
 
 
+def _known_part(text: str) -> str:
+    """Of options of `queue` that are known only now Exim takes those up to the first that it does not know."""
+    match = _QUEUE.match(text)
+    return match.group() if match is not None else text
+
+
+_QUEUE = re.compile(r"queue(_only)?(?![a-z_])(/only|/first_pass_route)*")
+
+
 def _control(argument: Argument) -> Compiled:
     expansion: Expansion = argument.expansion()
     if expansion.constant is not None:
@@ -369,7 +378,7 @@ def _control(argument: Argument) -> Compiled:
     async def test(run: Run) -> Holds:
         run.shown = text = await argument.expanded(expansion, run.scope)
         try:
-            control, forbidden = read_control(text)
+            control, forbidden = read_control(_known_part(text))
         except Mistake:
             raise ACLBroken(f'syntax error in "control={text}"') from None
         if run.context.where in forbidden:

@@ -62,6 +62,8 @@ class Role(enum.Enum):
 
     SENDER = "sender"
     RECIPIENT = "recipient"
+    LIST = "list"
+    """EXPN asks what it stands for."""
 
 
 class Finding(enum.Enum):
@@ -80,6 +82,12 @@ class Verified:
     finding: Finding
     reason: str = ""
     address_data: str = ""
+    members: tuple[str, ...] = ()
+    """What an address stands for that was asked of as a list."""
+    discarded: bool = False
+    """Mail to it goes nowhere."""
+    may_be_told: bool = False
+    """The reason is for the client even where it is a temporary one: somebody has written it (`:defer:`)."""
 
 
 class Addresses(Protocol):

@@ -13,7 +13,7 @@ from relay.expand.errors import ExpansionError, ExpansionFailed, ForcedFailure
 from relay.expand.evaluate import Expansion, compile_expansion
 from relay.expand.lists import ListKind, MatchList, NamedLists, compile_list
 from relay.expand.scope import Scope
-from relay.mail.ports import TemporaryFailure
+from relay.mail.ports import NotOpened, TemporaryFailure
 from relay.mail.source import Location
 from relay.policy.acl_program import ACLBroken, Test
 from relay.policy.acl_values import Where
@@ -58,13 +58,16 @@ class Argument:
         except ExpansionError as error:
             raise Mistake(f"{self.name}: {error.message}", "correct the expansion") from None
 
-    async def expanded(self, expansion: Expansion, scope: Scope) -> str:
-        """The text of a part of the argument. Raises TemporaryFailure, ACLBroken, ForcedFailure."""
+    async def expanded(self, expansion: Expansion, scope: Scope, *, lines: bool = False) -> str:
+        """The text of a part of the argument; `lines` keeps the line breaks of its author.
+
+        Raises TemporaryFailure, ACLBroken, ForcedFailure."""
         try:
-            return await expansion.text(scope)
+            return await (expansion.lines(scope) if lines else expansion.text(scope))
         except ForcedFailure:
             raise
-        except ExpansionFailed as failed:
+        except (ExpansionFailed, NotOpened) as failed:
+            # To Exim a file that can't be opened is a mistake of the configuration: `warn` does not pass it over.
             raise ACLBroken(f'failed to expand ACL string "{expansion.source}": {failed}') from None
         except TemporaryFailure as failed:
             raise TemporaryFailure(f'failed to expand ACL string "{expansion.source}": {failed}') from None

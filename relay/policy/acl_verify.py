@@ -221,6 +221,8 @@ def _recipient(argument: Argument, options: tuple[str, ...]) -> Compiled:
                 run.learn(recipient_verify_failure="route")
                 return Holds.NO
             case Finding.UNKNOWN:
+                run.log_message = run.user_message = found.reason
+                run.details = run.details or found.may_be_told
                 if defer_ok:
                     return Holds.YES
                 run.learn(recipient_verify_failure="route")
@@ -296,8 +298,6 @@ def _header_sender(argument: Argument, options: tuple[str, ...]) -> Compiled:
         unknown = False
         for name, found, text in header_senders(_fields(run)):
             if isinstance(found, Unreadable):
-                if text.endswith("<>"):
-                    continue
                 shown = f"{printable(name)}:"
                 what = f"syntax error in '{shown}' header when scanning for sender: {found.reason}"
                 return _complain(run, f'{what} in "{printable(text, 1000)}"')

@@ -9,11 +9,17 @@ from typing import assert_never
 from relay.expand.scope import Scope
 from relay.mail.address import NULL_SENDER, Address
 from relay.policy.acl_program import Finding, Role, Verified
-from relay.policy.routers.answers import Discarded, Redirected, Routed, RouteDeferred, Unroutable
+from relay.policy.routers.answers import Direct, Discarded, Redirected, Routed, RouteDeferred, Unroutable
 from relay.policy.routers.items import AddressItem, top_item
 from relay.policy.routers.ports import Purpose, RoutingPorts
 from relay.policy.routers.settings import Router
 from relay.policy.routing import route
+
+_PURPOSES = {
+    Role.SENDER: Purpose.VERIFY_SENDER,
+    Role.RECIPIENT: Purpose.VERIFY_RECIPIENT,
+    Role.LIST: Purpose.EXPAND,
+}
 
 
 class RoutedAddresses:
@@ -28,7 +34,7 @@ class RoutedAddresses:
         that stands for several is good."""
         if not address.is_qualified:
             return Verified(Finding.BAD, f'A domain is required for "{address}"')
-        purpose = Purpose.VERIFY_SENDER if role is Role.SENDER else Purpose.VERIFY_RECIPIENT
+        purpose = _PURPOSES[role]
         if role is Role.SENDER and scope.message is not None:
             # What would be sent to a sender is a bounce.
             scope = scope.child(message=replace(scope.message, sender=NULL_SENDER))
@@ -36,6 +42,9 @@ class RoutedAddresses:
         while True:
             found = await route(item, self._routers, scope, self._ports, purpose)
             match found:
+                case Redirected(_, (_, *_) as items) if role is Role.LIST:
+                    # Exim shows one step, whatever becomes of the addresses in it.
+                    return Verified(Finding.GOOD, members=tuple(map(_shown, items)))
                 case Redirected(_, (AddressItem() as child,)):
                     item = child
                 case Routed():
@@ -43,14 +52,18 @@ class RoutedAddresses:
                 case Redirected(_, (child, *_)):
                     return Verified(Finding.GOOD, address_data=_address_data(child))
                 case Redirected() | Discarded():
-                    return Verified(Finding.GOOD)
+                    return Verified(Finding.GOOD, discarded=True)
                 case Unroutable():
                     return Verified(Finding.BAD, found.reason)
                 case RouteDeferred():
-                    return Verified(Finding.UNKNOWN, found.reason)
+                    return Verified(Finding.UNKNOWN, found.reason, may_be_told=bool(found.user_message))
                 case _ as never:
                     assert_never(never)
 
 
 def _address_data(child: object) -> str:
     return child.carried.address_data if isinstance(child, AddressItem) else ""
+
+
+def _shown(child: AddressItem | Direct) -> str:
+    return str(child.address) if isinstance(child, AddressItem) else child.text

@@ -27,8 +27,6 @@ def bad_syntax(fields: Sequence[Field], *, allow_unqualified: bool = False) -> s
         text = from_wire(field.value)
         for found in locate_mailboxes(text):
             if isinstance(found, Unreadable):
-                if text[slice(*found.item)].endswith("<>"):
-                    continue  # Exim: an empty address is none, and no mistake
                 why = found.reason
             elif not found.address.is_qualified and not found.address.is_null and not allow_unqualified:
                 why = "unqualified address not permitted"

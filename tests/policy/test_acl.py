@@ -19,7 +19,7 @@ from relay.expand.values import Tainted
 from relay.mail import events
 from relay.mail.address import Address
 from relay.mail.facts import Authentication, Certificate, Endpoint, Hello, SessionFacts, TLSFacts, Unverified, Verified
-from relay.mail.ports import TemporaryFailure
+from relay.mail.ports import NotOpened, TemporaryFailure
 from relay.mail.reply import ADMINISTRATIVE_PROHIBITION, LOCAL_PROBLEM
 from relay.mail.source import ConfigurationError, Location
 from relay.policy.acl import ACLReference, ExpandedACLs, check, reply_with_message, run, split_message
@@ -360,11 +360,26 @@ def test_a_forced_failure_leaves_the_condition_out() -> None:
     assert isinstance(decide("accept condition = ${if eq{a}{b}{no}fail}"), Accepted)
 
 
+class Unopened:
+    """Lookups without files."""
+
+    async def find(self, kind: object, key: str, source: str) -> str | None:
+        raise NotOpened("there is no such file")
+
+
 def test_a_failing_expansion_never_accepts() -> None:
     verdict = decide("accept condition = ${if ={a}{1}}")
     assert isinstance(verdict, Deferred)
     assert verdict.reply == LOCAL_PROBLEM
     assert "failed to expand ACL string" in verdict.log_text
+
+
+def test_a_file_that_can_not_be_opened_is_not_passed_over() -> None:
+    ours = context()
+    ours.scope.lookups = Unopened()
+    verdict = answer(run(read("warn set acl_m_x = ${lookup{x}lsearch{/none}}\naccept"), ours))
+    assert isinstance(verdict, Deferred)
+    assert verdict.log_text == 'failed to expand ACL string "${lookup{x}lsearch{/none}}": there is no such file'
 
 
 def test_a_warn_statement_that_can_not_be_answered_is_skipped() -> None:
@@ -541,6 +556,7 @@ def test_a_delay_goes_through_its_port() -> None:
         ("freeze/no_tell", Freeze(tell=False)),
         ("queue_only", Queueing()),
         ("queue/first_pass_route", Queueing(route=True)),
+        ("queue/what$acl_m_empty", Queueing()),
         ("no_enforce_sync", Switch.NO_ENFORCE_SYNC),
         ("dkim_disable_verify", Switch.DKIM_DISABLE_VERIFY),
     ],

@@ -143,6 +143,13 @@ def test_a_recipient_of_which_nothing_is_known_now() -> None:
     assert world.holds("verify = recipient/defer_ok")
 
 
+def test_what_somebody_has_written_for_the_client_is_told() -> None:
+    world = World(routes=Routes({"Bert@far.test": Verified(Finding.UNKNOWN, "ask again", may_be_told=True)}))
+    verdict = world.ask("require verify = recipient\naccept")
+    assert isinstance(verdict, Deferred)
+    assert (verdict.reply.text, verdict.log_text) == ("ask again", "ask again")
+
+
 # Senders
 
 

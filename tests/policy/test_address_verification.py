@@ -11,7 +11,7 @@ from relay.mail.source import Location
 from relay.policy.acl_program import Finding, Role, Verified
 from relay.policy.address_verification import RoutedAddresses
 from relay.policy.routers.ports import LOCAL, RoutingPorts
-from relay.policy.routers.settings import Accept, Preconditions
+from relay.policy.routers.settings import Accept, Preconditions, Redirect
 
 HERE = Accept(
     name="here",
@@ -38,6 +38,18 @@ def test_what_no_router_takes_is_bad() -> None:
 
 def test_a_router_that_can_not_answer_leaves_it_open() -> None:
     assert verify(Address("anna", "far.test"), BROKEN).finding is Finding.UNKNOWN
+
+
+def test_a_list_is_shown_by_one_step() -> None:
+    members = Redirect(
+        name="members",
+        location=Location("conf", 3),
+        data=compile_expansion("bob@far.test, |/bin/cat"),
+        pipe_transport=compile_expansion("box"),
+    )
+    ports = RoutingPorts(resolver=DNS(), transports={"box": LOCAL})
+    found = answer(RoutedAddresses((members,), ports).verify(Address("all", "here.test"), Role.LIST, Scope()))
+    assert (found.finding, found.members) == (Finding.GOOD, ("bob@far.test", "|/bin/cat"))
 
 
 def test_an_address_without_a_domain_is_bad() -> None:
