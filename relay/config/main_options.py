@@ -129,7 +129,7 @@ class MainOptions:
 
     # Sessions
     smtp_banner: Expansion | None = field(metadata=row(
-        Kind.EXPANDED, "$primary_hostname ESMTP Fingerpost $tod_full", "The greeting, behind its 220.", "sessions"))
+        Kind.EXPANDED, "$smtp_active_hostname ESMTP Fingerpost $tod_full", "The greeting, behind its 220.", "sessions"))
     smtp_receive_timeout: int = field(metadata=row(
         Kind.TIME, "5m", "How long a client may be silent.", "sessions"))
     smtp_enforce_sync: bool = field(metadata=row(

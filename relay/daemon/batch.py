@@ -18,7 +18,15 @@ from relay.daemon.alone import run_alone
 from relay.daemon.build import Relay
 from relay.daemon.callers import Credentials
 from relay.esmtp import questions as esmtp
-from relay.esmtp.questions import BodyPiece, HangUp, MessageEnded, MessageSpoiled, TransactionReset, Violation
+from relay.esmtp.questions import (
+    BodyPiece,
+    CommandRead,
+    HangUp,
+    MessageEnded,
+    MessageSpoiled,
+    TransactionReset,
+    Violation,
+)
 from relay.esmtp.server import Server, ServerSettings
 from relay.mail import reply as replies
 from relay.mail.address import NULL_SENDER, Address
@@ -172,7 +180,7 @@ class Batch:
                 self._message.write(data)
             case MessageEnded():
                 return await self._message_ended()
-            case Violation() | TransactionReset() | MessageSpoiled():
+            case CommandRead() | Violation() | TransactionReset() | MessageSpoiled():
                 pass
             case HangUp():
                 self._over = True

@@ -27,7 +27,7 @@ def session_rules(configuration: Configuration, scope: Scope, queue_interval: fl
         primary_hostname=main.primary_hostname,
         qualify_domain=main.qualify_domain,
         qualify_recipient=main.qualify_recipient,
-        banner=main.smtp_banner or compile_expansion("$primary_hostname ESMTP"),
+        banner=main.smtp_banner or compile_expansion("$smtp_active_hostname ESMTP"),
         received_header=received_header(configuration),
         tls=_tls(configuration),
         acls=dict(acl_options(main)),

@@ -66,8 +66,8 @@ class Dialog:
         """Octets of a message since its time began anew."""
         self.refused_last = False
         """The last command was a MAIL or RCPT that was refused: its group may go on behind it."""
-        self.refusal: Reply | None = None
-        """What refused the last recipient of this transaction."""
+        self.refusal: tuple[str, ...] = ()
+        """What refused the first RCPT of this transaction, as the reply to DATA shows it."""
         self.refusals_differ = False
 
     @property
@@ -83,6 +83,11 @@ class Dialog:
 
     def reply(self, reply: Reply) -> None:
         self.out.append(reply.encode(self.enhanced))
+
+    def note_refusal(self, *lines: str) -> None:
+        """A RCPT was refused, and in these words."""
+        self.refusals_differ |= bool(self.refusal) and self.refusal != lines
+        self.refusal = self.refusal or lines
 
     def complain(self, reply: Reply, what: str, line: bytes = b"") -> None:
         """A syntax or protocol error: told, answered and counted."""
@@ -131,7 +136,7 @@ class Dialog:
         self.message = None
         self.standing.recipients = 0
         self.standing.sender = _NO_PARAMETERS
-        self.refusal, self.refusals_differ = None, False
+        self.refusal, self.refusals_differ = (), False
 
     def end_transaction(self) -> None:
         self.state = HAPPENINGS[self.state][commands.END_OF_MESSAGE]
@@ -173,11 +178,13 @@ class Dialog:
             what = ""
         if self.state is State.SPOILED and verb == "BDAT" and "PIPELINING" in self.standing.offers:
             what = ""
-        if self.state is State.SENDER and verb in ("DATA", "BDAT"):
+        if reply in (replies.RECIPIENT_FIRST, replies.RECIPIENT_BEFORE_BDAT):
             if not what:
                 reply = reply.with_text(reply.text[0].upper() + reply.text[1:])
-            if self.refusal is not None and not self.refusals_differ:
-                reply = reply.with_text(replies.ALL_RECIPIENTS_REFUSED, *self.refusal.lines, *reply.lines)
+            if self.refusal and not self.refusals_differ:
+                reply = reply.with_text(replies.ALL_RECIPIENTS_REFUSED, *self.refusal, *reply.lines)
+        elif verb == "RCPT":
+            self.note_refusal(f"{reply.code} {reply.text}")
         return reply, what
 
     # Synchronisation

@@ -154,6 +154,21 @@ Question = (
 
 
 @dataclass(frozen=True, slots=True)
+class CommandRead:
+    """A line was read as a command, whatever comes of it."""
+
+    verb: str
+    """Empty where it is none that we know, or has an argument that it must not have."""
+    line: str
+
+    @property
+    def argument(self) -> str:
+        """What stands behind the verb; behind the colon of MAIL FROM: and RCPT TO:."""
+        separator = ":" if self.verb in ("MAIL", "RCPT") else " "
+        return self.line.partition(separator)[2].lstrip(" \t")
+
+
+@dataclass(frozen=True, slots=True)
 class BodyPiece:
     """The next octets of the message, never empty, with CRLF line ends and without added dots."""
 
@@ -187,5 +202,5 @@ class HangUp:
     how: str
 
 
-Notice = BodyPiece | TransactionReset | Violation | MessageSpoiled | HangUp
+Notice = CommandRead | BodyPiece | TransactionReset | Violation | MessageSpoiled | HangUp
 ServerEvent = Question | Notice

@@ -30,6 +30,7 @@ from relay.esmtp.questions import (
     AuthAsked,
     AuthResponse,
     BodyPiece,
+    CommandRead,
     Connected,
     DataAsked,
     EtrnAsked,
@@ -309,15 +310,14 @@ class Server:
         self._dialog.move("MAIL", reply)
         if reply.is_positive:
             self._dialog.standing.sender = parameters
-            self._dialog.refusal, self._dialog.refusals_differ = None, False
+            self._dialog.refusal, self._dialog.refusals_differ = (), False
 
     def _answer_recipient(self, reply: Reply) -> None:
         self._dialog.refused_last = not reply.is_positive
         if reply.is_positive:
             self._dialog.standing.recipients += 1
         else:
-            self._dialog.refusals_differ |= self._dialog.refusal is not None and self._dialog.refusal != reply
-            self._dialog.refusal = reply
+            self._dialog.note_refusal(*reply.lines)
         self._dialog.move("RCPT", reply)
 
     def _answer_data(self, reply: Reply, transfer: Transfer) -> None:
@@ -402,6 +402,8 @@ class Server:
         word, _, argument = line.rstrip(b" \t").partition(b" ")
         verb = word.upper().decode("ascii", "replace")
         command = COMMANDS.get(verb)
+        is_one = command is not None and not (argument and command.argument is Argument.NONE)
+        dialog.events.append(CommandRead(verb if is_one else "", from_wire(line.rstrip(b" \t"))))
         refused_last, dialog.refused_last = dialog.refused_last, False
         # Offers without a greeting are those of before STARTTLS (Exim: tls_remember_esmtp).
         needs_hello = dialog.settings.helo_required and not dialog.standing.offers.items
@@ -417,6 +419,8 @@ class Server:
             dialog.tell("too many nonmail commands", line)
             dialog.reply(replies.TOO_MANY_NONMAIL)
             dialog.hang_up("too many nonmail commands")
+        elif not is_one:
+            dialog.complain(replies.NO_ARGUMENTS_ALLOWED, "unexpected argument", line)
         elif verb == "BDAT":
             self._chunked.command(from_wire(argument.strip(b" ")), line, refused_last)
         elif verb not in MOVES[dialog.state]:
@@ -427,9 +431,7 @@ class Server:
 
     def _obey(self, command: Command, argument: str, line: bytes) -> None:
         verb = command.verb
-        if command.argument is Argument.NONE and argument:
-            self._dialog.complain(replies.NO_ARGUMENTS_ALLOWED, "unexpected argument", line)
-        elif command.argument is Argument.REQUIRED and not argument and verb not in _SAY_WHAT_IS_MISSING:
+        if command.argument is Argument.REQUIRED and not argument and verb not in _SAY_WHAT_IS_MISSING:
             self._dialog.complain(replies.BAD_ARGUMENTS, "argument missing", line)
         elif verb not in READS_EIGHT_BIT and not line.isascii():
             self._dialog.complain(replies.EIGHT_BIT_IN_COMMAND, "8-bit characters in a command", line)
@@ -442,16 +444,22 @@ class Server:
         step = STEPS[verb](argument, self._dialog.standing)
         if verb == "MAIL":
             self._dialog.standing.messages += 1
-        if isinstance(step, Fault):
-            self._dialog.refused_last = verb in ("MAIL", "RCPT")
-            self._dialog.complain(step.reply, step.what, line)
-        elif isinstance(step, Reply):
-            self._dialog.refused_last = verb in ("MAIL", "RCPT")
-            self._dialog.reply(step)
-            if step.code == 421 and self._dialog.tally.is_last_idle(self._dialog.settings):
-                self._dialog.hang_up("too many messages")
-        else:
+        if not isinstance(step, Fault | Reply):
             self._dialog.ask(step)
+            return
+        reply = step.reply if isinstance(step, Fault) else step
+        self._dialog.refused_last = verb in ("MAIL", "RCPT")
+        if verb == "RCPT":
+            # Exim shows the code of a refusal that no ACL has worded.
+            self._dialog.note_refusal(f"{reply.code} {reply.text}")
+        if isinstance(step, Fault):
+            self._dialog.complain(step.reply, step.what, line)
+            return
+        if reply.code == 421:
+            self._dialog.tell("too many messages", line)
+        self._dialog.reply(reply)
+        if reply.code == 421 and self._dialog.tally.is_last_idle(self._dialog.settings):
+            self._dialog.hang_up("too many messages")
 
     def _rset(self) -> None:
         if self._dialog.in_transaction:
@@ -470,6 +478,8 @@ class Server:
 
     def _refuse_order(self, verb: str, line: bytes, refused_last: bool) -> None:
         reply, what = self._dialog.refusal_now(verb, refused_last)
+        if verb == "MAIL" and reply == replies.HELLO_FIRST:
+            self._dialog.tell("no HELO/EHLO given", line)
         if what:
             self._dialog.complain(reply, what, line)
         else:

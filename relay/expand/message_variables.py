@@ -100,11 +100,6 @@ def _count(read: Callable[[MessageView], int]) -> Getter:
     return lambda frame: str(read(_message(frame)))
 
 
-def _rcpt_count(frame: Frame) -> Value:
-    message = _message(frame)
-    return str(len(message.recipients) + message.rejected_recipients + message.deferred_recipients)
-
-
 # Name: reader, whether its text comes from outside.
 TABLE: dict[str, tuple[Getter, bool]] = {
     "body_linecount": (_count(lambda message: message.body_lines), False),
@@ -121,7 +116,7 @@ TABLE: dict[str, tuple[Getter, bool]] = {
     "message_headers": (_message_headers(raw=False), True),
     "message_headers_raw": (_message_headers(raw=True), True),
     "message_id": (lambda frame: _message(frame).message_id, False),
-    "rcpt_count": (_rcpt_count, False),
+    "rcpt_count": (_count(lambda message: message.tried_recipients), False),
     "rcpt_defer_count": (_count(lambda message: message.deferred_recipients), False),
     "rcpt_fail_count": (_count(lambda message: message.rejected_recipients), False),
     "received_count": (_received_count, False),

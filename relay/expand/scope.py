@@ -39,7 +39,7 @@ class MessageView:
     recipients_visible: bool = False
     """$recipients shows them (at DATA and in system filters); at RCPT it is empty."""
     size: int = 0
-    """Octets as far as known: the SIZE parameter at MAIL, the whole message later."""
+    """Octets as far as known: the SIZE parameter at MAIL (-1: there was none), the whole message later."""
     body_size: int = 0
     header: tuple[Field, ...] = ()
     message_id: str = ""
@@ -59,6 +59,8 @@ class MessageView:
     """MAIL came with SMTPUTF8."""
     received_at: float | None = None
     """Seconds since the epoch."""
+    tried_recipients: int = 0
+    """RCPT commands, the one in hand among them."""
     rejected_recipients: int = 0
     deferred_recipients: int = 0
 

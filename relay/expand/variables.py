@@ -125,9 +125,12 @@ def _received_host(frame: Frame) -> Value:
     if session.peer is None:
         return ""
     shown, helo = f"[{session.peer.address}]", _helo_to_show(frame)
+    said = [f"helo={helo}"] if helo else []
+    if session.user:
+        said.append(f"ident={session.user}")
     if session.peer_host:
-        return f"{session.peer_host} ({shown} helo={helo})" if helo else f"{session.peer_host} ({shown})"
-    return f"{shown} (helo={helo})" if helo else shown
+        return f"{session.peer_host} ({' '.join((shown, *said))})"
+    return f"{shown} ({' '.join(said)})" if said else shown
 
 
 async def _host_name(frame: Frame) -> Value:

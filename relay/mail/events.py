@@ -127,6 +127,15 @@ class ConnectionClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedMessage:
+    """What the reject log shows of a message that was refused at its end (log selector rejected_header)."""
+
+    recipients: tuple[Address, ...]
+    header: tuple[str, ...]
+    """The fields as they are, without the line end of the last line."""
+
+
+@dataclass(frozen=True, slots=True)
 class CommandRejected:
     """A command or message was refused by policy or limits: `rejected RCPT <…>: why` in main and reject log."""
 
@@ -139,6 +148,14 @@ class CommandRejected:
     message_id: str = ""
     logs: tuple[str, ...] = ("main", "reject")
     """Where it is written, Exim's names (log_reject_target)."""
+    message: RefusedMessage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NameNotFound:
+    """A client's address has no name that leads back to it (log selector host_lookup_failed)."""
+
+    session: SessionFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +179,16 @@ class RecipientDiscarded:
     by: str
     """Whose doing it was: "MAIL" or "RCPT"."""
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TooManyRecipients:
+    """More recipients were named than a message may have; told once in a message."""
+
+    session: SessionFacts
+    what: str
+    """What became of it: "message rejected", "excess temporarily rejected"."""
+    sender: Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +226,8 @@ class ProtocolViolated:
     session: SessionFacts
     what: str
     input: str = ""
+    commands: tuple[str, ...] = ()
+    """The verbs of the last commands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,8 +314,10 @@ Event = (
     | ConnectionOpened
     | ConnectionClosed
     | CommandRejected
+    | NameNotFound
     | ClientNote
     | RecipientDiscarded
+    | TooManyRecipients
     | SenderUnverified
     | ConnectionRefused
     | AuthenticationFailed

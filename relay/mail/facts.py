@@ -142,7 +142,8 @@ class LocalCaller:
 class SessionFacts:
     """All that is known of the client at one moment; a new value replaces it whenever something changes.
 
-    Exactly one of `peer` (a network session) and `caller` (a local one) is set, except in tests of the language.
+    One of `peer` (a network session) and `caller` (a local one) is set; both, where a trusted caller says for whom it
+    speaks (Exim: -oMa).
     A change of the TLS layer clears `hello`, `authentication`, `peer_name` (DESIGN section 3, trust never outlives the
     layer that gave it).
     """
@@ -177,7 +178,7 @@ class SessionFacts:
             return "local-bsmtp" if self.batched else "local"
         extended = self.hello is not None and self.hello.extended
         word = "esmtp" if extended else "smtp"
-        if self.caller is not None:
+        if self.caller is not None and self.peer is None:
             return f"local-{word}"
         if not extended and self.tls is None:
             return word

@@ -151,6 +151,9 @@ class MailboxSession:
         """Forgets the transaction."""
         self.reset()
 
+    def heard(self, command: questions.CommandRead) -> None:
+        """A command was read; a program may log it."""
+
     def violated(self, what: str, text: str) -> None:
         """The client broke the protocol; a program may log it."""
 

@@ -25,7 +25,16 @@ from twisted.python.failure import Failure
 from relay.esmtp.answers import Answer
 from relay.esmtp.commands import State as SMTPState
 from relay.esmtp.proxy import Proxied, ProxyFault, ProxyReader
-from relay.esmtp.questions import BodyPiece, HangUp, MessageEnded, MessageSpoiled, Question, TransactionReset, Violation
+from relay.esmtp.questions import (
+    BodyPiece,
+    CommandRead,
+    HangUp,
+    MessageEnded,
+    MessageSpoiled,
+    Question,
+    TransactionReset,
+    Violation,
+)
 from relay.esmtp.server import Server, ServerSettings
 from relay.mail import reply
 from relay.mail.facts import Endpoint, SessionFacts
@@ -81,6 +90,10 @@ class ServerSession(Protocol):
     def reset(self) -> None: ...
 
     async def abandon(self) -> None: ...
+
+    def heard(self, command: CommandRead) -> None:
+        """A command was read; what it comes to is asked or told next."""
+        ...
 
     def violated(self, what: str, text: str) -> None: ...
 
@@ -214,6 +227,8 @@ class ESMTPServer(LayeredConnection):
                 self._answer_close()
             return False
         match event:
+            case CommandRead():
+                self.session.heard(event)
             case BodyPiece(data):
                 self._decide(self.session.body(data), self._go_on)
             case TransactionReset() | MessageSpoiled():

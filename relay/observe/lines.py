@@ -13,7 +13,7 @@ from __future__ import annotations
 import enum
 import ipaddress
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -36,6 +36,7 @@ from relay.mail.events import (
     Frozen,
     HostFailed,
     MessageNote,
+    NameNotFound,
     ProtocolViolated,
     RecipientDiscarded,
     SenderUnverified,
@@ -44,6 +45,7 @@ from relay.mail.events import (
     TLSFileUnusable,
     TLSStarted,
     TLSUnusable,
+    TooManyRecipients,
     Trouble,
     Warned,
     WrittenByACL,
@@ -56,6 +58,20 @@ from relay.observe.selectors import LogSelectors
 _TEXT_LIMIT = 8000
 _CONFIRMATION_LIMIT = 1024
 _SUBJECT_LIMIT = 100
+_RECIPIENTS_SHOWN = 5
+# Exim's letters for fields that it knows.
+_FIELD_TYPES = {
+    "bcc": "B",
+    "cc": "C",
+    "from": "F",
+    "message-id": "I",
+    "received": "P",
+    "reply-to": "R",
+    "sender": "S",
+    "to": "T",
+}
+# Verbs that a line has at most; Exim: SMTP_HBUFF_SIZE.
+_HISTORY = 20
 
 
 class Log(enum.Enum):
@@ -78,6 +94,8 @@ class Line:
     logs: tuple[Log, ...]
     message_id: str
     text: str
+    header: tuple[str, ...] = ()
+    """Further lines, for the reject log alone."""
 
 
 # What Exim writes in `defer (N)`: a system error by its number and text, its own by a negative number.
@@ -163,6 +181,18 @@ def elapsed_time(seconds: float) -> str:
     return "".join(parts)
 
 
+_Judged = (
+    CommandRejected
+    | ClientNote
+    | NameNotFound
+    | RecipientDiscarded
+    | TooManyRecipients
+    | SenderUnverified
+    | ConnectionRefused
+    | AuthenticationFailed
+)
+
+
 def _reason(outcome: Deferred) -> str:
     """Why somebody waits. What was cut off between the final dot and its reply may have arrived, and come twice."""
     reason = free(outcome.reason)
@@ -196,6 +226,8 @@ class EximLines:
         self._connections = "smtp_connection" in selectors
         self._lost_connections = "lost_incoming_connection" in selectors
         self._protocol_errors = "smtp_protocol_error" in selectors
+        self._lookup_failures = "host_lookup_failed" in selectors
+        self._rejected_header = "rejected_header" in selectors
         self._syntax_errors = "smtp_syntax_error" in selectors
 
     def line(self, event: Event) -> Line | None:
@@ -211,27 +243,19 @@ class EximLines:
                 return Line(MAIN, event.message_id, self._deferred(event))
             case AddressFailed():
                 return Line(MAIN, event.message_id, self._failed(event))
-            case CommandRejected():
-                logs = tuple(log for log in Log if log.value in event.logs)
-                return Line(logs, event.message_id, self._rejected(event)) if logs else None
-            case ClientNote():
-                client = self._host(event.session) if event.with_ident else self._from(event.session)
-                return Line(MAIN, "", f"{free(event.text)} {client}")
-            case RecipientDiscarded():
-                return Line(MAIN_AND_REJECT, "", self._discarded(event))
-            case SenderUnverified():
-                how = "defer" if event.temporary else "fail"
-                text = f"{self._host(event.session)} sender verify {how} for <{word(event.sender)}>"
-                return Line(MAIN_AND_REJECT, "", f"{text}: {free(event.reason)}" if event.reason else text)
+            case (
+                CommandRejected()
+                | ClientNote()
+                | NameNotFound()
+                | RecipientDiscarded()
+                | TooManyRecipients()
+                | SenderUnverified()
+                | ConnectionRefused()
+                | AuthenticationFailed()
+            ):
+                return self._judged(event)
             case ConnectionOpened() | ConnectionClosed():
                 return self._connection(event)
-            case ConnectionRefused():
-                refused = "temporarily refused" if event.temporary else "refused"
-                text = f"{refused} connection from {self._from(event.session)} ({free(event.why)})"
-                return Line(MAIN if event.temporary else MAIN_AND_REJECT, "", text)
-            case AuthenticationFailed():
-                text = f"{event.authenticator} authenticator failed for {self._host(event.session)}"
-                return Line(MAIN_AND_REJECT, "", f"{text}: {free(event.reason)}")
             case TLSStarted():
                 return self._certificate_shown(event.session)
             case TLSEnded():
@@ -259,6 +283,35 @@ class EximLines:
             case _ as never:
                 assert_never(never)
 
+    def _judged(self, event: _Judged) -> Line | None:
+        """What became of what a client has asked for."""
+        match event:
+            case CommandRejected():
+                logs = tuple(log for log in Log if log.value in event.logs)
+                header = self._refused(event)
+                return Line(logs, event.message_id, self._rejected(event), header) if logs else None
+            case ClientNote():
+                client = self._host(event.session) if event.with_ident else self._from(event.session)
+                return Line(MAIN, "", f"{free(event.text)} {client}")
+            case RecipientDiscarded():
+                return Line(MAIN_AND_REJECT, "", self._discarded(event))
+            case NameNotFound():
+                return self._no_name(event)
+            case TooManyRecipients():
+                text = f"too many recipients: {event.what}: sender=<{word(str(event.sender))}>"
+                return Line(MAIN_AND_REJECT, "", f"{text} {self._host(event.session)}")
+            case SenderUnverified():
+                return Line(MAIN_AND_REJECT, "", self._unverified(event))
+            case ConnectionRefused():
+                refused = "temporarily refused" if event.temporary else "refused"
+                text = f"{refused} connection from {self._from(event.session)} ({free(event.why)})"
+                return Line(MAIN if event.temporary else MAIN_AND_REJECT, "", text)
+            case AuthenticationFailed():
+                text = f"{event.authenticator} authenticator failed for {self._host(event.session)}"
+                return Line(MAIN_AND_REJECT, "", f"{text}: {free(event.reason)}")
+            case _ as never:
+                assert_never(never)
+
     # Fields that several lines share.
 
     def _host(self, session: SessionFacts) -> str:
@@ -271,11 +324,8 @@ class EximLines:
         return f"H={host}{interface}{user}"
 
     def _from(self, session: SessionFacts) -> str:
-        """The client in the middle of a sentence: the same without `H=` and `U=`."""
-        host = full_host(session, port=self._incoming_port)
-        if not host:
-            return word(session.user) if session.user else "unknown"
-        return host + self._interface(session)
+        """The client in the middle of a sentence: the same without the field's name in front."""
+        return self._host(session)[2:]
 
     def _interface(self, session: SessionFacts) -> str:
         if not self._incoming_interface or session.local is None:
@@ -389,6 +439,38 @@ class EximLines:
         who = f"{self._host(event.session)} F=<{word(str(event.sender))}> RCPT {free(event.recipient)}"
         return f"{who}: discarded by {event.by} ACL{': ' if event.reason else ''}{free(event.reason)}"
 
+    def _no_name(self, event: NameNotFound) -> Line | None:
+        if event.session.peer is None or not self._lookup_failures:
+            return None
+        return Line(MAIN, "", f"no host name found for IP address {event.session.peer.address}")
+
+    def _unverified(self, event: SenderUnverified) -> str:
+        how = "defer" if event.temporary else "fail"
+        text = f"{self._host(event.session)} sender verify {how} for <{word(event.sender)}>"
+        return f"{text}: {free(event.reason)}" if event.reason else text
+
+    def _refused(self, event: CommandRejected) -> tuple[str, ...]:
+        """Envelope and header of a refused message.
+
+        Each line begins with the type of its field or with a blank: none can look like a line of the log.
+        """
+        message = event.message
+        if message is None or not self._rejected_header:
+            return ()
+        lines = [f"Envelope-from: <{word(str(event.sender or ''))}>"]
+        for number, each in enumerate(message.recipients[:_RECIPIENTS_SHOWN]):
+            lines.append(f"{'   ' if number else 'Envelope-to:'} <{word(str(each))}>")
+        if len(message.recipients) > _RECIPIENTS_SHOWN:
+            lines.append("    ...")
+        left = _TEXT_LIMIT
+        for field in message.header:
+            shown = _field_lines(field)
+            left -= sum(map(len, shown))
+            if left < 0:
+                return (*lines, "*** truncated ***")
+            lines += shown
+        return tuple(lines)
+
     def _rejected(self, event: CommandRejected) -> str:
         session = event.session
         sender = ""
@@ -442,9 +524,14 @@ class EximLines:
             detail = "input sent without waiting for greeting" if what == "synchronization error" else what
             text = f"SMTP protocol synchronization error ({detail}): rejected connection from {client}"
             return Line(MAIN_AND_REJECT, "", f"{text} input={quoted(event.input, 128)}")
+        if what in _REJECTED:
+            return Line(MAIN_AND_REJECT, "", _REJECTED[what](event.input, client))
         if what.lower().startswith("too many"):
             text = f"SMTP call from {self._from(event.session)} dropped: {what}"
-            return Line(MAIN_AND_REJECT, "", text + _last_command(what, event.input))
+            return Line(MAIN_AND_REJECT, "", text + _last_command(what, event))
+        if what.startswith("unqualified "):
+            text = f"{what} rejected: <{word(event.input)}> {client}"
+            return Line(MAIN_AND_REJECT, "", text) if self._syntax_errors else None
         is_syntax = "syntax" in what.lower()
         if not (self._syntax_errors if is_syntax else self._protocol_errors):
             return None
@@ -452,15 +539,47 @@ class EximLines:
         return Line(MAIN, "", f"SMTP {kind} error in {quoted(event.input, 128)} {client} {what}")
 
 
-def _last_command(what: str, command: str) -> str:
+def _last_command(what: str, event: ProtocolViolated) -> str:
     """Exim shows the verb alone where only the number of commands is wrong."""
-    if not command:
-        return ""
+    command = event.input
     if "syntax" in what.lower():
-        return f" (last command was {quoted(command, 128)})"
+        return f" (last command was {quoted(command, 128)}, {_history(event.commands)})"
     if "nonmail" in what:
         command = command.split(None, 1)[0] if command.split() else ""
     return f" (last was {quoted(command, 128)})"
+
+
+def _history(commands: tuple[str, ...]) -> str:
+    """` C=` with the verbs of the last commands; Exim keeps twenty of them."""
+    if not commands:
+        return ""
+    return f" C={'...' if len(commands) >= _HISTORY else ''}{','.join(commands)}"
+
+
+def _field_lines(field: str) -> list[str]:
+    """A field with its type in front, printable line by line."""
+    first, *others = field.split("\n")
+    kind = _FIELD_TYPES.get(first.partition(":")[0].strip().lower(), " ")
+    folded = ("\t" if other.startswith("\t") else " " for other in others)
+    return [
+        f"{kind} {printable(first.rstrip())}",
+        *(f"{blank}{printable(other[1:].rstrip())}" for blank, other in zip(folded, others, strict=True)),
+    ]
+
+
+def _bad_greeting(command: str, client: str) -> str:
+    verb, _, name = command.partition(" ")
+    shown = free(name.strip()) or "(no argument given)"
+    return f"rejected {free(verb.upper())} from {client[2:]}: syntactically invalid argument(s): {shown}"
+
+
+# Lines that begin with what was rejected, by the violation; from the command and the client.
+_REJECTED: Mapping[str, Callable[[str, str], str]] = {
+    "malformed greeting name": _bad_greeting,
+    "no HELO/EHLO given": lambda command, client: f"rejected MAIL from {client[2:]}: no HELO/EHLO given",
+    "untrue greeting": lambda command, client: f'rejected "{free(command)}" from {client[2:]}',
+    "too many messages": lambda command, client: f"rejected MAIL command {client}: too many messages in one connection",
+}
 
 
 def _named(event: AddressDelivered | AddressDeferred | AddressFailed) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from relay.mail.events import Event
 from relay.mail.ports import Clock
 from relay.observe.files import Sink
-from relay.observe.lines import EximLines
+from relay.observe.lines import EximLines, Log
 from relay.observe.selectors import DEFAULT_SELECTORS, LogSelectors, parse_selector
 
 __all__ = ["MainLog", "LogSelectors", "Stamp", "parse_selector"]
@@ -76,7 +76,8 @@ class MainLog:
         # What is in a line is printable ASCII; the replacement is for text of our own that is not.
         octets = f"{self._stamp.at(now)}{process}{subject} {line.text}\n".encode("ascii", "backslashreplace")
         for log in line.logs[:1] if self._one_stream else line.logs:
-            self._sink.write(log, octets, now)
+            more = "".join(f"{each}\n" for each in line.header) if log is Log.REJECT else ""
+            self._sink.write(log, octets + more.encode("ascii"), now)
 
     def reopen(self) -> None:
         """After a rotation, on SIGUSR1."""

@@ -111,6 +111,7 @@ COUNTS = (
         "Commands and messages that policy or a limit refused.",
         {"command": _command, "temporary": lambda event: "yes" if event.temporary else "no"},
     ),
+    Count(events.NameNotFound, "names_not_found", "Clients whose address has no name.", {}),
     Count(events.ClientNote, "client_notes", "Commands of clients beside those of a message.", {}),
     Count(
         events.RecipientDiscarded,
@@ -124,6 +125,7 @@ COUNTS = (
         "Senders that could not be verified.",
         {"temporary": lambda event: "yes" if event.temporary else "no"},
     ),
+    Count(events.TooManyRecipients, "recipients_too_many", "Messages for more recipients than there may be.", {}),
     Count(events.ProtocolViolated, "protocol_violations", "Breaches of the protocol by clients.", {}),
     Count(
         events.TLSStarted,

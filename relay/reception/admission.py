@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from relay.esmtp.answers import Answer
-from relay.mail import events
+from relay.expand.lists import MatchList
+from relay.mail import events, reply
 from relay.mail.address import Address
 from relay.mail.reply import Reply
+from relay.mail.text import from_wire, printable
 from relay.policy.acl import REFUSED_WHEN_UNSET, ExpandedACLs, reply_with_message, wrong_code
 from relay.policy.acl import check as check_acl
 from relay.policy.acl_modifiers import added_so_far
@@ -23,7 +25,8 @@ from relay.policy.acl_values import (
     Verdict,
     Where,
 )
-from relay.reception.client import Client
+from relay.policy.hosts import matches_client
+from relay.reception.client import Client, Transaction
 from relay.reception.rules import Ports, Rules
 
 _WITH_SENDER = ("RCPT ", "after DATA")
@@ -107,6 +110,16 @@ class Admission:
         self._log(f"{command} {argument}" if argument else command, refusal.text, refusal.is_transient, DEFAULT_LOGS)
         return Answer(refusal)
 
+    async def may_be_unqualified(self, hosts: MatchList | None) -> bool:
+        """Whether this client need not say the domain of an address."""
+        return self._client.is_local or (hosts is not None and await matches_client(hosts, self._client.scope()))
+
+    def unqualified(self, address: Address, what: str, *, shown: str = "") -> Answer:
+        """The refusal of an address without a domain."""
+        self._ports.journal.record(events.ProtocolViolated(self._client.facts, f"unqualified {what}", str(address)))
+        shown = shown or f"<{printable(str(address))}>"
+        return Answer(reply.UNQUALIFIED_ADDRESS.with_text(f"{shown}: {what} address must contain a domain"))
+
     def accepted(self, positive: Reply, verdict: Verdict) -> Reply:
         """A success reply with the text that the ACL asks for, if it does; a code of another class in it is
         dropped."""
@@ -116,12 +129,12 @@ class Admission:
             self._ports.journal.record(wrong_code(positive, text))
         return self.shortened(worded)
 
-    def shortened(self, reply: Reply) -> Reply:
+    def shortened(self, answer: Reply) -> Reply:
         """One line only, where `control = no_multiline_responses` asks for it."""
         switch = Switch.NO_MULTILINE_RESPONSES
-        if len(reply.lines) < 2 or not (self._client.effects.has(switch) or self.effects.has(switch)):
-            return reply
-        return replace(reply, lines=reply.lines[:1])
+        if len(answer.lines) < 2 or not (self._client.effects.has(switch) or self.effects.has(switch)):
+            return answer
+        return replace(answer, lines=answer.lines[:1])
 
     def trouble(self, refusal: Reply, reason: str) -> Answer:
         """A refusal whose reason is ours and not for the client."""
@@ -143,5 +156,14 @@ class Admission:
                 temporary=temporary,
                 message_id=transaction.message_id if transaction is not None and has_id else "",
                 logs=logs,
+                message=_refused(transaction) if transaction is not None and command == "after DATA" else None,
             )
         )
+
+
+def _refused(transaction: Transaction) -> events.RefusedMessage | None:
+    if transaction.incoming is None:
+        return None
+    recipients = tuple(each.address for each in transaction.recipients)
+    header = tuple(from_wire(each.raw.rstrip()) for each in transaction.incoming.fields)
+    return events.RefusedMessage(recipients, header)

@@ -36,11 +36,15 @@ class Inquirer:
         address = self._read(text)
         if isinstance(address, Reply):
             return Answer(address)
+        if not address.is_qualified:
+            if not await self._admission.may_be_unqualified(self._rules.clients.recipient_unqualified_hosts):
+                return self._admission.unqualified(address, "recipient", shown=printable(text))
+            address = address.qualified(self._rules.qualify_recipient)
         verdict = await self._admission.verdict(Where.VRFY, address)
         refusal = self._admission.refusal(verdict, "VRFY", printable(text))
         if refusal is not None:
             return refusal
-        found = await self._verified(address)
+        found = await self._verified(address, Role.RECIPIENT)
         shown = f"<{address}>"
         if found is None:
             return Answer(reply.CANNOT_VERIFY)
@@ -54,19 +58,23 @@ class Inquirer:
                 return Answer(reply.LOCAL_PROBLEM.with_text(f"Cannot resolve {shown} at this time"))
 
     async def expn(self, text: str) -> Answer:
-        """What an address stands for. Nothing here redirects addresses yet, so that it stands for itself."""
+        """What an address stands for: the addresses of its redirection, or itself."""
         refusal = self._admission.refusal(await self._admission.verdict(Where.EXPN), "EXPN", printable(text))
         if refusal is not None:
             return refusal
         address = self._read(text)
         if isinstance(address, Reply):
             return Answer(address)
-        found = await self._verified(address)
+        address = address.qualified(self._rules.qualify_recipient)
+        found = await self._verified(address, Role.LIST)
         if found is None:
             return Answer(reply.CANNOT_VERIFY.with_text("EXPN not available"))
         match found.finding:
+            case Finding.GOOD if found.discarded:
+                return Answer(reply.OK.with_text(f"mail to <{address}> is discarded"))
             case Finding.GOOD:
-                return Answer(reply.OK.with_text(f"<{address}>"))
+                members = (printable(each) for each in found.members or (str(address),))
+                return Answer(reply.OK.with_text(*(f"<{each}>" for each in members)))
             case Finding.BAD:
                 return Answer(Reply(550, "5.1.1", (f"{address} is undeliverable",)))
             case Finding.UNKNOWN:
@@ -76,8 +84,8 @@ class Inquirer:
         """RFC 1985. Without a command of one's own only `#word` is known: a part of the domains whose mail is to be
         delivered now. Raises TemporaryFailure."""
         self._note(f"ETRN {printable(text)} received from", with_ident=False)
-        verdict = await self._admission.verdict(Where.ETRN, smtp_command_argument=text)
-        refusal = self._admission.refusal(verdict, "ETRN", printable(text))
+        verdict = await self._admission.verdict(Where.ETRN)
+        refusal = self._admission.refusal(verdict, f"ETRN {printable(text)}")
         if refusal is not None:
             return refusal
         accepted = Answer(self._admission.accepted(reply.OK, verdict))
@@ -112,19 +120,21 @@ class Inquirer:
         self._ports.journal.record(events.ClientNote(self._client.facts, text, with_ident))
 
     def _read(self, text: str) -> Address | Reply:
+        if not text:
+            return reply.BAD_ARGUMENTS.with_text("empty address")
         try:
             addresses = read_address_list(text)
         except Malformed as error:
             return reply.BAD_ARGUMENTS.with_text(error.reason)
         if len(addresses) != 1:
             return reply.BAD_ARGUMENTS
-        return addresses[0].qualified(self._rules.qualify_recipient)
+        return addresses[0]
 
-    async def _verified(self, address: Address) -> Verified | None:
+    async def _verified(self, address: Address, role: Role) -> Verified | None:
         """None: nobody can tell."""
         addresses = self._ports.conditions.addresses
         if addresses is None:
             return None
         scope = self._client.scope()
         scope.address = address_view(address)
-        return await addresses.verify(address, Role.RECIPIENT, scope)
+        return await addresses.verify(address, role, scope)

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field, replace
 
+from relay.esmtp.questions import CommandRead
 from relay.expand.list_items import confirmed_names
 from relay.expand.scope import AddressView, MessageView, Scope
 from relay.mail.address import Address
 from relay.mail.envelope import Envelope, Recipient
+from relay.mail.events import NameNotFound
 from relay.mail.facts import Hello, SessionFacts, TLSFacts
 from relay.policy.acl_program import Memory
 from relay.policy.acl_values import Effects
@@ -45,11 +47,13 @@ class Transaction:
     data_asked: bool = False
     """The list of recipients is whole."""
     tried: int = 0
-    """RCPT commands."""
+    """RCPT commands that were in order."""
     too_many: bool = False
     """More recipients were named than there may be."""
     authenticated_sender: str = ""
     """What AUTH= of MAIL said, where it is believed."""
+    declared_size: int = -1
+    """What SIZE= of MAIL said; -1: nothing."""
     internationalised: bool = False
     """MAIL came with SMTPUTF8."""
     incoming: IncomingMessage | None = None
@@ -79,6 +83,9 @@ class Client:
         self.failed_identity: str | None = None
         """Who failed to authenticate ($authenticated_fail_id); None: nobody has."""
         self.commands: deque[str] = deque(maxlen=_HISTORY)
+        self._line = self._argument = ""
+        self.tried = 0
+        """RCPT commands since the last transaction, those among them that were none."""
         self.messages = 0
         """MAIL commands in this connection."""
         self.kept = 0
@@ -95,9 +102,22 @@ class Client:
         """A program of this machine speaks for itself: no host stands behind it."""
         return self.facts.peer is None and self.facts.caller is not None
 
+    def heard(self, command: CommandRead) -> None:
+        """The last command is this one."""
+        self._line = command.line
+        if command.verb:
+            self.commands.append(command.verb)
+            self._argument = command.argument
+            self.tried += command.verb == "RCPT"
+            if command.verb == "AUTH":
+                # What stands behind the mechanism is a secret, or the beginning of one.
+                mechanism = command.argument.split(" ", 1)[0]
+                self._line, self._argument = f"{command.line.split(' ', 1)[0]} {mechanism}", mechanism
+
     def forget_transaction(self) -> Transaction | None:
         """There is no message under way any more; what there was."""
         transaction, self.transaction = self.transaction, None
+        self.tried = 0
         self.memory.begin_message()
         self.effects.warned.clear()
         self.sender_data = ""
@@ -137,7 +157,9 @@ class Client:
             self._lookup = "deferred"
             self._names = () if resolver is None or peer is None else await confirmed_names(peer.address, resolver)
             self._lookup = "found" if self._names else "failed"
-            if self._names:
+            if not self._names:
+                self._ports.journal.record(NameNotFound(self.facts))
+            else:
                 self.facts = replace(self.facts, peer_host=self._names[0])
         return self._names
 
@@ -183,6 +205,8 @@ class Client:
         transaction = self.transaction
         known = {
             "smtp_active_hostname": self.active_hostname,
+            "smtp_command": self._line,
+            "smtp_command_argument": self._argument,
             "smtp_command_history": ",".join(self.commands),
             "smtp_count_at_connection_start": str(self.count_at_start),
         }
@@ -206,8 +230,9 @@ class Client:
             sender=transaction.envelope.sender,
             recipients=tuple(each.address for each in transaction.recipients),
             recipients_visible=transaction.data_asked,
-            size=incoming.size if incoming is not None else transaction.envelope.size,
-            body_size=incoming.body_size if incoming is not None else 0,
+            size=incoming.size if incoming is not None else transaction.declared_size,
+            # Sizes are those of a spool with one octet at the end of each line.
+            body_size=incoming.body_size - incoming.body.lines if incoming is not None else 0,
             header=incoming.fields if incoming is not None else (),
             # Exim gives a message its id when its data begins.
             message_id=transaction.message_id if incoming is not None else "",
@@ -219,7 +244,8 @@ class Client:
             longest_line=incoming.longest_line if incoming is not None else 0,
             is_internationalised=transaction.internationalised,
             received_at=self._ports.clock.now(),
-            rejected_recipients=transaction.rejected,
+            tried_recipients=max(self.tried, transaction.tried),
+            rejected_recipients=transaction.rejected + max(self.tried - transaction.tried, 0),
             deferred_recipients=transaction.deferred,
         )
 

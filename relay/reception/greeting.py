@@ -160,7 +160,7 @@ class Greeter:
         if client.helo_verified or not required:
             return None
         refusal = reply.UNTRUE_HELLO.with_text(f"{verb} argument does not match calling host")
-        self._ports.journal.record(events.CommandRejected(client.facts, f'"{verb} {printable(name)}"', ""))
+        self._ports.journal.record(events.ProtocolViolated(client.facts, "untrue greeting", f"{verb} {name}"))
         return Answer(refusal)
 
     def _greeting(self, name: str) -> str:

@@ -58,7 +58,7 @@ class Logins:
 
     async def asked(self, mechanism: str, initial: str | None) -> Answer:
         """AUTH. Raises TemporaryFailure."""
-        verdict = await self._admission.verdict(Where.AUTH, smtp_command_argument=mechanism)
+        verdict = await self._admission.verdict(Where.AUTH)
         refusal = self._admission.refusal(verdict, "AUTH", printable(mechanism))
         if refusal is not None:
             return refusal

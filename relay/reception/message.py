@@ -20,7 +20,7 @@ HEADER_LIMIT = 1024 * 1024
 # Exim: message_body_visible.
 BODY_VISIBLE = 500
 # The beginning of a field, or of a line that goes on with one.
-_HEADER_LINE = re.compile(rb"[!-9;-~]+[ \t]*:|[ \t]")
+_HEADER_LINE = re.compile(rb"[!-9;-~\x80-\xff]+[ \t]*:|[ \t]")
 
 
 class BodyGlance:
@@ -71,6 +71,10 @@ class IncomingMessage:
         self.fields: tuple[Field, ...] = ()
         self.header_too_big = False
         self.body_size = 0
+        self.size = 0
+        """Octets that have come, header section included, a line end counted as one (Exim: $message_size)."""
+        self.lines = 0
+        """Line ends that have come."""
         self._intake = intake
         self._header_limit = header_limit
         self._header: bytearray | None = bytearray()
@@ -81,16 +85,6 @@ class IncomingMessage:
         self.body = BodyGlance(2 * visible)
         self.trouble: SpoolUnavailable | None = None
         """What the queue said to a piece; answered at the end of the data, to stay in step."""
-
-    @property
-    def size(self) -> int:
-        """Octets of the message as far as it has come, header section included."""
-        return sum(len(field.raw) for field in self.fields) + 2 + self.body_size
-
-    @property
-    def lines(self) -> int:
-        """Line ends in the whole message as far as it has come."""
-        return sum(field.raw.count(b"\n") for field in self.fields) + 1 + self.body.lines
 
     @property
     def longest_line(self) -> int:
@@ -111,6 +105,9 @@ class IncomingMessage:
 
     async def add(self, data: bytes) -> None:
         """Takes a piece of the message as it was sent, without dot-stuffing. Raises SpoolUnavailable."""
+        lines = data.count(b"\n")
+        self.lines += lines
+        self.size += len(data) - lines
         if self.header_too_big or self.trouble is not None:
             return
         if self._header is None:

@@ -7,7 +7,6 @@ on disk, never earlier. A change of the TLS layer in either direction forgets ev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import assert_never
 
@@ -91,8 +90,7 @@ class Session:
             return self._admission.trouble(reply.LOCAL_PROBLEM, f"an option can't be expanded: {error}")
 
     async def _dispatch(self, question: esmtp.Question) -> Answer:
-        if command := _COMMANDS.get(type(question)):
-            self._client.commands.append(command)
+        if type(question) in _COMMANDS:
             # Behind the greeting, as with Exim: a certificate logs in before the first command in its layer.
             await self._logins.by_certificate()
         match question:
@@ -337,25 +335,31 @@ class Session:
             return
         self._ports.journal.record(events.ConnectionClosed(self.facts, how))
 
+    def heard(self, command: esmtp.CommandRead) -> None:
+        """The machine has read a command."""
+        self._client.heard(command)
+
     def violated(self, what: str, text: str) -> None:
         """The machine saw the protocol broken."""
-        self._ports.journal.record(events.ProtocolViolated(self.facts, what, text))
+        self._ports.journal.record(events.ProtocolViolated(self.facts, what, text, tuple(self._client.commands)))
 
 
-_COMMANDS: Mapping[type[esmtp.Question], str] = {
-    esmtp.HelloGiven: "EHLO",
-    esmtp.TLSAsked: "STARTTLS",
-    esmtp.SenderGiven: "MAIL",
-    esmtp.RecipientGiven: "RCPT",
-    esmtp.DataAsked: "DATA",
-    esmtp.VrfyAsked: "VRFY",
-    esmtp.ExpnAsked: "EXPN",
-    esmtp.EtrnAsked: "ETRN",
-    esmtp.AuthAsked: "AUTH",
-    esmtp.XclientGiven: "XCLIENT",
-    esmtp.QuitGiven: "QUIT",
-}
-"""Questions that are commands, for $smtp_command_history."""
+_COMMANDS = frozenset(
+    {
+        esmtp.HelloGiven,
+        esmtp.TLSAsked,
+        esmtp.SenderGiven,
+        esmtp.RecipientGiven,
+        esmtp.DataAsked,
+        esmtp.VrfyAsked,
+        esmtp.ExpnAsked,
+        esmtp.EtrnAsked,
+        esmtp.AuthAsked,
+        esmtp.XclientGiven,
+        esmtp.QuitGiven,
+    }
+)
+"""Questions that a command asks."""
 
 NOTQUIT_REASONS = {
     "closed by us": "acl-drop",

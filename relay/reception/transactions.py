@@ -7,15 +7,12 @@ from dataclasses import replace
 from relay.esmtp.answers import Answer
 from relay.esmtp.extensions import declared_body, declared_size
 from relay.esmtp.questions import Transfer
-from relay.expand.lists import MatchList
 from relay.mail import events, reply
 from relay.mail.address import Address
 from relay.mail.envelope import Envelope, Parameters, Recipient
 from relay.mail.queue import make_message_id
-from relay.mail.reply import Reply
 from relay.mail.text import printable
 from relay.policy.acl_values import Deferred, Discarded, Where
-from relay.policy.hosts import matches_client
 from relay.reception.admission import Admission
 from relay.reception.client import Client, Transaction
 from relay.reception.logins import Logins
@@ -42,6 +39,7 @@ class Transactions:
         """MAIL: a transaction begins. Raises TemporaryFailure."""
         client = self._client
         client.messages += 1
+        client.tried = 0
         await self._pace.mail(client.messages)
         self._pace.begin_message()
         sender = await rewrite_at_smtp_time(sender, True, self._rules, client.scope, self._ports)
@@ -50,14 +48,15 @@ class Transactions:
         parameters, authenticated = await self._logins.vouched(parameters)
         shown = f"<{printable(str(sender))}>"
         if not sender.is_null and not sender.is_qualified:
-            if not await self._may_be_unqualified(self._rules.clients.sender_unqualified_hosts):
-                refusal = _unqualified(shown, "sender")
-                return self._admission.rejected(refusal, "MAIL", printable(str(sender)))
+            if not await self._admission.may_be_unqualified(self._rules.clients.sender_unqualified_hosts):
+                return self._admission.unqualified(sender, "sender")
             sender = sender.qualified(self._rules.qualify_domain)
         envelope = Envelope(sender, (), declared_body(parameters), declared_size(parameters), parameters)
         message_id = make_message_id(self._ports.clock.now(), self._ports.random)
         client.transaction = transaction = Transaction(envelope, message_id, {})
         transaction.authenticated_sender = authenticated
+        if parameters.get("SIZE") is not None:
+            transaction.declared_size = envelope.size
         transaction.internationalised = parameters.get("SMTPUTF8") is not None
         verdict = await self._admission.verdict(Where.MAIL)
         answer = self._admission.refusal(verdict, "MAIL", shown)
@@ -69,11 +68,6 @@ class Transactions:
             transaction.discard_text = verdict.log_text
         return Answer(self._admission.accepted(reply.SENDER_OK, verdict))
 
-    async def _may_be_unqualified(self, hosts: MatchList | None) -> bool:
-        if self._client.is_local:
-            return True
-        return hosts is not None and await matches_client(hosts, self._client.scope())
-
     # RCPT
 
     async def recipient(self, address: Address, parameters: Parameters) -> Answer:
@@ -81,20 +75,21 @@ class Transactions:
         transaction = self._client.transaction
         assert transaction is not None
         transaction.tried += 1
+        tried = max(transaction.tried, self._client.tried)
         address = await rewrite_at_smtp_time(address, False, self._rules, self._client.scope, self._ports)
         shown = f"<{printable(str(address))}>"
         if not address.is_qualified:
             # RFC 5321 4.5.1: postmaster is accepted without a domain.
             is_postmaster = address.local_part.lower() == "postmaster"
-            if not is_postmaster and not await self._may_be_unqualified(
+            if not is_postmaster and not await self._admission.may_be_unqualified(
                 self._rules.clients.recipient_unqualified_hosts
             ):
                 transaction.rejected += 1
-                return self._admission.rejected(_unqualified(shown, "recipient"), "RCPT", shown)
+                return self._admission.unqualified(address, "recipient")
             address = address.qualified(self._rules.qualify_recipient)
-        if 0 < self._rules.recipients_max < transaction.tried:
+        if 0 < self._rules.recipients_max < tried:
             return self._one_too_many(transaction)
-        await self._pace.rcpt(transaction.tried)
+        await self._pace.rcpt(tried)
         if transaction.discarded:
             # Exim: what is discarded at MAIL is discarded as a whole, no recipient is judged.
             self._note_discarded(transaction, shown, "MAIL", transaction.discard_text)
@@ -128,12 +123,8 @@ class Transactions:
             transaction.deferred += 1
         if not transaction.too_many:
             transaction.too_many = True
-            what = "message: too many recipients" if for_good else "excess recipients: too many"
-            self._ports.journal.record(
-                events.CommandRejected(
-                    self._client.facts, what, "", sender=transaction.envelope.sender, temporary=not for_good
-                )
-            )
+            what = "message rejected" if for_good else "excess temporarily rejected"
+            self._ports.journal.record(events.TooManyRecipients(self._client.facts, what, transaction.envelope.sender))
         return Answer(reply.TOO_MANY_RECIPIENTS_EVER if for_good else reply.TOO_MANY_RECIPIENTS)
 
     # DATA
@@ -171,7 +162,3 @@ class Transactions:
         if allowed is not None and await allowed.match(given, self._client.scope()) is not None:
             return
         transaction.envelope = replace(envelope, sender=Address(caller.login, self._rules.qualify_domain))
-
-
-def _unqualified(shown: str, what: str) -> Reply:
-    return reply.UNQUALIFIED_ADDRESS.with_text(f"{shown}: {what} address must contain a domain")

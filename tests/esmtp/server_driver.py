@@ -9,6 +9,7 @@ from relay.esmtp.questions import (
     AuthAsked,
     AuthResponse,
     BodyPiece,
+    CommandRead,
     Connected,
     DataAsked,
     EtrnAsked,
@@ -110,11 +111,15 @@ class Session:
         self.answer = answer
         self.offers = offers
         self.events: list[ServerEvent] = []
+        self.commands: list[CommandRead] = []
         self.sent = b""
         self.run()
 
     def run(self) -> None:
         while (event := self.server.next_event()) is not None:
+            if isinstance(event, CommandRead):
+                self.commands.append(event)
+                continue
             self.events.append(event)
             if isinstance(event, QUESTIONS):
                 assert self.server.open_question is event
@@ -137,6 +142,13 @@ class Session:
     def hung_up(self) -> str | None:
         last = self.events[-1]
         return last.how if isinstance(last, HangUp) else None
+
+
+def next_event(server: Server) -> ServerEvent | None:
+    """The next event that is more than the reading of a command."""
+    while isinstance(event := server.next_event(), CommandRead):
+        pass
+    return event
 
 
 def greeted(**arguments: object) -> Session:

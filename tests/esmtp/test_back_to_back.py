@@ -21,6 +21,7 @@ from relay.esmtp.client_events import (
 from relay.esmtp.extensions import Offers, declared_body, declared_size
 from relay.esmtp.questions import (
     BodyPiece,
+    CommandRead,
     Connected,
     DataAsked,
     HangUp,
@@ -118,6 +119,8 @@ class Wire:
                     self.open = None
                 case QuitGiven():
                     self.server.answer(reply.CLOSING)
+                case CommandRead():
+                    pass
                 case HangUp() | Violation():
                     self.ended.append(event)
                 case _:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from esmtp.server_driver import OFFERS, Session, codes
+from esmtp.server_driver import OFFERS, Session, codes, next_event
 from relay.esmtp.extensions import Offers
 from relay.esmtp.questions import Connected, DataAsked, HelloGiven, MessageEnded, SenderGiven, Violation
 from relay.esmtp.server import Server, ServerSettings
@@ -80,10 +80,10 @@ def test_where_it_is_not_enforced(limits: ServerSettings) -> None:
 @pytest.mark.parametrize("by_edge", [True, False])
 def test_who_speaks_while_a_greeting_is_decided_is_dropped(by_edge: bool) -> None:
     server = Server(STRICT, 0.0)
-    assert server.next_event() == Connected()
+    assert next_event(server) == Connected()
     server.answer(reply.SERVICE_READY)
     server.receive(b"EHLO x\r\n", 1.0)
-    assert server.next_event() == HelloGiven("x", True)
+    assert next_event(server) == HelloGiven("x", True)
     if by_edge:
         server.more_waits()
     else:
@@ -94,7 +94,7 @@ def test_who_speaks_while_a_greeting_is_decided_is_dropped(by_edge: bool) -> Non
 
 def test_who_speaks_early_is_refused_as_decided_all_the_same() -> None:
     server = Server(STRICT, 0.0)
-    server.next_event()
+    next_event(server)
     server.receive(b"x", 1.0)
     server.answer(reply.CONNECTION_REFUSED)
     assert server.data_to_send() == b"554 SMTP service not available\r\n"
@@ -104,7 +104,7 @@ def test_who_speaks_early_is_refused_as_decided_all_the_same() -> None:
 def test_who_speaks_while_mail_is_decided(pipelining: bool) -> None:
     session = strict(OFFERS if pipelining else Offers())
     session.server.receive(b"MAIL FROM:<a@b>\r\n", 2.0)
-    assert isinstance(session.server.next_event(), SenderGiven)
+    assert isinstance(next_event(session.server), SenderGiven)
     session.server.receive(b"RCPT TO:<a@b>\r\n", 2.0)
     session.server.answer(reply.SENDER_OK)
     session.run()
@@ -115,7 +115,7 @@ def test_who_speaks_while_data_is_decided() -> None:
     session = strict()
     session.send(b"MAIL FROM:<a@b>\r\nRCPT TO:<a@b>\r\n")
     session.server.receive(b"DATA\r\n", 2.0)
-    assert isinstance(session.server.next_event(), DataAsked)
+    assert isinstance(next_event(session.server), DataAsked)
     session.server.more_waits()
     session.server.answer(reply.SEND_DATA)
     session.run()

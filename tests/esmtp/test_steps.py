@@ -33,7 +33,8 @@ UTF8 = Offers((("SMTPUTF8", ""), ("8BITMIME", ""), ("DSN", "")))
         (b"EHLO a\xff", b"501 Syntactically invalid EHLO argument(s)\r\n"),
         (b"NOOP \xff", b"501 8-bit characters are not allowed in SMTP commands\r\n"),
         (b"VRFY \xc3\xa4", b"501 8-bit characters are not allowed in SMTP commands\r\n"),
-        (b"DATA now", b"503 HELO or EHLO required\r\n"),
+        (b"DATA now", b"501 unexpected argument data\r\n"),
+        (b"DATA", b"503 valid RCPT command must precede DATA\r\n"),
         (b"QUIT now", b"501 unexpected argument data\r\n"),
         (b"TURN", b"502 Command not implemented\r\n"),
         (b"AUTH PLAIN", b"503 AUTH command used when not advertised\r\n"),
@@ -133,6 +134,28 @@ def test_one_refusal_for_all_recipients_is_repeated() -> None:
         b"\r\n503 5.5.1 Valid RCPT command must precede DATA\r\n"
     )
     assert session.sent.count(b"All RCPT") == 1
+
+
+def test_data_names_the_refusal_of_recipients_that_had_no_sender() -> None:
+    session = Session()
+    session.send(b"EHLO a\r\n", b"RSET\r\nRCPT TO:<b@c.test>\r\n")
+    assert session.send(b"DATA\r\n") == (
+        b"503-5.5.1 All RCPT commands were rejected with this error:\r\n"
+        b"503-5.5.1 503 sender not yet given\r\n503 5.5.1 valid RCPT command must precede DATA\r\n"
+    )
+
+
+def test_every_command_is_told_before_what_it_asks() -> None:
+    session = Session()
+    session.send(b"EHLO a\r\n", b"NOOP\r\nRSET now\r\nmail from:  <a@b.test>\r\nFOO bar\r\n")
+    told = [(each.verb, each.line, each.argument) for each in session.commands]
+    assert told == [
+        ("EHLO", "EHLO a", "a"),
+        ("NOOP", "NOOP", ""),
+        ("", "RSET now", "now"),
+        ("MAIL", "mail from:  <a@b.test>", "<a@b.test>"),
+        ("", "FOO bar", "bar"),
+    ]
 
 
 # AUTH

@@ -176,6 +176,7 @@ def _said(case: "Case") -> bytes:
 _TIME = re.compile(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4}")
 _ID = re.compile(r"\b[0-9A-Za-z]{6}-[0-9A-Za-z]{6,11}-[0-9A-Za-z]{2,4}\b")
 _BANNER = re.compile(r"ESMTP (Exim [0-9.]+|Fingerpost)")
+_MADE_BY = re.compile(r"\((Exim [0-9.]+|Fingerpost)\)$|<E[0-9A-Za-z]+(-[0-9A-Za-z]+){2}@")
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
 _LEFT_OVER = re.compile(r"^ID ")
 _REMEDY = re.compile(r" \((use logwrite or log_message|correct the (code in the ACL's message|message in the ACL))\)$")
@@ -189,7 +190,7 @@ def _even(line: str, directory: Path, spool: Path) -> str:
     line = _LEFT_OVER.sub(
         "", _SIZE.sub(" S=N", _BANNER.sub("ESMTP SERVER", _TIME.sub("TIME", _ID.sub("ID", _STAMP.sub("", line)))))
     )
-    line = _REMEDY.sub("", line)
+    line = _MADE_BY.sub("MADE", _REMEDY.sub("", line))
     return line.replace(str(spool), "SPOOL").replace(str(directory), "DIR")
 
 

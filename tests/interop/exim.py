@@ -85,9 +85,7 @@ class Laptop:
             timeout=90,
             check=False,
         )
-        assert done.returncode == 0, (
-            f"exim {arguments}: {done.returncode}\n{done.stderr.decode(errors='replace')}"
-        )
+        assert done.returncode == 0, f"exim {arguments}: {done.returncode}\n{done.stderr.decode(errors='replace')}"
         return done.stdout.decode(errors="replace")
 
 

@@ -74,9 +74,7 @@ def running(command: Sequence[str | Path], *, port: int | None, output: Path, lo
     Yields the process id. The server is told to stop by SIGTERM; then its whole process group is killed.
     """
     with output.open("ab") as out:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
-        )
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
     try:
         if port is not None:
             _wait_for(port, process, output, logs)

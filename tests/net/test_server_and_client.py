@@ -110,6 +110,9 @@ class Sink:
     async def abandon(self) -> None:
         self.reset()
 
+    def heard(self, command: object) -> None:
+        pass
+
     def violated(self, what: str, text: str) -> None:
         self.collected.events.append(f"violation: {what}")
 

@@ -72,6 +72,8 @@ ALL: tuple[events.Event, ...] = (
     events.ClientNote(SESSION, "ETRN #a received from", False),
     events.RecipientDiscarded(SESSION, ANNE, "<bob@there.example>", "RCPT", "spam"),
     events.SenderUnverified(SESSION, "anna@far.test", "Unrouteable address"),
+    events.TooManyRecipients(SESSION, "message rejected", ANNE),
+    events.NameNotFound(SESSION),
     events.DaemonNote("started"),
     events.TLSFileUnusable("/etc/relay.crt: no such file (make it)", "what was good before stays in force"),
     events.Trouble("disk full", "make room", ID),

@@ -23,6 +23,38 @@ X = "X=TLS1.3:TLS_AES_256_GCM_SHA384:256"
 MINIMAL = replace(here.SESSION, tls=None, peer_name="")
 
 
+def test_the_reject_log_shows_a_refused_message() -> None:
+    forged = "From: a@b\r\n  2026-11-21 10:00:00 <= forged"
+    header = ("Received: from x\r\n\tby y", forged, "Subj\xe4ct: x", "X-Y: \x1b[0m")
+    recipients = tuple(Address(f"r{number}", "far.test") for number in range(7))
+    message = events.RefusedMessage(recipients, header)
+    event = events.CommandRejected(here.PLAIN, "after DATA", "no", NULL_SENDER, message=message)
+    line = EximLines(parse_selector("")).line(event)
+    assert line is not None
+    assert line.header == (
+        "Envelope-from: <>",
+        "Envelope-to: <r0@far.test>",
+        *(f"    <r{number}@far.test>" for number in range(1, 5)),
+        "    ...",
+        "P Received: from x",
+        "\tby y",
+        "F From: a@b",
+        "  2026-11-21 10:00:00 <= forged",
+        "  Subj\\303\\244ct: x",
+        "  X-Y: \\033[0m",
+    )
+    hidden = EximLines(parse_selector("-rejected_header")).line(event)
+    assert hidden is not None
+    assert hidden.header == ()
+    long = replace(event, message=events.RefusedMessage((), ("A: " + "x" * 9000,)))
+    cut = EximLines(parse_selector("")).line(long)
+    assert cut is not None
+    assert cut.header == ("Envelope-from: <>", "*** truncated ***")
+
+
+INVALID = "syntactically invalid argument(s)"
+
+
 def written(event: events.Event, selectors: str = "") -> str:
     line = EximLines(parse_selector(selectors)).line(event)
     assert line is not None
@@ -259,12 +291,32 @@ def test_which_logs_a_line_goes_to(event: events.Event, logs: set[Log]) -> None:
         ("too many nonmail commands", "NOOP x y", 'too many nonmail commands (last was "NOOP")'),
         ("too many nonmail commands", " ", 'too many nonmail commands (last was "")'),
         ("too many unrecognized commands", "FOO x", 'too many unrecognized commands (last was "FOO x")'),
-        ("Too many syntax or protocol errors", "FOO", 'or protocol errors (last command was "FOO")'),
-        ("too many messages", "", "too many messages"),
+        ("Too many syntax or protocol errors", "FOO", 'errors (last command was "FOO",  C=EHLO,MAIL)'),
     ],
 )
 def test_a_call_that_is_dropped(what: str, command: str, tail: str) -> None:
-    assert written(events.ProtocolViolated(here.PLAIN, what, command)).endswith(tail)
+    assert written(events.ProtocolViolated(here.PLAIN, what, command, ("EHLO", "MAIL"))).endswith(tail)
+
+
+def test_of_the_commands_the_last_twenty_are_named() -> None:
+    told = events.ProtocolViolated(here.PLAIN, "too many syntax or protocol errors", "X", ("NOOP",) * 20)
+    assert written(told).endswith(f'(last command was "X",  C=...{",".join(("NOOP",) * 20)})')
+
+
+@pytest.mark.parametrize(
+    ("what", "said", "line"),
+    [
+        ("malformed greeting name", "ehlo a_b", f"rejected EHLO from CLIENT: {INVALID}: a_b"),
+        ("malformed greeting name", "HELO", f"rejected HELO from CLIENT: {INVALID}: (no argument given)"),
+        ("no HELO/EHLO given", "MAIL FROM:<a@b>", "rejected MAIL from CLIENT: no HELO/EHLO given"),
+        ("untrue greeting", "EHLO liar", 'rejected "EHLO liar" from CLIENT'),
+        ("too many messages", "MAIL FROM:<>", "rejected MAIL command H=CLIENT: too many messages in one connection"),
+        ("unqualified sender", "anna b", "unqualified sender rejected: <anna\\040b> H=CLIENT"),
+    ],
+)
+def test_what_is_rejected_by_the_dialog_itself(what: str, said: str, line: str) -> None:
+    event = events.ProtocolViolated(here.PLAIN, what, said)
+    assert written(event, "+smtp_syntax_error") == line.replace("CLIENT", "(laptop.example) [192.0.2.7]")
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,13 @@ def test_a_line_with_its_time_and_message() -> None:
     assert (log, line) == (Log.MAIN, "2026-11-21 11:00:00 1xUfyz-0002Cc-2k Completed\n")
 
 
+def test_the_header_of_a_refused_message_stands_in_the_reject_log_alone() -> None:
+    message = events.RefusedMessage((), ("To: b@c",))
+    (_, main), (log, rejected) = logged(events.CommandRejected(here.PLAIN, "after DATA", "no", message=message))
+    assert log is Log.REJECT
+    assert rejected == f"{main}Envelope-from: <>\nT To: b@c\n"
+
+
 def test_a_line_without_a_message() -> None:
     assert logged(events.DaemonNote("started")) == [(Log.MAIN, "2026-11-21 11:00:00 started\n")]
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import pytest
 
 from policy.acl_world import Routes
-from reception.test_session import Client, rejections
+from reception.test_session import ANYBODY, Client, rejections
 from relay.esmtp import questions as esmtp
 from relay.mail import events
 from relay.policy.acl_program import ConditionPorts, Finding, Verified
 from relay.policy.acl_values import Where
+from relay.reception.rules import ClientRules
 
 ROUTES = Routes(
     {
         "nobody@far.test": Verified(Finding.BAD, "Unrouteable address"),
         "later@far.test": Verified(Finding.UNKNOWN, "asleep"),
+        "all@here.test": Verified(Finding.GOOD, members=("anna@here.test", "/var/mail/archive")),
+        "hole@here.test": Verified(Finding.GOOD, discarded=True),
     }
 )
 ASKED = {
@@ -36,10 +39,11 @@ def client(routes: Routes | None = ROUTES) -> Client:
     [
         ("bert@far.test", 250, "<bert@far.test> is deliverable"),
         ("Bert <bert@far.test>", 250, "<bert@far.test> is deliverable"),
-        ("bert", 250, "<bert@here.test> is deliverable"),
+        ("bert", 501, "bert: recipient address must contain a domain"),
         ("nobody@far.test", 550, "<nobody@far.test> Unrouteable address"),
         ("later@far.test", 451, "Cannot resolve <later@far.test> at this time"),
-        ("", 501, "Syntactically invalid argument(s)"),
+        ("", 501, "empty address"),
+        ("a b@x.test", 501, 'missing or malformed local part (expected word or "<")'),
         ("a@x.test, b@x.test", 501, "Syntactically invalid argument(s)"),
     ],
 )
@@ -66,12 +70,23 @@ def test_where_nobody_can_tell_vrfy_says_so() -> None:
         ("nobody@far.test", 550, "nobody@far.test is undeliverable"),
         ("later@far.test", 451, "later@far.test cannot be resolved at this time"),
         ("@@", 501, None),
+        ("hole", 250, "mail to <hole@here.test> is discarded"),
     ],
 )
 def test_expn(text: str, code: int, line: str | None) -> None:
     reply = client().ask(esmtp.ExpnAsked(text)).reply
     assert reply.code == code
     assert line is None or reply.text == line
+
+
+def test_expn_of_a_list() -> None:
+    assert client().ask(esmtp.ExpnAsked("all")).reply.lines == ("<anna@here.test>", "</var/mail/archive>")
+
+
+def test_vrfy_qualifies_for_those_who_may_leave_the_domain_out() -> None:
+    rules = ClientRules(recipient_unqualified_hosts=ANYBODY)
+    asking = Client(ASKED, conditions=ConditionPorts(addresses=ROUTES), clients=rules)
+    assert asking.ask(esmtp.VrfyAsked("bert")).reply.text == "<bert@here.test> is deliverable"
 
 
 def test_expn_may_be_refused() -> None:
@@ -82,7 +97,7 @@ def test_expn_may_be_refused() -> None:
 
 def test_without_acls_nobody_is_told_anything() -> None:
     asking = Client({})
-    codes = [asking.code(each) for each in (esmtp.VrfyAsked("a"), esmtp.ExpnAsked("a"), esmtp.EtrnAsked("#a"))]
+    codes = [asking.code(each) for each in (esmtp.VrfyAsked("a@b.test"), esmtp.ExpnAsked("a"), esmtp.EtrnAsked("#a"))]
     assert codes == [252, 550, 458]
 
 
@@ -96,6 +111,7 @@ def test_without_acls_nobody_is_told_anything() -> None:
 )
 def test_etrn(text: str, code: int, line: str) -> None:
     asking = client()
+    asking.session.heard(esmtp.CommandRead("ETRN", f"ETRN {text}"))
     reply = asking.ask(esmtp.EtrnAsked(text)).reply
     assert (reply.code, reply.text) == (code, line)
     (note,) = asking.shelf.of(events.ClientNote)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from relay.mail.facts import Authentication, Endpoint, LocalCaller, MessageFacts
+from relay.mail.facts import Authentication, Endpoint, Hello, LocalCaller, MessageFacts
 from relay.reception.given import NAMES, Given, read_given, session_of
 from relay.reception.request import BadRequest, SubmissionRequest, decode_request, encode_request
 from relay.spool.codec import decode_facts, encode_facts
@@ -34,6 +34,12 @@ def test_a_trusted_caller_describes_the_client() -> None:
     assert (facts.user, facts.protocol()) == ("bert", "uucp")
     assert facts.authentication == Authentication("plain", "carl")
     assert facts.caller == ROOT
+
+
+def test_who_speaks_for_a_host_speaks_the_protocol_of_the_network() -> None:
+    facts = session_of(ROOT, Given(peer=Endpoint("192.0.2.9", 0)))
+    assert replace(facts, hello=Hello("x", extended=False)).protocol() == "smtp"
+    assert replace(session_of(ROOT, Given()), hello=Hello("x", extended=True)).protocol() == "local-esmtp"
 
 
 def test_nobody_else_is_believed() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reception.test_greeting import OTHERS, US, client, local
-from reception.test_session import ANY_RCPT, MESSAGE, NOW, Client, rejections
+from reception.test_session import ANY_RCPT, MESSAGE, NOW, Client
 from relay.esmtp import questions as esmtp
 from relay.expand.evaluate import compile_expansion
 from relay.expand.lists import ListKind, compile_list
@@ -83,7 +83,29 @@ def test_more_recipients_than_there_may_be_are_put_off() -> None:
     assert [asking.rcpt(f"{name}@far.test").reply.code for name in ("a", "no", "b", "c")] == [250, 550, 452, 452]
     assert asking.data().reply.code == 250
     assert len(asking.queued.recipients) == 1
-    assert rejections(asking)[1:] == [("excess recipients: too many", True)]
+    assert [each.what for each in asking.shelf.of(events.TooManyRecipients)] == ["excess temporarily rejected"]
+
+
+def test_what_an_acl_sees_of_the_commands() -> None:
+    seen = "message = $smtp_command/$smtp_command_argument/$smtp_command_history/$message_size"
+    asking = client({Where.MAIL: f"deny senders = a@b.test\n {seen}\n accept", Where.RCPT: f"deny {seen}/$rcpt_count"})
+    heard = asking.session.heard
+    heard(esmtp.CommandRead("EHLO", "EHLO x"))
+    heard(esmtp.CommandRead("", "NONSENSE x"))
+    asking.hello()
+    heard(esmtp.CommandRead("MAIL", "mail from: <a@b.test> SIZE=5"))
+    shown = "mail from: <a@b.test> SIZE=5/<a@b.test> SIZE=5/EHLO,MAIL/5"
+    assert asking.mail("a@b.test", SIZE="5").reply.text == shown
+    asking.mail()
+    heard(esmtp.CommandRead("RCPT", "RCPT TO:<broken"))
+    heard(esmtp.CommandRead("RCPT", "RCPT TO:<b@c.test>"))
+    assert asking.rcpt("b@c.test").reply.text == "RCPT TO:<b@c.test>/<b@c.test>/EHLO,MAIL,RCPT,RCPT/-1/2"
+
+
+def test_no_acl_sees_what_is_said_behind_a_mechanism() -> None:
+    asking = client({Where.AUTH: "deny message = <$smtp_command> <$smtp_command_argument>"})
+    asking.session.heard(esmtp.CommandRead("AUTH", "AUTH PLAIN AGEAYg=="))
+    assert asking.ask(esmtp.AuthAsked("PLAIN", "AGEAYg==")).reply.text == "<AUTH PLAIN> <PLAIN>"
 
 
 def test_or_refuse_the_message() -> None:
