@@ -269,6 +269,8 @@ class MainOptions:
     acl_smtp_starttls: ACLReference | None = field(metadata=row(Kind.ACL, None, "ACL for STARTTLS.", "acl"))
     acl_smtp_auth: ACLReference | None = field(metadata=row(Kind.ACL, None, "ACL for AUTH.", "acl"))
     acl_smtp_mail: ACLReference | None = field(metadata=row(Kind.ACL, None, "ACL for MAIL.", "acl"))
+    acl_smtp_mailauth: ACLReference | None = field(metadata=row(
+        Kind.ACL, None, "ACL for the parameter AUTH of MAIL.", "acl"))
     acl_smtp_rcpt: ACLReference | None = field(metadata=row(
         Kind.ACL, None, "ACL for RCPT; without one every recipient is refused.", "acl"))
     acl_smtp_predata: ACLReference | None = field(metadata=row(Kind.ACL, None, "ACL for DATA.", "acl"))

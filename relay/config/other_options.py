@@ -161,7 +161,6 @@ OTHER_OPTIONS: tuple[Option, ...] = (
     *listed("exim", _UNSUPPORTED, "without it other mail would be accepted, refused or delivered", """
         acl_not_smtp_mime                  acl
         acl_smtp_data_prdr                 acl        accept
-        acl_smtp_mailauth                  acl
         allow_domain_literals              boolean    false
         hold_domains                       domains
         mua_wrapper                        boolean    false

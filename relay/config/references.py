@@ -21,6 +21,7 @@ ACL_PLACES: Mapping[str, Where] = {
     "acl_smtp_starttls": Where.STARTTLS,
     "acl_smtp_auth": Where.AUTH,
     "acl_smtp_mail": Where.MAIL,
+    "acl_smtp_mailauth": Where.MAILAUTH,
     "acl_smtp_rcpt": Where.RCPT,
     "acl_smtp_predata": Where.PREDATA,
     "acl_smtp_data": Where.DATA,

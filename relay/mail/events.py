@@ -166,6 +166,8 @@ class ClientNote:
     text: str
     with_ident: bool = True
     """Whether the client stands there as `H=… U=…` (Exim: host_and_ident) or in the middle of a sentence."""
+    why: str = ""
+    """In parentheses behind it."""
 
 
 @dataclass(frozen=True, slots=True)

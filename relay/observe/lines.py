@@ -292,7 +292,8 @@ class EximLines:
                 return Line(logs, event.message_id, self._rejected(event), header) if logs else None
             case ClientNote():
                 client = self._host(event.session) if event.with_ident else self._from(event.session)
-                return Line(MAIN, "", f"{free(event.text)} {client}")
+                why = f" ({free(event.why)})" if event.why else ""
+                return Line(MAIN, "", f"{free(event.text)} {client}{why}")
             case RecipientDiscarded():
                 return Line(MAIN_AND_REJECT, "", self._discarded(event))
             case NameNotFound():

@@ -16,7 +16,7 @@ from relay.mail import events, reply
 from relay.mail.envelope import Parameters
 from relay.mail.reply import Reply
 from relay.mail.text import printable
-from relay.policy.acl_values import Switch, Where
+from relay.policy.acl_values import Deferred, Denied, Switch, Where
 from relay.policy.authenticate import Granted, Login, Outcome, Prompt, Refused, login_by_certificate
 from relay.policy.authenticators import Authenticator, ByCertificate, Offer, believes_mail_auth, offer
 from relay.reception.admission import Admission
@@ -138,18 +138,38 @@ class Logins:
             case None:
                 pass
 
-    async def vouched(self, parameters: Parameters) -> tuple[Parameters, str]:
+    async def vouched(self, parameters: Parameters) -> tuple[Parameters, str] | Answer:
         """Parameters of MAIL with an AUTH= that is believed, and the sender that it names.
 
-        RFC 4954 5: what is not believed is taken for `<>`. Raises TemporaryFailure.
+        RFC 4954 5: what is not believed is taken for `<>`. An answer where the ACL for it can't say. Raises
+        TemporaryFailure.
         """
         said = parameters.get("AUTH")
-        if said is None:
+        if said is None or said == "<>":
             return parameters, ""
-        if self._client.facts.authentication is not None and await self._believes():
-            return parameters, "" if said == "<>" else printable(decode_xtext(said))
+        sender = printable(decode_xtext(said))
+        doubt = await self._doubt(sender)
+        if isinstance(doubt, Answer):
+            return doubt
+        if not doubt:
+            return parameters, sender
+        self._ports.journal.record(events.ClientNote(self._client.facts, f"ignoring AUTH={said} from", why=doubt))
         others = tuple((name, "<>" if name == "AUTH" else value) for name, value in parameters.items)
         return Parameters(others), ""
 
-    async def _believes(self) -> bool:
-        return await believes_mail_auth(self._rules.auth, self._client.scope())
+    async def _doubt(self, sender: str) -> str | Answer:
+        """Why an AUTH= is not believed, "" where it is (Exim: acl_smtp_mailauth, server_mail_auth_condition)."""
+        authentication = self._client.facts.authentication
+        if Where.MAILAUTH not in self._rules.acls:
+            if authentication is None:
+                return "client not authenticated"
+        else:
+            verdict = await self._admission.verdict(Where.MAILAUTH, authenticated_sender=sender)
+            if isinstance(verdict, Deferred):
+                return self._admission.refusal(verdict, "MAILAUTH", sender) or ""
+            if isinstance(verdict, Denied):
+                return "rejected by ACL"
+        if await believes_mail_auth(self._rules.auth, self._client.scope()):
+            return ""
+        identity = f': authenticated ID="{authentication.identity}"' if authentication else ""
+        return f"server_mail_auth_condition failed{identity}"

@@ -45,7 +45,10 @@ class Transactions:
         sender = await rewrite_at_smtp_time(sender, True, self._rules, client.scope, self._ports)
         if self._ports.capacity is not None:
             await self._ports.capacity.check(declared_size(parameters))
-        parameters, authenticated = await self._logins.vouched(parameters)
+        vouched = await self._logins.vouched(parameters)
+        if isinstance(vouched, Answer):
+            return vouched
+        parameters, authenticated = vouched
         shown = f"<{printable(str(sender))}>"
         if not sender.is_null and not sender.is_qualified:
             if not await self._admission.may_be_unqualified(self._rules.clients.sender_unqualified_hosts):

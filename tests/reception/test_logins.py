@@ -34,8 +34,8 @@ WRONG = base64.b64encode(b"\0anna\0guess").decode()
 
 
 def client(acls: dict[Where, str] | None = None, **rules: Any) -> Client:
-    options = {"auth": AuthRules(SERVERS), **rules}
-    found = Client({**ANY_RCPT, **(acls or {})}, server_settings=ServerSettings(), **options)
+    options = {"auth": AuthRules(SERVERS), "server_settings": ServerSettings(), **rules}
+    found = Client({**ANY_RCPT, **(acls or {})}, **options)
     session = found.session
     found.session = Session(session._rules, replace(session._ports, auth=ports()), session.facts)
     return found
@@ -176,3 +176,23 @@ def test_whom_mail_vouches_for(login: str, said: str, kept: str, sender: str) ->
     asking.data()
     assert asking.queued.parameters.get("AUTH") == kept
     assert asking.shelf.of(events.WrittenByACL)[0].text == f"by <{sender}>"
+
+
+@pytest.mark.parametrize(
+    ("acl", "code", "kept", "why"),
+    [
+        ("accept condition = ${if eq{$authenticated_sender}{carl@far.test}}", 250, "carl@far.test", ""),
+        ("deny", 250, "<>", "rejected by ACL"),
+        ("defer message = later", 451, "", ""),
+    ],
+)
+def test_whom_mail_vouches_for_may_be_left_to_an_acl(acl: str, code: int, kept: str, why: str) -> None:
+    asking = client({Where.MAILAUTH: acl, Where.RCPT: "accept"})
+    asking.hello()
+    assert asking.mail(AUTH="carl@far.test").reply.code == code
+    notes = [(each.text, each.why) for each in asking.shelf.of(events.ClientNote)]
+    assert notes == ([("ignoring AUTH=carl@far.test from", why)] if why else [])
+    if code == 250:
+        asking.rcpt()
+        asking.data()
+        assert asking.queued.parameters.get("AUTH") == kept
