@@ -97,7 +97,9 @@ class MainOptions:
     daemon_smtp_ports: tuple[int, ...] = field(metadata=row(
         Kind.PORTS, "smtp", "Ports to listen on.", "listening"))
     local_interfaces: tuple[str, ...] = field(metadata=row(
-        Kind.ITEMS, "<; ::0 ; 0.0.0.0", "Addresses to listen on, each with a port of its own if it has one.",
+        Kind.ITEMS, "<; ::0 ; 0.0.0.0",
+        "Addresses to listen on, each with a port of its own if it has one. Ours: `endpoint:` and a description of "
+        "Twisted's (`endpoint:systemd:domain=INET6:index=0`), `endpoint-tls:` where connections begin with TLS.",
         "listening"))
     extra_local_interfaces: tuple[str, ...] = field(metadata=row(
         Kind.ITEMS, "", "Further addresses that are ours, for @[] and for routing.", "listening"))

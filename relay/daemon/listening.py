@@ -8,11 +8,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
 
 from relay.config.read import Configuration
+from relay.daemon.interfaces import endpoint_item
 from relay.daemon.wishes import Wishes
 from relay.expand.splitting import split_list
 from relay.mail.source import ConfigurationError, Location, Problem
@@ -20,31 +24,60 @@ from relay.mail.source import ConfigurationError, Location, Problem
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A port to open. `address` is literal; "" means every address."""
+    """A port to open. `address` is literal; "" means every address. An `endpoint` (a description of Twisted's) says by
+    itself what is opened."""
 
     address: str
     port: int
     tls_on_connect: bool
     backlog: int
     location: Location
+    endpoint: str = ""
 
 
 def open_port(reactor: Any, listener: Listener, factory: Factory) -> IListeningPort:
     """Opens a port that takes nobody in yet: the system keeps them waiting. Raises ConfigurationError."""
+    port = _opened_endpoint(reactor, listener, factory) if listener.endpoint else _opened(reactor, listener, factory)
+    port.stopReading()  # type: ignore[attr-defined]  # every port is a FileDescriptor, its interface does not say so
+    return port
+
+
+def _opened(reactor: Any, listener: Listener, factory: Factory) -> IListeningPort:
+    """Raises ConfigurationError."""
     try:
         port: IListeningPort = reactor.listenTCP(
             listener.port, factory, backlog=listener.backlog, interface=listener.address
         )
     except CannotListenError as error:
-        reason = getattr(error.socketError, "strerror", None) or str(error.socketError)
-        problem = Problem(
-            listener.location,
-            f"can't listen on {listener.address or '*'} port {listener.port}: {reason}",
-            _remedy(listener.port),
-        )
-        raise ConfigurationError(problem) from None
-    port.stopReading()  # type: ignore[attr-defined]  # every port is a FileDescriptor, its interface does not say so
+        what = f"can't listen on {listener.address or '*'} port {listener.port}: {_reason(error)}"
+        raise ConfigurationError(Problem(listener.location, what, _remedy(listener.port))) from None
     return port
+
+
+def _opened_endpoint(reactor: Any, listener: Listener, factory: Factory) -> IListeningPort:
+    """Raises ConfigurationError."""
+    ports: list[IListeningPort] = []
+    failures: list[Failure] = []
+    try:
+        endpoint: Any = serverFromString(reactor, listener.endpoint)  # type: ignore[no-untyped-call]
+        # These endpoints answer at once.
+        opened: Deferred[IListeningPort] = endpoint.listen(factory)
+        opened.addCallbacks(ports.append, failures.append)
+        for failure in failures:
+            failure.raiseException()
+    except CannotListenError as error:
+        reason = _reason(error)
+    except (ValueError, TypeError, KeyError, IndexError, OSError) as error:
+        # What a description lacks shows in many ways; a socket that nobody has handed over is a missing index.
+        reason = f"there is no such socket or option ({error})"
+    else:
+        return ports[0]
+    what = f"can't listen on endpoint {listener.endpoint}: {reason}"
+    raise ConfigurationError(Problem(listener.location, what, "check the description, and who opens its socket"))
+
+
+def _reason(error: CannotListenError) -> str:
+    return getattr(error.socketError, "strerror", None) or str(error.socketError)
 
 
 _WILDCARDS = {"::": "(IPv6 and IPv4)", "::0": "(IPv6 and IPv4)", "0.0.0.0": "(IPv4)"}
@@ -55,6 +88,8 @@ def listening_on(ports: Iterable[tuple[Listener, Any]]) -> str:
     found: dict[bool, list[str]] = {False: [], True: []}
     for listener, port in ports:
         host = port.getHost()
+        if not hasattr(host, "port"):
+            continue
         wild = _WILDCARDS.get(host.host)
         found[listener.tls_on_connect].append(f"port {host.port} {wild}" if wild else f"[{host.host}]:{host.port}")
     names = ((False, "SMTP"), (True, "SMTPS"))
@@ -79,6 +114,11 @@ def smtp_listeners(configuration: Configuration, wishes: Wishes) -> tuple[Listen
         interfaces, ports = override_interfaces(wishes.interfaces, interfaces, ports)
         source = Location("-oX")
     for interface in interfaces:
+        item = endpoint_item(interface, source)
+        if item is not None:
+            listener = Listener("", 0, item.tls, main.smtp_connect_backlog, source, item.description)
+            found[item.description, 0] = listener
+            continue
         address, port = split_interface(interface, source)
         location = configuration.place("daemon_smtp_ports") if port is None else source
         for number in (port,) if port is not None else ports:

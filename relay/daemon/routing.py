@@ -11,6 +11,7 @@ from typing import Protocol
 
 from relay.config.drivers import Transport
 from relay.config.read import Configuration
+from relay.daemon.interfaces import endpoint_port
 from relay.delivery.smtp_rules import SMTPRules
 from relay.expand.scope import Scope
 from relay.mail.address import Address
@@ -75,7 +76,10 @@ _INTERFACE_PORT = re.compile(r"(?:(?:\d+\.){4}|\]:)(\d{1,5})")
 def _listened_on(ports: tuple[int, ...], interfaces: tuple[str, ...]) -> frozenset[int]:
     """All ports that the daemon has: of daemon_smtp_ports, and those that stand behind an address."""
     own = (_INTERFACE_PORT.search(each.strip()) for each in interfaces)
-    return frozenset((*ports, *(int(found.group(1)) for found in own if found)))
+    named = (endpoint_port(each) for each in interfaces)
+    return frozenset(
+        (*ports, *(int(found.group(1)) for found in own if found), *(port for port in named if port is not None))
+    )
 
 
 def _ours(addresses: tuple[str, ...], ports: frozenset[int]) -> Callable[[str, int | None], bool]:

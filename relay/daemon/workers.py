@@ -253,5 +253,8 @@ class WorkersService(Service):
 
 def _is_same(one: Listener, other: Listener) -> bool:
     """Wherever in the file it stands. Port 0 is a new one each time."""
-    wanted = (other.address, other.port, other.tls_on_connect)
-    return (one.address, one.port, one.tls_on_connect) == wanted and one.port != 0
+
+    def wanted(listener: Listener) -> tuple[str, int, bool, str]:
+        return listener.address, listener.port, listener.tls_on_connect, listener.endpoint
+
+    return wanted(one) == wanted(other) and (one.port != 0 or one.endpoint != "")
