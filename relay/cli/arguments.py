@@ -161,6 +161,8 @@ class Arguments:
     """What -M… acts on."""
     given: GivenFacts = GivenFacts()
     tls_on_connect: bool = False
+    certificate: str = ""
+    """--cert of -bh: a file with the certificate that the client shows. Ours."""
     labels: bool = True
     """False with -n: values without the names of their options."""
     option: str = ""
@@ -218,6 +220,8 @@ class _Reader:
             self._set(mode=Mode.QUEUE_RUN)
         if self.result.mode is Mode.QUEUE_RUN and any(run.interval for run in self.result.queue_runs):
             self._set(mode=Mode.DAEMON)
+        if self.result.certificate and self.result.mode is not Mode.PLAYED_SESSION:
+            raise UsageError("--cert stands for a client's certificate and needs -bh")
 
     def _set(self, **changes: object) -> None:
         self.result = replace(self.result, **changes)  # type: ignore[arg-type]  # the field's name says its type
@@ -326,6 +330,11 @@ class _Reader:
             raise self._bad()
         self._mode(Mode.PLAYED_SESSION)
         self._set(given=replace(self.result.given, address=self._next()))
+
+    def certificate(self, rest: str) -> None:
+        if rest:
+            raise self._bad()
+        self._set(certificate=self._next())
 
     def later(self, rest: str) -> None:
         if not _LATER.fullmatch(self.word.removeprefix("-")):
@@ -481,6 +490,7 @@ _WHOLE_WORDS: dict[str, dict[str, object]] = {
 _BEGINNINGS: tuple[tuple[str, Callable[[_Reader, str], None]], ...] = (
     ("bp", _Reader.listing),
     ("bh", _Reader.played_session),
+    ("-cert", _Reader.certificate),
     ("b", _Reader.later),
     ("oA", _Reader.swallow),
     ("oB", _Reader.messages_per_connection),

@@ -430,6 +430,8 @@ def _take_batch(arguments: Arguments) -> int:
 
 def _play_session(arguments: Arguments) -> int:
     """-bh: the dialog on standard output, what is decided on standard error."""
+    from pathlib import Path
+
     from relay.daemon.standard_input import play_session
     from relay.mail.source import ConfigurationError
 
@@ -441,7 +443,12 @@ def _play_session(arguments: Arguments) -> int:
         print(line, file=sys.stderr, flush=True)
 
     try:
-        return play_session(_configuration(arguments), dict(arguments.macros), given, tell)
+        shown = Path(arguments.certificate).read_bytes() if arguments.certificate else b""
+        return play_session(_configuration(arguments), dict(arguments.macros), given, tell, shown)
+    except OSError as error:
+        raise CommandFailed(f"{arguments.certificate}: {error.strerror}") from None
+    except ValueError:
+        raise CommandFailed(f"{arguments.certificate} has no certificate in PEM form") from None
     except ConfigurationError as error:
         raise CommandFailed(str(error)) from None
 

@@ -141,6 +141,8 @@ class Batch:
         self._message: IO[bytes] | None = None
         self._line = self._transaction_line = self._accepted = 0
         self._over = False
+        self._violation = ""
+        """What the machine found wrong with the last line."""
 
     async def take(self, lines: IO[bytes]) -> BatchFault | None:
         """All messages of the batch in turn; the mistake that ended it, None where it went well."""
@@ -166,12 +168,19 @@ class Batch:
         """Why the line is refused, or nothing."""
         if self._message is None and line[:4].upper() == b"MAIL":
             self._transaction_line = self._line
+        self._violation = ""
         self._machine.receive(line, 0.0)
         refusal = ""
         while (event := self._machine.next_event()) is not None:
             refusal = await self._meet(event) or refusal
         said = self._machine.data_to_send().decode("ascii", "replace").splitlines()
-        return refusal or next((each for each in said if each[:1] in ("4", "5")), "")
+        refusal = refusal or next((each for each in said if each[:1] in ("4", "5")), "")
+        # Exim: in a batch the command is shown below, so that the reply need not show the address.
+        return (
+            f"{refusal[:4]}{self._violation}"
+            if self._violation and refusal.endswith(f": {self._violation}")
+            else refusal
+        )
 
     async def _meet(self, event: esmtp.ServerEvent) -> str:
         match event:
@@ -180,7 +189,9 @@ class Batch:
                 self._message.write(data)
             case MessageEnded():
                 return await self._message_ended()
-            case CommandRead() | Violation() | TransactionReset() | MessageSpoiled():
+            case Violation(what):
+                self._violation = what
+            case CommandRead() | TransactionReset() | MessageSpoiled():
                 pass
             case HangUp():
                 self._over = True

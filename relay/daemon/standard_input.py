@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from cryptography import x509
 from twisted.internet.defer import Deferred
 
 from relay.daemon.alone import run_alone, run_without_queue
@@ -21,7 +22,8 @@ from relay.daemon.callers import Credentials
 from relay.daemon.hints import MemoryHints
 from relay.daemon.steps import Steps
 from relay.esmtp.answers import Answer
-from relay.esmtp.questions import MessageEnded, Question
+from relay.esmtp.questions import Connected, MessageEnded, Question
+from relay.mail import reply
 from relay.mail.events import ConnectionOpened, Event
 from relay.mail.facts import Endpoint, SessionFacts
 from relay.mail.ports import Concurrency
@@ -33,7 +35,10 @@ from relay.observe.selectors import DEFAULT_SELECTORS
 from relay.reception.given import Given, session_of
 from relay.reception.request import DeliveryMode
 from relay.reception.rules import Ports
-from relay.reception.session import Session, make_facts
+from relay.reception.session import Session, TLSRefused, make_facts
+from relay.tls.engine import Handshake
+from relay.tls.hello import ClientHello
+from relay.tls.names import read_certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,8 @@ class SessionWish:
     given: Given = field(default_factory=Given)
     session: type[Session] | None = None
     """Another session than the usual one."""
+    chain: tuple[x509.Certificate, ...] = ()
+    """What the client of a played session has shown in its handshake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +80,15 @@ def serve_standard_input(configuration: str, macros: Mapping[str, str], wish: Se
     return run_alone(configuration, macros, work)
 
 
-def play_session(configuration: str, macros: Mapping[str, str], given: Given, tell: Callable[[str], None]) -> int:
-    """A session as if from `given.peer`: decided and told, nothing is kept. Raises ConfigurationError."""
+def play_session(
+    configuration: str, macros: Mapping[str, str], given: Given, tell: Callable[[str], None], certificate: bytes = b""
+) -> int:
+    """A session as if from `given.peer`: decided and told, nothing is kept.
+
+    With a `certificate` (PEM, with its issuers behind it) it is as if TLS were up and the client had shown it. Raises
+    ConfigurationError, and ValueError for what is no certificate.
+    """
+    chain = tuple(x509.load_pem_x509_certificates(certificate)) if certificate else ()
 
     async def work(relay: Relay) -> int:
         ports = relay.reception.ports
@@ -89,7 +103,7 @@ def play_session(configuration: str, macros: Mapping[str, str], given: Given, te
             turns=None,
             trace=Steps(tell),
         )
-        await _hold(relay, _Client(None, given.facts(None)), ports, SessionWish(session=_PlayedSession))
+        await _hold(relay, _Client(None, given.facts(None)), ports, SessionWish(session=_PlayedSession, chain=chain))
         return 0
 
     return run_without_queue(configuration, macros, work)
@@ -160,6 +174,8 @@ async def _hold(relay: Relay, client: _Client, ports: Ports, wish: SessionWish) 
         session = session_class(rules, ports, facts, client.full_name)
         if isinstance(session, _PatientSession):
             session.settled = relay.runner.until_idle
+        elif isinstance(session, _PlayedSession):
+            session.chain = wish.chain
         return session
 
     factory = ESMTPServerFactory(relay.reactor, make_session, settings, tls_on_connect=wish.tls_on_connect)
@@ -186,16 +202,34 @@ class _Once(ESMTPServer):
         self._over.callback(self._how or how)
 
 
+# What two of the libraries of today would agree on.
+_PLAYED_LAYER = ("TLS1.3", "TLS_AES_256_GCM_SHA384", 256)
+
+
 class _PlayedSession(Session):
     """Says behind each message that it was none."""
 
     _owes = False
+    chain: tuple[x509.Certificate, ...] = ()
 
     async def decide(self, question: Question) -> Answer:
         self._say()
+        if self.chain and isinstance(question, Connected):
+            try:
+                await self._shake_hands()
+            except TLSRefused as error:
+                return Answer(reply.TLS_NOT_AVAILABLE.with_text(str(error)), hang_up=True)
         answer = await super().decide(question)
         self._owes = isinstance(question, MessageEnded) and answer.reply.is_positive
         return answer
+
+    async def _shake_hands(self) -> None:
+        """As if a TLS layer had come up in which the client has shown its certificate. Raises TLSRefused."""
+        hello = ClientHello()
+        await self.tls_context(hello)
+        leaf = read_certificate(self.chain[0])
+        version, suite, bits = _PLAYED_LAYER
+        self.layer_up(Handshake(version, suite, bits, "", "", False, None, leaf, self.chain, b""), hello)
 
     def closed(self, how: str) -> None:
         self._say()

@@ -64,6 +64,12 @@ from relay.reception.request import DeliveryMode
             Arguments(mode=Mode.PLAYED_SESSION, option="-bh", given=GivenFacts(address="192.0.2.1.2525")),
         ),
         (
+            "-bh ::1 --cert laptop.pem",
+            Arguments(
+                mode=Mode.PLAYED_SESSION, option="-bh", given=GivenFacts(address="::1"), certificate="laptop.pem"
+            ),
+        ),
+        (
             "-oMa ::1 -oMs host -oMi 192.0.2.2 -bs",
             Arguments(
                 mode=Mode.SESSION,
@@ -171,7 +177,25 @@ def test_the_name_that_the_program_was_called_by(name: str, expected: Arguments)
 
 
 @pytest.mark.parametrize(
-    "line", ["-Q", "-bz", "-oq", "-odx", "-f", "-C", "-F", "-ox", "-tx", "-h x", "-bpx", "-oX", "-i2", "-Dlower", "-qx"]
+    "line",
+    [
+        "-Q",
+        "-bz",
+        "-oq",
+        "-odx",
+        "-f",
+        "-C",
+        "-F",
+        "-ox",
+        "-tx",
+        "-h x",
+        "-bpx",
+        "-oX",
+        "-i2",
+        "-Dlower",
+        "-qx",
+        "--certx",
+    ],
 )
 def test_a_word_that_is_not_understood(line: str) -> None:
     with pytest.raises(UsageError) as caught:
@@ -186,6 +210,11 @@ def test_an_empty_sender_is_a_sender() -> None:
 @pytest.mark.parametrize(("text", "seconds"), [("0", 0), ("90", 90), ("1m30s", 90), ("1w2d", 777600)])
 def test_times(text: str, seconds: int) -> None:
     assert read_time(text) == seconds
+
+
+def test_a_certificate_is_for_a_played_session() -> None:
+    with pytest.raises(UsageError, match="needs -bh"):
+        read_arguments("relay-sendmail", ["--cert", "laptop.pem", "-bs"])
 
 
 @settings(max_examples=200)

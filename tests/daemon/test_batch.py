@@ -68,6 +68,13 @@ def test_a_greeting_forgets_what_was_begun() -> None:
     assert [sender for sender, _, _ in post.taken] == ["a@b.test"]
 
 
+def test_a_reply_does_not_repeat_the_command() -> None:
+    _, fault = play("mail from:<a@b.test>x\n")
+    assert fault is not None
+    assert fault.text.startswith("501 ")
+    assert "a@b.test>x:" not in fault.text
+
+
 def test_addresses_need_no_brackets() -> None:
     post, fault = play(GOOD.replace("<", "").replace(">", ""))
     assert (fault, len(post.taken)) == (None, 1)

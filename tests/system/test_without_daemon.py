@@ -125,6 +125,30 @@ def test_a_played_session_decides_and_keeps_nothing(installation: daemons.Daemon
     assert (installation.waiting(), installation.messages(), installation.log_text()) == (0, [], "")
 
 
+@pytest.mark.parametrize(("trusted", "code"), [(True, b"250"), (False, b"550")])
+def test_a_played_session_with_a_certificate(tmp_path: Path, trusted: bool, code: bytes) -> None:
+    laptop, stranger = certs.laptop(), certs.stranger()
+    (tmp_path / "spool").mkdir()
+    path = tmp_path / "conf"
+    path.write_text(daemons.relay_configuration(tmp_path, 25, certs.relay(), [laptop], trusted=[laptop]))
+    (tmp_path / "shown.pem").write_bytes((laptop if trusted else stranger).cert_pem)
+    installation = daemons.Daemon(tmp_path, path, 25)
+    dialog = b"EHLO me\nMAIL FROM:<a@b.test>\nRCPT TO:<you@elsewhere.test>\nQUIT\n"
+    done = installation.sendmail("-bh", "192.0.2.7", "--cert", str(tmp_path / "shown.pem"), message=dialog)
+    assert codes(done.stdout) == [b"220", b"250", b"250", code, b"221"]
+    assert b"STARTTLS" not in done.stdout
+
+
+@pytest.mark.parametrize("content", [None, b"no certificate"])
+def test_a_played_session_needs_the_certificate(installation: daemons.Daemon, content: bytes | None) -> None:
+    path = installation.directory / "shown.pem"
+    if content is not None:
+        path.write_bytes(content)
+    done = installation.sendmail("-bh", "192.0.2.7", "--cert", str(path))
+    assert done.returncode == 1
+    assert done.stderr.count(b"\n") == 1
+
+
 def test_a_played_session_needs_an_address(installation: daemons.Daemon) -> None:
     done = installation.sendmail("-bh", "nowhere")
     assert (done.returncode, done.stderr) == (1, b"relay-sendmail: nowhere is not an IP address\n")
