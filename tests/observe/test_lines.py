@@ -13,8 +13,9 @@ from relay.mail import events
 from relay.mail.address import NULL_SENDER, Address
 from relay.mail.facts import Authentication, Certificate, Endpoint, Hello, SessionFacts
 from relay.mail.outcome import Deferred, Delivered, Dialog, ErrorClass, Failed, RemoteHost
-from relay.observe.lines import EximLines, Log, elapsed_time, full_host, quoted
+from relay.observe.lines import EximLines, Log
 from relay.observe.selectors import parse_selector
+from relay.observe.words import elapsed_time, full_host, quoted
 
 CLIENT = "(laptop.example) [192.0.2.7]"
 MX = "H=mx.there.example [198.51.100.9]"
