@@ -143,7 +143,9 @@ class Login:
         self._asked_at = self._ports.clock.now()
         if line == coding.CANCEL:
             return await self._failed(Failure(Fault.CANCELLED))
-        data = coding.decode(line)
+        # curl answers our prompt of EXTERNAL with what RFC 4954 4 has for an initial response.
+        is_external = isinstance(self._authenticator.driver, External)
+        data = coding.decode_initial(line) if is_external else coding.decode(line)
         if data is None:
             return Refused(replies.INVALID_BASE64, str(replies.INVALID_BASE64))
         return await self._go_on(self._exchange.respond(data))

@@ -291,6 +291,13 @@ def test_external() -> None:
     assert isinstance(run(login(EXTERNAL, session=WITH_CERTIFICATE).start(coding.encode(b"laptop"))), Granted)
 
 
+def test_external_answered_as_curl_does() -> None:
+    """curl says `=` behind our prompt, which RFC 4954 4 has for an initial response alone."""
+    one = login(block("external", "ext", server_condition="${if eq{$auth1}{}}"), session=WITH_CERTIFICATE)
+    assert run(one.start(None)) == Prompt("")
+    assert isinstance(run(one.respond("=")), Granted)
+
+
 @pytest.mark.parametrize("session", [CLEAR, replace(WITH_CERTIFICATE, tls=replace(TLS, peer=None))])
 def test_external_without_a_certificate_is_nothing(session: SessionFacts) -> None:
     assert refused(run(login(EXTERNAL, session=session).start(coding.encode(b"laptop")))).reply.code == 535
