@@ -18,6 +18,15 @@ from pathlib import Path
 PEERS = Path(os.environ.get("FINGERPOST_PEERS", "/opt/fingerpost-peers"))
 EXIM = PEERS / "exim/usr/sbin/exim4"
 POSTFIX = PEERS / "postfix/usr/sbin/postfix"
+# Clients that would want to be this machine's mail server, so that they are only unpacked.
+PROGRAMS = {
+    "bsd-mailx": PEERS / "bsd-mailx/usr/bin/bsd-mailx",
+    "haproxy": PEERS / "haproxy/usr/sbin/haproxy",
+    "msmtp": PEERS / "msmtp/usr/bin/msmtp",
+    "mutt": PEERS / "mutt/usr/bin/mutt",
+    "nullmailer": PEERS / "nullmailer/usr/sbin/nullmailer-send",
+    "s-nail": PEERS / "s-nail/usr/bin/s-nail",
+}
 HOST = "127.0.0.1"
 MAIL_USER = "fingerpost-mail"
 
@@ -38,7 +47,7 @@ def missing(name: str) -> str:
             if os.geteuid() != 0:
                 return f"{name} needs root (it runs under several users)"
         case _:
-            if not shutil.which(name):
+            if not shutil.which(PROGRAMS.get(name, name)):
                 return f"{name} is not installed (make peers)"
     return ""
 
