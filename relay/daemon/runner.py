@@ -64,6 +64,8 @@ class DeliveryRunner:
         self._journal = journal
         self._timer: IDelayedCall | None = None
         self._working = False
+        self._woken = False
+        """Somebody woke us while we were working: what they told may have come too late for that work."""
         self._serving = False
         self._stopping = False
         self._next_due: float | None = None
@@ -218,9 +220,12 @@ class DeliveryRunner:
         self._timer = self._reactor.callLater(delay, self._wake)
 
     def _wake(self) -> None:
-        if self._working or self._stopping:
+        if self._stopping:
             return
-        self._working = True
+        if self._working:
+            self._woken = True
+            return
+        self._working, self._woken = True, False
         self._spawn(self._work()).addBoth(self._worked)
 
     def _worked(self, result: Any) -> None:
@@ -228,6 +233,8 @@ class DeliveryRunner:
         if isinstance(result, Failure):
             self._report(result)
             self._wake_at(PAUSE)
+        if self._woken:
+            self._wake_at(0)
         self._tell_waiting()
 
     async def _work(self) -> None:

@@ -244,6 +244,19 @@ def test_a_new_message_is_attempted_at_once(daemon: Daemon) -> None:
     assert daemon.queue.held == set()
 
 
+@pytest.mark.parametrize("asked", ["claim", "next_due"])
+def test_a_new_message_while_the_queue_is_asked_does_not_wait_for_the_next_time(daemon: Daemon, asked: str) -> None:
+    gate: Deferred[None] = Deferred()
+    daemon.queue.gates[asked] = gate
+    daemon.wait()
+    daemon.arrive("a")
+    daemon.wait()
+    assert daemon.attempts.begun == []
+    gate.callback(None)
+    daemon.wait()
+    assert daemon.attempts.begun == ["a"]
+
+
 def test_due_messages_are_claimed_at_the_start_and_others_when_their_time_comes(daemon: Daemon) -> None:
     daemon.queue.waiting = {"due": START - 5, "also due": START, "later": START + 30}
     daemon.wait()
