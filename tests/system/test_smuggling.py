@@ -1,0 +1,160 @@
+"""No end of data but CRLF.CRLF: what is hidden behind another one is never a message of its own.
+
+Through us to real servers, from them to us, and at our own door with the text cut between any two octets.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+import daemons
+
+import certs
+from interop import exim, peers, postfix
+from interop.smuggling import RECIPIENT, SENDER, VARIANTS, Client, message, stuffed, subjects
+
+# Those that are but text: no bare CR, no bare LF, no end of data.
+HARMLESS = {name for name, octets in VARIANTS.items() if not set(octets.replace(b"\r\n", b"")) & set(b"\r\n")}
+
+
+def laptop_of_ours(directory: Path, smarthost: int, transport: str = "") -> AbstractContextManager[daemons.Daemon]:
+    port = peers.free_port()
+    directory.mkdir(exist_ok=True)
+    anchor = directory / "relay.crt"
+    anchor.write_bytes(certs.relay().cert_pem)
+    lines = f"tls_verify_certificates = {anchor}\n  {transport}"
+    return daemons.running(
+        directory, daemons.laptop_configuration(directory, port, certs.laptop(), smarthost, lines), port
+    )
+
+
+def relay_of_ours(directory: Path) -> AbstractContextManager[daemons.Daemon]:
+    port, laptop = peers.free_port(), certs.laptop()
+    text = daemons.relay_configuration(directory, port, certs.relay(), [laptop], trusted=[laptop])
+    return daemons.running(directory, text, port)
+
+
+# At our own door
+
+
+@pytest.fixture(scope="module")
+def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[daemons.Daemon]:
+    with relay_of_ours(tmp_path_factory.mktemp("smuggling")) as daemon:
+        yield daemon
+
+
+def halves(text: bytes, name: str) -> Iterator[tuple[bytes, bytes]]:
+    """The text cut at each octet of the odd end, and on both sides of it."""
+    start = text.index(b"Good morning.") + len(b"Good morning.")
+    for at in range(start, start + len(VARIANTS[name]) + 1):
+        yield text[:at], text[at:]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_it_ends_no_data(name: str, relay: daemons.Daemon) -> None:
+    before = len(relay.messages())
+    accepted = 0
+    for pieces in [(stuffed(name),), *halves(stuffed(name), name)]:
+        client = Client(relay.port)
+        client.begin(recipient="you@relay.test")
+        code = client.data(*pieces)
+        assert code == 250 if name in HARMLESS else code >= 500
+        accepted += code == 250
+        assert client.rest() in ([221], [])
+    peers.wait_until("all that were accepted", lambda: len(relay.messages()) == before + accepted)
+    assert subjects(relay.messages(), "hidden") == []
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_it_ends_no_chunks(name: str, relay: daemons.Daemon) -> None:
+    """In one chunk, and with the border of two chunks at each octet."""
+    before = len(relay.messages())
+    accepted = 0
+    for pieces in [(message(name),), *halves(message(name), name)]:
+        client = Client(relay.port)
+        client.begin(recipient="you@relay.test")
+        accepted += client.chunks(*pieces) == 250
+        assert client.rest() in ([221], [])
+    peers.wait_until("all that were accepted", lambda: len(relay.messages()) == before + accepted)
+    assert subjects(relay.messages(), "hidden") == []
+
+
+# Through us to them
+
+RELAYS = [
+    pytest.param(exim.relay, marks=pytest.mark.interop("exim"), id="Exim"),
+    pytest.param(postfix.relay, marks=pytest.mark.interop("postfix"), id="Postfix"),
+]
+Peer = Callable[..., AbstractContextManager[exim.Relay | postfix.Relay]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("relay_of_theirs", RELAYS)
+@pytest.mark.parametrize("chunking", [True, False], ids=["BDAT", "DATA"])
+def test_nothing_is_smuggled_through_us(relay_of_theirs: Peer, chunking: bool, tmp_path: Path) -> None:
+    transport = "" if chunking else "hosts_try_chunking ="
+    with (
+        relay_of_theirs(server=certs.relay(), trusted=[certs.laptop()]) as peer,
+        laptop_of_ours(tmp_path / "laptop", peer.port, transport) as laptop,
+    ):
+        expected: dict[str, int] = {}
+        for name in VARIANTS:
+            for way in ("DATA", "BDAT", "sendmail"):
+                expected[name] = expected.get(name, 0) + hand_over(laptop, name, way)
+        peers.wait_until("our queue to be empty", lambda: laptop.waiting() == 0, 60)
+        arrived = subjects(peer.messages(), "seen")
+        assert subjects(peer.messages(), "hidden") == []
+        refused = laptop.log_text().count(f"** {RECIPIENT}")
+        assert len(arrived) + refused == sum(expected.values())
+        assert all(arrived.count(name) <= number for name, number in expected.items())
+        assert arrived.count("CRLF .. CRLF") == 3
+
+
+def hand_over(laptop: daemons.Daemon, name: str, way: str) -> bool:
+    """Whether the message was accepted."""
+    if way == "sendmail":
+        return laptop.sendmail("-i", "-f", SENDER, RECIPIENT, message=message(name)).returncode == 0
+    client = Client(laptop.port)
+    client.begin()
+    code = client.data(stuffed(name)) if way == "DATA" else client.chunks(message(name))
+    client.rest()
+    return code == 250
+
+
+# From them to us
+
+
+@pytest.mark.interop("exim")
+def test_nothing_is_smuggled_from_exim(tmp_path: Path) -> None:
+    with (
+        relay_of_ours(tmp_path / "relay") as relay,
+        exim.laptop(smarthost=relay.port, client=certs.laptop(), server=certs.relay()) as laptop,
+    ):
+        for name in VARIANTS:
+            laptop.submit(message(name), sender=SENDER, recipients=[RECIPIENT])
+        laptop.run_queue()
+        assert_at_most_one_of_each(relay, laptop.log_text().count(f"** {RECIPIENT}"))
+
+
+@pytest.mark.interop("postfix")
+def test_nothing_is_smuggled_from_postfix(tmp_path: Path) -> None:
+    with (
+        relay_of_ours(tmp_path / "relay") as relay,
+        postfix.client(relayhost=relay.port, client=certs.laptop(), server=certs.relay()) as laptop,
+    ):
+        for name in VARIANTS:
+            laptop.submit(message(name), sender=SENDER, recipients=[RECIPIENT])
+        peers.wait_until("Postfix's queue to be empty", lambda: laptop.waiting() == 0, 60)
+        assert_at_most_one_of_each(relay, laptop.log_text().count("status=bounced"))
+
+
+def assert_at_most_one_of_each(relay: daemons.Daemon, refused: int) -> None:
+    def seen() -> list[str]:
+        return subjects(relay.messages(), "seen")
+
+    peers.wait_until("what was not refused", lambda: len(seen()) + refused >= len(VARIANTS))
+    assert subjects(relay.messages(), "hidden") == []
+    assert len(seen()) == len(set(seen()))
+    assert "CRLF .. CRLF" in seen()
