@@ -96,10 +96,13 @@ def relay(
     trusted: Sequence[CertKey],
     main: str = "",
     tls_require_ciphers: str = "",
+    relaying: str = "",
+    authenticators: str = "",
 ) -> Iterator[Relay]:
     """Relays for clients whose certificate verifies and whose fingerprint is listed, and for nobody else.
 
-    `main` holds further lines for the main section; `tls_require_ciphers` is a GnuTLS priority string, such
+    `main` holds further lines for the main section, `relaying` statements of the ACL for RCPT that come first,
+    `authenticators` the blocks of their section; `tls_require_ciphers` is a GnuTLS priority string, such
     as NORMAL:-VERS-TLS1.3.
     """
     with peers.directory("exim-relay") as directory:
@@ -129,6 +132,7 @@ acl_smtp_data = accept
 begin acl
 
 may_relay:
+  {relaying}
   accept
     encrypted = *
     verify = certificate
@@ -155,6 +159,10 @@ maildir:
   group = {peers.MAIL_USER}
   envelope_to_add
   return_path_add
+
+begin authenticators
+
+{authenticators}
 """,
         )
         with (
@@ -177,11 +185,13 @@ def laptop(
     server: CertKey,
     transport: str = "",
     close_tls_between_messages: bool = True,
+    authenticators: str = "",
 ) -> Iterator[Laptop]:
     """Sends everything to the loopback port `smarthost`, only over TLS and only to `server`.
 
     `client` is the certificate to show (None: none). Between two messages of one connection Exim shuts TLS
-    down and makes it anew, or else keeps it up in a process of its own. `transport` holds further options.
+    down and makes it anew, or else keeps it up in a process of its own. `transport` holds further options,
+    `authenticators` the blocks of that section.
     """
     with peers.directory("exim-laptop") as directory:
         shown = ""
@@ -225,6 +235,10 @@ to_smarthost:
 begin retry
 
 * * F,1h,1s
+
+begin authenticators
+
+{authenticators}
 """,
         )
         with trusted_config(config):
