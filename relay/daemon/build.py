@@ -61,7 +61,7 @@ from relay.net.crowd import Crowd
 from relay.net.file_system import LocalFileSystem
 from relay.net.lookups import FileLookups, ListFiles
 from relay.net.resolver import SystemResolver
-from relay.net.server import ESMTPServerFactory
+from relay.net.server import HANDSHAKE_TIMEOUT, ESMTPServerFactory
 from relay.net.threads import ThreadedSpool
 from relay.observe.files import open_logs
 from relay.observe.journal import FanOut
@@ -367,6 +367,7 @@ def _server_factory(
         crowd=reception.crowd,
         is_proxy=is_proxy if main.hosts_proxy is not None and not main.hosts_proxy.is_empty else None,
         proxy_timeout=float(main.proxy_protocol_timeout),
+        handshake_timeout=min(HANDSHAKE_TIMEOUT, reception.settings.command_timeout),
     )
 
 

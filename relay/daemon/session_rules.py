@@ -17,6 +17,7 @@ from relay.policy.tls import ServerTLSRules
 from relay.reception.greeting import size_of
 from relay.reception.rules import ClientRules, EtrnRules, OfferRules, QueueRules, Rules, Slowing
 
+_LONGEST_SILENCE = 86_400
 _SIZE_LIMIT = 50 * 1024**2
 
 
@@ -156,6 +157,11 @@ def size_limit(option: Expansion | None) -> int:
     return _SIZE_LIMIT if size is None else size
 
 
+def receive_timeout(configuration: Configuration) -> float:
+    """Seconds that a client may be silent; where Exim would wait for ever, a day."""
+    return float(configuration.main.smtp_receive_timeout or _LONGEST_SILENCE)
+
+
 def _settings(configuration: Configuration) -> ServerSettings:
     main = configuration.main
     return ServerSettings(
@@ -164,8 +170,8 @@ def _settings(configuration: Configuration) -> ServerSettings:
         max_syntax_errors=main.smtp_max_synprot_errors,
         max_unknown=main.smtp_max_unknown_commands,
         max_nonmail=main.smtp_accept_max_nonmail,
-        command_timeout=float(main.smtp_receive_timeout),
-        data_timeout=float(main.smtp_receive_timeout),
+        command_timeout=receive_timeout(configuration),
+        data_timeout=receive_timeout(configuration),
         enforce_sync=main.smtp_enforce_sync,
         helo_allow_chars=main.helo_allow_chars,
         host_name=main.primary_hostname,
