@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 import daemons
-from system import foreign_relay
-from system.foreign_relay import OUTSIDE, PASSWORD, SENDER, USER, Relay
 
 import certs
 from interop import exim, peers, postfix
+from system import foreign_relay
+from system.foreign_relay import OUTSIDE, PASSWORD, SENDER, USER, Relay
 
 MECHANISMS: Mapping[str, str] = {
     "PLAIN": f"driver = plaintext\n  public_name = PLAIN\n  client_send = ^{USER}^{PASSWORD}",

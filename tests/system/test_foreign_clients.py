@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from interop import peers
 from system import foreign_relay
 from system.foreign_relay import INSIDE, OUTSIDE, PASSWORD, SENDER, USER, Relay
-
-from interop import peers
 
 TEXT = "Good morning.\n.\n..\nFrom here, a line that begins with a dot and more.\n\n"
 
