@@ -12,7 +12,7 @@ ARGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DESCRIBED := setup.cfg pyproject.toml
 
-.PHONY: help run test lint docs wheel guards options crash peers bench clean
+.PHONY: help run test lint docs wheel guards options crash peers fuzz bench clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -57,6 +57,12 @@ crash: $(VENV)/.test
 peers:
 	tests/interop/install-peers
 
+## make fuzz     a lot of noise for every parser and machine (SECONDS=60 for each)
+fuzz: $(VENV)/.test
+	RELAY_FUZZ=$(or $(EXAMPLES),20000) $(BIN)/python -m pytest -q tests/fuzz tests/esmtp/test_server_model.py
+	@$(PIP) atheris || echo "fuzz: atheris does not install here"
+	$(BIN)/python tests/fuzz/drive.py --seconds $(or $(SECONDS),60) $(ARGS)
+
 ## make bench    the benchmarks
 bench: $(VENV)/.test
 	@test -e bench/__main__.py || { echo "bench: there are no benchmarks yet" >&2; exit 1; }
@@ -64,7 +70,7 @@ bench: $(VENV)/.test
 
 ## make clean    removes what the others made, but not .venv
 clean:
-	rm -rf run build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov *.egg-info
+	rm -rf run build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov tests/fuzz/found *.egg-info
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 $(VENV)/.made:
