@@ -151,6 +151,7 @@ def test_one_field_without_end(relay: daemons.Daemon) -> None:
         assert client.say(b"\r\n.\r\n") == 552
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["DATA", "BDAT"])
 def test_a_body_without_end(relay: daemons.Daemon, by: str) -> None:
     """Far behind the limit of size it is not read on."""
@@ -182,6 +183,7 @@ def test_an_ehlo_of_a_hundred_kilobytes(relay: daemons.Daemon) -> None:
         assert client.say(b"EHLO laptop.test\r\n") == 250
 
 
+@pytest.mark.slow
 def test_fifty_thousand_recipients(relay: daemons.Daemon) -> None:
     """A thousand are taken; the others are put off, one by one, until it is enough."""
     codes: dict[int, int] = {}
@@ -216,6 +218,7 @@ def test_commands_without_end(relay: daemons.Daemon, line: bytes) -> None:
     assert answered < 110
 
 
+@pytest.mark.slow
 def test_replies_that_nobody_takes_are_not_gathered(relay: daemons.Daemon) -> None:
     """What is not read any more is not obeyed either."""
     with Client(relay, timeout=PATIENCE) as client:
@@ -275,6 +278,7 @@ STATES: Mapping[str, tuple[Callable[[daemons.Daemon], socket.socket], bytes]] = 
 }
 
 
+@pytest.mark.slow
 def test_whoever_is_slow_is_cut_off_in_every_state(relay: daemons.Daemon) -> None:
     """All at once: each says an octet every quarter of a second, and is gone before it has said it all."""
     waiting = {name: (make(relay), iter(octets)) for name, (make, octets) in STATES.items()}
