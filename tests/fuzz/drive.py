@@ -59,7 +59,7 @@ def _in_a_process(name, seconds, fuzzed) -> bool:
 
 def _fuzz(atheris, name, seconds, target) -> int:
     arguments = [
-        sys.argv[0], f"-max_total_time={seconds}", f"-rss_limit_mb={MEMORY}", "-max_len=1000", "-timeout=10",
+        sys.argv[0], f"-max_total_time={seconds}", f"-rss_limit_mb={MEMORY}", "-max_len=2000", "-timeout=10",
         f"-dict={FOUND / name}.words", f"-artifact_prefix={FOUND}/{name}-", str(FOUND / name),
     ]  # fmt: skip
     atheris.Setup(arguments, target)
