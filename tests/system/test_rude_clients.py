@@ -23,8 +23,8 @@ PATIENCE = 2
 """`smtp_receive_timeout` of this daemon, in seconds."""
 MOST = 60
 """`smtp_accept_max`."""
-MEMORY = 250 * 2**20
-"""More than it ever needs; a message, a line or a crowd that is kept whole goes far beyond it."""
+MEMORY = 160 * 2**20
+"""Nearly twice what it needs; a message, a line or a crowd that is kept whole goes beyond it."""
 
 
 @pytest.fixture(scope="module")
