@@ -127,6 +127,7 @@ def test_we_log_in_to_exim(exim_relay: exim.Relay, mechanism: str, tmp_path: Pat
         subject = f"to Exim {mechanism}"
         assert laptop.sendmail("-i", "-f", SENDER, OUTSIDE, message=message(subject)).returncode == 0
         laptop.wait_for_log("Completed")
+        assert " A=one" in laptop.log_text()
     peers.wait_until("it in Exim's maildir", lambda: any(subject.encode() in each for each in exim_relay.messages()))
     name = mechanism.split(",")[0].lower().removesuffix("-md5")
     whom = "laptop.test" if "EXTERNAL" in mechanism else USER
