@@ -1,4 +1,4 @@
-"""One message and one connection: up to TLS, AUTH, the message, and what becomes of the connection then (decision).
+"""One errand and one connection: up to TLS, AUTH, the message, and what becomes of the connection then (decision).
 
 `fresh` dials, `continued` takes over what the message before left; both end in `Said`, which has the outcomes and,
 where another message may have it, the connection. What may follow from TLS that does not come about stands here and in
@@ -8,7 +8,7 @@ clear text, and a connection on which TLS was up carries nothing but a greeting 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
 from relay.delivery.host_lines import HostLines, Parked, Visit, Wish
@@ -19,7 +19,7 @@ from relay.delivery.smtp_rules import SMTPRules
 from relay.expand.errors import ExpansionFailed
 from relay.expand.scope import HostView, Scope
 from relay.mail.envelope import Envelope, Parameters, Recipient
-from relay.mail.events import HostFailed, MessageNote, Trouble
+from relay.mail.events import Event, HostFailed, MessageNote, Trouble
 from relay.mail.facts import TLSFacts
 from relay.mail.outcome import Deferred, Delivered, Dialog, ErrorClass, Failed, Outcome, RemoteHost
 from relay.mail.ports import Body, Clock, Journal, TemporaryFailure
@@ -47,6 +47,19 @@ class Errand:
     header: bytes
     body: Body
 
+    @property
+    def message_id(self) -> str:
+        return self.message.message_id
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """Questions that the server is asked in place of a message."""
+
+    ask: Callable[[Link, Mapping[str, str]], Awaitable[None]]
+    """Gets the connection, and what the server offers. It may raise LinkFailed."""
+    message_id: str = ""
+
 
 @dataclass(frozen=True, slots=True)
 class Said:
@@ -70,7 +83,9 @@ class ConversationPorts:
 class Conversation:
     """One errand at one host. `scope` has the message and the host."""
 
-    def __init__(self, rules: SMTPRules, ports: ConversationPorts, errand: Errand, wish: Wish, scope: Scope) -> None:
+    def __init__(
+        self, rules: SMTPRules, ports: ConversationPorts, errand: Errand | Inquiry, wish: Wish, scope: Scope
+    ) -> None:
         self._rules = rules
         self._ports = ports
         self._errand = errand
@@ -88,8 +103,14 @@ class Conversation:
                 raise HostRefused(outcome) from None
             # Exim: the connection is in an unknown state, so the message goes in clear on a new one.
             noted = replace(outcome, host=outcome.host or hosts[0])
-            self._ports.journal.record(HostFailed(self._errand.message.message_id, noted))
+            self._ports.journal.record(self._going_clear(noted))
             return await self._dialled(hosts, replace(policy, demand=TLSDemand.AVOID), fell_back=True)
+
+    def _going_clear(self, noted: Deferred) -> Event:
+        if isinstance(self._errand, Errand) or noted.host is None:
+            return HostFailed(self._errand.message_id, noted)
+        where = f"{noted.host.name} [{noted.host.address}]"
+        return MessageNote("", f"{noted.reason}: callout unencrypted to {where} (not in hosts_require_tls)")
 
     async def _dialled(self, hosts: tuple[RemoteHost, ...], policy: ClientTLS, *, fell_back: bool = False) -> Said:
         try:
@@ -246,7 +267,7 @@ class Conversation:
 
     def _trouble(self, error: Exception) -> None:
         self._ports.journal.record(
-            Trouble(f"transport {self._rules.name}: {error}", "", self._errand.message.message_id)
+            Trouble(f"transport {self._rules.name}: {error}", "", self._errand.message_id)
         )
 
     # AUTH
@@ -269,15 +290,22 @@ class Conversation:
     def _notes(self, notes: tuple[str, ...]) -> None:
         for each in notes:
             self._ports.journal.record(
-                MessageNote(self._errand.message.message_id, f"{self._rules.name} transport: {each}")
+                MessageNote(self._errand.message_id, f"{self._rules.name} transport: {each}")
             )
 
     # The message
 
     async def _send(self, secured: _Secured) -> list[Outcome | None]:
+        errand = self._errand
+        if isinstance(errand, Inquiry):
+            await errand.ask(secured.parked.link, secured.offers)
+            return []
+        return await self._transact(secured, errand)
+
+    async def _transact(self, secured: _Secured, errand: Errand) -> list[Outcome | None]:
         """The message, in as many transactions as the server's limits make it (RFC 9422)."""
-        link, errand = secured.parked.link, self._errand
-        envelope = await self._addressed(secured)
+        link = secured.parked.link
+        envelope = await self._addressed(secured, errand.envelope)
         outcomes: list[Outcome | None] = [None] * len(envelope.recipients)
         limits = link.limits
         step = limits.recipients or max(len(outcomes), 1)
@@ -295,9 +323,9 @@ class Conversation:
                 break
         return outcomes
 
-    async def _addressed(self, secured: _Secured) -> Envelope:
+    async def _addressed(self, secured: _Secured, envelope: Envelope) -> Envelope:
         """The envelope with what the transport's options add to it."""
-        rules, envelope = self._rules, self._errand.envelope
+        rules = self._rules
         items = tuple(item for item in envelope.parameters.items if item[0] != "AUTH")
         asserted = await self._asserted_sender(secured, envelope.parameters.get("AUTH"))
         if asserted is not None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from relay.esmtp.client_events import AuthAccepted, AuthChallenge, AuthRefused
+from relay.esmtp.client_events import AuthAccepted, AuthChallenge, AuthRefused, Stage
 from relay.esmtp.client_settings import ALabels
 from relay.esmtp.parameters import Limits
 from relay.mail.envelope import Envelope
@@ -120,6 +120,10 @@ class Link(Protocol):
 
     async def respond(self, text: str) -> AuthAnswer:
         """The answer to a challenge, in base64; "*" breaks the exchange off."""
+        ...
+
+    async def ask(self, command: str, stage: Stage) -> Reply:
+        """MAIL, RCPT or RSET by itself, without a message to follow; the answer, which is 2xx or from 400 on."""
         ...
 
     async def send(self, envelope: Envelope, header: bytes, body: Body) -> tuple[Outcome, ...]:

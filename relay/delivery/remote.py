@@ -15,25 +15,21 @@ from typing import Any
 from relay.delivery.conversation import Conversation, ConversationPorts, Errand, Said, make_ready, with_host
 from relay.delivery.header_edits import NO_EDITS, RouterEdits
 from relay.delivery.host_choice import Candidate, candidates, look_up, to_race
-from relay.delivery.host_lines import HostLines, Visit, Wish
+from relay.delivery.host_lines import HostLines, Visit
 from relay.delivery.host_memory import HostMemory, blamed_on_host, record_key
-from relay.delivery.link import HandshakeFailed, LinkFailed, Manners
+from relay.delivery.link import HandshakeFailed, LinkFailed
 from relay.delivery.refused import HostRefused
 from relay.delivery.remote_copy import remote_copy
 from relay.delivery.smtp_rules import SMTPRules
-from relay.esmtp.client_settings import ALabels
-from relay.expand.errors import ExpansionFailed, ForcedFailure
+from relay.delivery.wishes import make_wish, matches_any
+from relay.expand.errors import ExpansionFailed
 from relay.expand.evaluate import Expansion
-from relay.expand.lists import MatchList
 from relay.expand.scope import Scope
-from relay.expand.splitting import split_list
 from relay.mail.envelope import Envelope
 from relay.mail.events import HostFailed, Trouble
 from relay.mail.outcome import Deferred, ErrorClass, Failed, Outcome, RemoteHost
 from relay.mail.ports import Body, TemporaryFailure
 from relay.mail.queue import QueuedMessage
-from relay.policy.hosts import matches_host
-from relay.policy.tls import client_policy
 from relay.spool.hints import RetryHint
 
 SMTP_PORT = 25
@@ -286,12 +282,12 @@ class _Delivery:
         """The outcomes, and the addresses that were tried for them. Raises HostRefused."""
         scope = with_host(self._scope, addresses[0])
         try:
-            wish = await self._wish(addresses, scope)
+            wish = await make_wish(self._rules, addresses, scope)
             raced = addresses[:1]
             for other in to_race(addresses)[1:]:
-                if await self._wish(addresses, with_host(self._scope, other)) == wish:
+                if await make_wish(self._rules, addresses, with_host(self._scope, other)) == wish:
                     raced = (*raced, other)
-            alone = await _matches(self._rules.hosts.serialize, scope)
+            alone = await matches_any(self._rules.hosts.serialize, scope)
         except (ExpansionFailed, TemporaryFailure) as error:
             raise HostRefused(self._unexpandable(error)) from None
         visit = await self._ports.lines.enter(wish, alone=alone)
@@ -357,58 +353,6 @@ class _Delivery:
             unused = lines.leave(visit, ready) if is_over else None
         if unused is not None:
             await unused.link.quit()
-
-    # Options
-
-    async def _wish(self, addresses: tuple[RemoteHost, ...], scope: Scope) -> Wish:
-        """What the options make of a host. Raises ExpansionFailed, TemporaryFailure."""
-        rules, host = self._rules, addresses[0]
-        manners = Manners(
-            helo_name=await self._helo_name(scope),
-            timeouts=rules.timeouts,
-            lmtp=rules.lmtp,
-            tls_on_connect=rules.tls.on_connect,
-            interfaces=await self._interfaces(scope),
-            esmtp=not await _matches(rules.avoid_esmtp, scope),
-            pipelining=not await _matches(rules.avoid_pipelining, scope),
-            chunking=await _matches(rules.try_chunking, scope),
-            keepalive=rules.keepalive,
-            a_labels=await self._a_labels(scope),
-        )
-        return Wish(
-            transport=rules.name,
-            host=f"{host.name.lower()}:{host.port}",
-            policy=await client_policy(rules.tls, scope, (host.name,)),
-            manners=manners,
-            addresses=frozenset(each.address for each in addresses),
-        )
-
-    async def _helo_name(self, scope: Scope) -> str:
-        name = await self._rules.helo_data.text(scope) if self._rules.helo_data is not None else ""
-        return name or scope.main.get("primary_hostname", "localhost")
-
-    async def _a_labels(self, scope: Scope) -> ALabels:
-        """As utf8_downconvert says; what is none of its values leaves it at where they are needed."""
-        if self._rules.downconvert is None:
-            return ALabels.WHERE_NEEDED
-        try:
-            text = (await self._rules.downconvert.text(scope)).strip()
-        except ForcedFailure:
-            text = ""
-        return next((each for each in ALabels if str(each.value) == text), ALabels.WHERE_NEEDED)
-
-    async def _interfaces(self, scope: Scope) -> tuple[str, ...]:
-        if self._rules.interface is None:
-            return ()
-        try:
-            text = await self._rules.interface.text(scope)
-        except ForcedFailure:
-            return ()
-        return tuple(item for item in split_list(text).items if item)
-
-
-async def _matches(hosts: MatchList | None, scope: Scope) -> bool:
-    return hosts is not None and await matches_host(hosts, scope)
 
 
 def _another_host_may_take(outcome: Outcome) -> bool:

@@ -1,8 +1,8 @@
 """The client's side of a session: orders, replies and times in; events, octets and deadlines out (machine).
 
 The driver dials, gives it what arrives (`receive`), takes events until there is none, sends what
-`data_to_send` gives, and orders the next step: `hello`, `starttls`, `authenticate`, `transact`, `reset`,
-`quit`. Each command that was sent has a row in the queue of awaited replies, so that a reply always finds what
+`data_to_send` gives, and orders the next step: `hello`, `starttls`, `authenticate`, `transact`, `ask`,
+`reset`, `quit`. Each command that was sent has a row in the queue of awaited replies, so that a reply always finds what
 it answers, grouped or not (RFC 2920); a reply that nobody waits for ends the session. Which server may be
 trusted with what, and whether TLS is a must, is the driver's affair.
 
@@ -20,6 +20,7 @@ from typing import assert_never
 
 from relay.esmtp.chunks import ChunkWriter
 from relay.esmtp.client_events import (
+    Answered,
     AuthAccepted,
     AuthChallenge,
     AuthRefused,
@@ -57,6 +58,7 @@ class _What(enum.Enum):
     """What an awaited reply answers, beyond its stage."""
 
     COMMAND = "a command"
+    QUESTION = "a command of the driver's own"
     EXTENDED_HELLO = "EHLO"
     LONE_DOT = "the dot after a 354 that was of no use"
     USELESS = "the end of a message that was refused before"
@@ -237,6 +239,12 @@ class Client:
         if self._may_order(now):
             self._send_reset()
 
+    def ask(self, command: str, stage: Stage, now: float | None = None) -> None:
+        """MAIL, RCPT or RSET by itself, for whoever only wants to know the answer; `Answered` follows."""
+        if self._may_order(now):
+            self._needs_reset = stage is not Stage.RESET
+            self._send(command, _Awaited(stage, what=_What.QUESTION))
+
     def quit(self, now: float | None = None) -> None:
         """QUIT, whatever is awaited before it."""
         if self._resting is Stage.CLOSED:
@@ -391,6 +399,12 @@ class Client:
             self._garbled(f"unexpected reply: {shown(reply)}")
 
     def _answered(self, awaited: _Awaited, reply: Reply) -> None:
+        if awaited.what is _What.QUESTION:
+            if 300 <= reply.code < 400:
+                self._garbled(f"unexpected reply to {awaited.stage.value}: {shown(reply)}")
+            else:
+                self._events.append(Answered(reply))
+            return
         match awaited.stage:
             case Stage.GREETING:
                 self._events.append(Greeted(reply) if reply.code == 220 else Refused(Stage.GREETING, reply))

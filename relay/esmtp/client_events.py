@@ -111,6 +111,13 @@ class Idle:
 
 
 @dataclass(frozen=True, slots=True)
+class Answered:
+    """The answer to a command that was asked by itself (`ask`), 2xx or from 400 on."""
+
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
 class LinkLost:
     """The connection ended. `possible_duplicate`: between the final dot and its reply."""
 
@@ -149,6 +156,7 @@ ClientEvent = (
     | BodyWanted
     | Settled
     | Idle
+    | Answered
     | LinkLost
     | Garbled
     | TimedOut

@@ -17,6 +17,7 @@ from twisted.internet.protocol import ClientFactory
 from relay.delivery.link import AuthAnswer, HandshakeFailed, LinkFailed, StartTLSRefused
 from relay.esmtp.client import Client, ClientSettings
 from relay.esmtp.client_events import (
+    Answered,
     AuthAccepted,
     AuthChallenge,
     AuthRefused,
@@ -39,6 +40,7 @@ from relay.mail.envelope import Envelope
 from relay.mail.facts import TLSFacts
 from relay.mail.outcome import ErrorClass, Outcome, RemoteHost
 from relay.mail.ports import Body
+from relay.mail.reply import Reply
 from relay.mail.text import printable
 from relay.net.connection import LayeredConnection
 from relay.tls.anchors import AnchorSet
@@ -208,6 +210,13 @@ class ESMTPClient(LayeredConnection):
             self._machine.layer_changed(self.reactor.seconds(), _unjudged(handshake))
         self.run()
         return handshake
+
+    async def ask(self, command: str, stage: Stage) -> Reply:
+        """MAIL, RCPT or RSET by itself. Raises LinkFailed."""
+        self._order(lambda now: self._machine.ask(command, stage, now))
+        answered = await self._event(Answered)
+        assert isinstance(answered, Answered)
+        return answered.reply
 
     async def send(self, envelope: Envelope, header: bytes, body: Body) -> tuple[Outcome, ...]:
         """One transaction. Trouble in the middle of it is in the outcomes; it raises only where none was begun."""

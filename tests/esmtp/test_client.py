@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from relay.esmtp.client import Client, ClientSettings, Protocol
 from relay.esmtp.client_events import (
+    Answered,
     BodyWanted,
     ClientEvent,
     Closed,
@@ -222,6 +223,36 @@ def test_the_reply_to_the_message(final: bytes, kind: type[Outcome]) -> None:
     talk.client.end_body()
     talk.hear(final)
     assert [type(outcome) for outcome in talk.outcomes] == [kind, kind]
+
+
+def test_questions_by_themselves() -> None:
+    talk = ready(b"PIPELINING")
+    for command, stage, answer in (
+        ("MAIL FROM:<>", Stage.MAIL, Reply(250, "", ("OK",))),
+        ("RCPT TO:<x@d.example>", Stage.RCPT, Reply(550, "5.1.1", ("who?", "no"))),
+        ("RSET", Stage.RESET, Reply(250, "", ("OK",))),
+    ):
+        talk.client.ask(command, stage)
+        assert talk.said() == command.encode() + b"\r\n"
+        assert talk.client.stage is stage
+        assert talk.hear(b"550-5.1.1 who?\r\n550 5.1.1 no\r\n" if answer.is_permanent else b"250 OK\r\n") == [
+            Answered(answer)
+        ]
+
+
+def test_a_message_behind_questions_begins_anew() -> None:
+    talk = ready()
+    talk.client.ask("MAIL FROM:<>", Stage.MAIL)
+    talk.hear(b"250 OK\r\n")
+    talk.said()
+    talk.client.transact(envelope("x"))
+    assert talk.said() == b"RSET\r\n"
+
+
+def test_a_question_that_is_answered_with_more_questions() -> None:
+    talk = ready()
+    talk.client.ask("MAIL FROM:<>", Stage.MAIL)
+    assert talk.hear(b"354 go on\r\n") == [Garbled("unexpected reply to MAIL FROM: 354 go on")]
 
 
 def test_552_to_rcpt_means_later() -> None:
