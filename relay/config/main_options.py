@@ -146,6 +146,17 @@ class MainOptions:
         Kind.HOSTS, "*", "Hosts that the limit of such commands is for.", "sessions"))
     smtp_return_error_details: bool = field(metadata=row(
         Kind.BOOLEAN, "false", "Tell clients why an address could not be verified.", "sessions"))
+    callout_domain_positive_expire: int = field(metadata=row(
+        Kind.TIME, "7d", "How long it is known of a domain that its hosts talk to us.", "sessions"))
+    callout_domain_negative_expire: int = field(metadata=row(
+        Kind.TIME, "3h", "How long it is known of a domain that its hosts refuse us, or bounces.", "sessions"))
+    callout_positive_expire: int = field(metadata=row(
+        Kind.TIME, "24h", "How long an address counts as one that its host takes.", "sessions"))
+    callout_negative_expire: int = field(metadata=row(
+        Kind.TIME, "2h", "How long an address counts as one that its host refuses.", "sessions"))
+    callout_random_local_part: Expansion | None = field(metadata=row(
+        Kind.EXPANDED, "$primary_hostname-$tod_epoch-testing",
+        "A local part that nobody has, to find out whether a host takes all.", "sessions"))
     pipelining_advertise_hosts: MatchList | None = field(metadata=row(
         Kind.HOSTS, "*", "Hosts that PIPELINING is offered to.", "sessions"))
     chunking_advertise_hosts: MatchList | None = field(metadata=row(

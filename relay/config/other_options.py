@@ -71,11 +71,6 @@ OTHER_OPTIONS: tuple[Option, ...] = (
         syslog_timestamp                   boolean    true
     """),
     *listed("exim", _IGNORED, "a lookup that is not made here", """
-        callout_domain_negative_expire     time       3h
-        callout_domain_positive_expire     time       7d
-        callout_negative_expire            time       2h
-        callout_positive_expire            time       24h
-        callout_random_local_part          expanded   $primary_hostname-$tod_epoch-testing
         dns_again_means_nonexist           domains
         dns_check_names_pattern            string
         dns_cname_loops                    integer    1

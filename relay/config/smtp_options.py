@@ -38,6 +38,7 @@ SMTP: OptionTable = table(
     Option("hosts", Kind.EXPANDED, None, "Hosts for addresses that were routed without any.", "smtp"),
     Option("hosts_avoid_esmtp", Kind.HOSTS, None, "Hosts that are greeted with HELO.", "smtp"),
     Option("hosts_avoid_pipelining", Kind.HOSTS, None, "Hosts that get one command at a time.", "smtp"),
+    Option("hosts_verify_avoid_tls", Kind.HOSTS, None, "Hosts that callouts ask in clear where they may.", "smtp"),
     Option("hosts_avoid_tls", Kind.HOSTS, None, "Hosts that TLS is not tried with.", "smtp"),
     Option("hosts_max_try", Kind.INTEGER, "5", "Addresses that are tried in one delivery.", "smtp"),
     Option("hosts_max_try_hardlimit", Kind.INTEGER, "50", "Addresses that are looked at in one delivery.", "smtp"),
@@ -127,7 +128,6 @@ SMTP: OptionTable = table(
         hosts_try_dane                     hosts      *
         hosts_try_fastopen                 hosts      *
         hosts_try_prdr                     hosts      *
-        hosts_verify_avoid_tls             hosts
         message_linelength_limit           integer    998
         tls_dh_min_bits                    integer    1024
     """),

@@ -54,6 +54,7 @@ def smtp(block: DriverBlock) -> SMTPRules:
         keepalive=block.flag("keepalive"),
         avoid_esmtp=block.matching("hosts_avoid_esmtp"),
         avoid_pipelining=block.matching("hosts_avoid_pipelining"),
+        verify_avoid_tls=block.matching("hosts_verify_avoid_tls"),
         try_chunking=block.matching("hosts_try_chunking"),
         downconvert=block.expansion("utf8_downconvert"),
         host_name_extract=block.expansion("host_name_extract"),

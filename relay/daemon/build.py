@@ -10,7 +10,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -22,6 +22,7 @@ from relay.config.old_options import log_selector_text
 from relay.config.read import Configuration
 from relay.config.references import acl_options
 from relay.daemon.callers import TrustedCallers, trusted_callers
+from relay.daemon.callouts import host_callouts, smtp_transports
 from relay.daemon.capacity import MachineCapacity
 from relay.daemon.capacity_settings import capacity_limits
 from relay.daemon.control import SubmissionFactory
@@ -47,7 +48,6 @@ from relay.delivery.bounce import BounceSettings
 from relay.delivery.local import LocalDelivery
 from relay.delivery.remote import SMTPTransport
 from relay.delivery.schedule import Limits, Schedule
-from relay.delivery.smtp_rules import SMTPRules
 from relay.esmtp.server import ServerSettings
 from relay.expand.scope import MessageView, Passwords, Scope
 from relay.mail.address import Address
@@ -71,9 +71,9 @@ from relay.policy.acl import FileACLs
 from relay.policy.acl_program import ConditionPorts
 from relay.policy.address_verification import RoutedAddresses
 from relay.policy.authenticate import AuthPorts
-from relay.policy.authenticators import AuthRules
 from relay.policy.hosts import matches_client
 from relay.policy.routers.ports import RoutingPorts
+from relay.policy.verification import Callouts
 from relay.reception.fields import received_field
 from relay.reception.local_acls import LocalACLs
 from relay.reception.rules import Ports, Rules
@@ -203,9 +203,12 @@ def build(
     identity = identity_of(main.exim_user, main.exim_group, configuration.place("exim_user"))
     auth = auth_ports(passwords, clock, world.concurrency, main.spool_directory, identity)
     deliveries = local_deliveries(configuration, reactor, world.calls, clock, journal, identity)
-    attempts = _attempt_ports(configuration, world, spool, scope, schedule, deliveries.transports, routing, auth)
+    remote = remote_ports(reactor, clock, journal, world.random, spool, schedule, configuration.retry, auth)
+    transports = smtp_transports(configuration, remote, scope)
+    attempts = _attempt_ports(configuration, world, spool, scope, transports, deliveries.transports, routing)
     runner = DeliveryRunner(reactor, clock, spool, schedule, attempts, journal)
-    conditions = _conditions(configuration, world, spool, scope, routing)
+    callouts = host_callouts(configuration, transports, remote, SpoolHints(spool, clock))
+    conditions = _conditions(configuration, world, spool, scope, routing, callouts)
     crowd = crowd if crowd is not None else Crowd(main.smtp_accept_max)
     contexts = CachedContexts(clock, journal, main.spool_directory)
     reception = _reception(configuration, world, scope, spool, runner, conditions, wishes, auth, crowd, contexts)
@@ -327,13 +330,18 @@ def _reception(
 
 
 def _conditions(
-    configuration: Configuration, world: World, spool: ThreadedSpool, scope: Scope, routing: RoutingPorts
+    configuration: Configuration,
+    world: World,
+    spool: ThreadedSpool,
+    scope: Scope,
+    routing: RoutingPorts,
+    callouts: Callouts,
 ) -> ConditionPorts:
     """Whom the conditions of ACLs may ask."""
     return ConditionPorts(
         records=world.resolver,
         hints=SpoolHints(spool, world.clock),
-        addresses=RoutedAddresses(configuration.routers, routing),
+        addresses=RoutedAddresses(configuration.routers, routing, callouts),
         files=FileACLs(scope.files, configuration.named_lists) if scope.files is not None else None,
         tells_details=configuration.main.smtp_return_error_details,
     )
@@ -438,21 +446,11 @@ def _attempt_ports(
     world: World,
     spool: ThreadedSpool,
     scope: Scope,
-    schedule: Schedule,
+    remote: Mapping[str, SMTPTransport],
     local: Mapping[str, LocalDelivery],
     routing: RoutingPorts,
-    auth: AuthPorts,
 ) -> AttemptPorts:
     main = configuration.main
-    ports = remote_ports(
-        world.reactor, world.clock, world.journal, world.random, spool, schedule, configuration.retry, auth
-    )
-    logins = AuthRules(configuration.auth)
-    remote = {
-        name: SMTPTransport(replace(transport, login=replace(transport.login, rules=logins)), ports, scope)
-        for name, transport in configuration.transports.items()
-        if isinstance(transport, SMTPRules)
-    }
     return AttemptPorts(
         clock=world.clock,
         journal=world.journal,

@@ -58,6 +58,11 @@ class SMTPTransport:
         self._scope = scope
 
     @property
+    def rules(self) -> SMTPRules:
+        """Its options."""
+        return self._rules
+
+    @property
     def default_port(self) -> int:
         """The port of a host that was routed without one."""
         rules = self._rules

@@ -90,6 +90,8 @@ class SMTPRules:
     keepalive: bool = True
     avoid_esmtp: MatchList | None = None
     avoid_pipelining: MatchList | None = None
+    verify_avoid_tls: MatchList | None = None
+    """Hosts that callouts ask in clear, unless TLS is a must (Exim: hosts_verify_avoid_tls)."""
     try_chunking: MatchList | None = EVERY_HOST
     downconvert: Expansion | None = None
     """Whether domains outside US-ASCII go out in ASCII: 1, 0, or -1 where the server wants it (Exim:

@@ -23,7 +23,6 @@ from relay.mail import reply as replies
 from relay.mail.ports import Concurrency, Journal, TemporaryFailure
 from relay.mail.reply import Reply
 from relay.mail.source import BUILT_IN, ConfigurationError, Location
-from relay.mail.text import printable
 from relay.policy.acl_modifiers import add_fields, show_added
 from relay.policy.acl_parse import VERB_NAMES, file_lines, inline_lines, parse_acl
 from relay.policy.acl_program import (
@@ -33,7 +32,6 @@ from relay.policy.acl_program import (
     ACLContext,
     ACLDefers,
     ConditionPorts,
-    Finding,
     Holds,
     Memory,
     Run,
@@ -53,6 +51,8 @@ from relay.policy.acl_values import (
     Verdict,
     Where,
 )
+from relay.policy.verification import Finding
+from relay.policy.verify_options import sender_lines
 
 NESTING_LIMIT = 20
 
@@ -170,6 +170,7 @@ async def run(acl: ACL, context: ACLContext) -> Verdict:
         if state.details and state.user_message:
             refusal = replace(_TEMPORARY, enhanced="4.7.1")
             reply, state.log_message = _worded(refusal, state.user_message, state.log_message, context)
+            reply = replace(reply, lines=(*_why_sender(context), *reply.lines))
         return Deferred(reply, state.log_message, state.decided, state.logs)
     except ACLBroken as broken:
         return Deferred(_TEMPORARY, str(broken), state.decided, state.logs)
@@ -209,7 +210,16 @@ def _log_sender(context: ACLContext) -> tuple[str, ...]:
     sender, found = failed
     unknown = found.finding is Finding.UNKNOWN
     context.journal.record(events.SenderUnverified(context.scope.session, sender, found.reason, unknown))
-    return (f"Verification failed for <{printable(sender)}>", *split_message(found.reason))
+    lines = sender_lines(sender, found)
+    return split_message("\n".join(lines)) if lines else ()
+
+
+def _why_sender(context: ACLContext) -> tuple[str, ...]:
+    """What keeps a sender from being verified now, for a client that may know it."""
+    failed = context.memory.failed_sender
+    if failed is None or not context.ports.tells_details or not failed[1].reason:
+        return ()
+    return split_message(failed[1].reason)
 
 
 async def _nest(outer: Run, text: str, arguments: tuple[str, ...]) -> Holds:

@@ -15,10 +15,10 @@ from typing import Protocol
 
 from relay.expand.evaluate import Expansion
 from relay.expand.scope import Scope
-from relay.mail.address import Address
 from relay.mail.ports import Concurrency, Hints, Journal, Records
 from relay.mail.source import Location, Problem, Severity
 from relay.policy.acl_values import DEFAULT_LOGS, DISCARD_PLACES, Effects, Trace, Verb, Where
+from relay.policy.verification import Addresses, Verified
 
 
 class Holds(enum.Enum):
@@ -46,54 +46,15 @@ class Answer:
 
 
 class Inquiries(Protocol):
-    """Conditions that dial or judge a peer's key. Raises TemporaryFailure where there is no answer now.
+    """Conditions that judge a peer's key. Raises TemporaryFailure where there is no answer now.
 
-    `subject` is the condition with what makes it ask ("verify = recipient/callout", "verify = peer"); `options` are
-    the address in question and what stands behind the slashes. It is asked of addresses that can be routed.
+    `subject` is the condition ("verify = peer"); `options` are the address in question and what stands behind the
+    slashes.
     """
 
     def serves(self, subject: str) -> bool: ...
 
     async def ask(self, subject: str, options: tuple[str, ...], context: ACLContext) -> Answer: ...
-
-
-class Role(enum.Enum):
-    """As what an address is verified."""
-
-    SENDER = "sender"
-    RECIPIENT = "recipient"
-    LIST = "list"
-    """EXPN asks what it stands for."""
-
-
-class Finding(enum.Enum):
-    """What became of the verification of an address."""
-
-    GOOD = "good"
-    BAD = "bad"
-    UNKNOWN = "unknown"
-    """It can't be said now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """An address after its verification: the reason where it is not good, what the router attached where it is."""
-
-    finding: Finding
-    reason: str = ""
-    address_data: str = ""
-    members: tuple[str, ...] = ()
-    """What an address stands for that was asked of as a list."""
-    discarded: bool = False
-    """Mail to it goes nowhere."""
-    may_be_told: bool = False
-    """The reason is for the client even where it is a temporary one: somebody has written it (`:defer:`)."""
-
-
-class Addresses(Protocol):
-    """Whether mail to an address (for a sender: back to it) could be routed."""
-
-    async def verify(self, address: Address, role: Role, scope: Scope) -> Verified: ...
 
 
 class ACLFiles(Protocol):

@@ -1,8 +1,8 @@
 """The condition `verify` in all its forms (decision).
 
 What the session knows is answered from it (a certificate), what the message says from its header; names and addresses
-are asked of the resolver, whether mail could be routed of the `Addresses` port, and what needs a connection of its
-own (callouts) or a peer's key of `Inquiries`. Exim: acl.c, acl_verify.
+are asked of the resolver, whether mail could be routed, and what the hosts of a route say, of the `Addresses` port,
+and what becomes of a peer's key of `Inquiries`. Exim: acl.c, acl_verify.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from relay.mail.address import NULL_SENDER, Address
 from relay.mail.header import Field
 from relay.mail.ports import HostNotFound, TemporaryFailure
 from relay.mail.text import printable
-from relay.policy.acl_program import ACLBroken, Finding, Holds, Role, Run, Verified
+from relay.policy.acl_program import ACLBroken, Holds, Run
 from relay.policy.acl_steps import Argument, Compiled, Mistake, only_in
 from relay.policy.acl_values import Where
 from relay.policy.header_checks import bad_field_name, bad_syntax, header_senders, is_blind
+from relay.policy.verification import Finding, Role, Verified, VerifyOptions
+from relay.policy.verify_options import incomplete, read_options
 from relay.policy.words import nearest
 
 _WITH_DATA = only_in(Where.DATA, Where.MIME, Where.NOT_SMTP)
@@ -160,111 +162,92 @@ def _not_blind(argument: Argument, options: tuple[str, ...]) -> Compiled:
 
 # Addresses
 
-_CALLS_OUT = frozenset({"callout", "callout_defer_ok", "check_postmaster", "quota"})
 
-
-def _stem(option: str) -> str:
-    return option.partition("=")[0].strip().lower()
-
-
-async def _verified(address: Address, role: Role, run: Run) -> Verified:
+async def _verified(address: Address, role: Role, run: Run, options: VerifyOptions) -> Verified:
     addresses = run.context.ports.addresses
     if addresses is None:
         raise TemporaryFailure("addresses can't be verified here")
-    return await addresses.verify(address, role, run.scope)
-
-
-async def _call_out(subject: str, about: Address, options: tuple[Expansion, ...], run: Run) -> Holds:
-    """What routing can't tell: asks the `Inquiries` port of an address. Raises ACLBroken where nobody serves it."""
-    context = run.context
-    inquiries = context.ports.inquiries
-    if inquiries is None or not inquiries.serves(subject):
-        raise ACLBroken(f'"{subject}" is not served yet')
-    context.scope = run.scope
-    values = tuple([await each.text(run.scope) for each in options])
-    answer = await inquiries.ask(subject, (str(about), *values), context)
-    run.scope = context.scope
-    if answer.user_message:
-        run.user_message = answer.user_message
-    if answer.log_message:
-        run.log_message = answer.log_message
-    return Holds.YES if answer.holds else Holds.NO
+    found = await addresses.verify(address, role, run.scope, options)
+    if found.callout_address:
+        run.learn(callout_address=found.callout_address)
+    return found
 
 
 def _peer(argument: Argument, options: tuple[str, ...]) -> Compiled:
-    """`verify = peer` (ours): judged by whoever knows the peers."""
+    """`verify = peer` (ours): judged by whoever knows the peers. Raises ACLBroken where nobody does."""
+    subject = "verify = peer"
 
     async def test(run: Run) -> Holds:
-        return await _call_out("verify = peer", _sender_of(run), (), run)
+        context = run.context
+        inquiries = context.ports.inquiries
+        if inquiries is None or not inquiries.serves(subject):
+            raise ACLBroken(f'"{subject}" is not served yet')
+        context.scope = run.scope
+        answer = await inquiries.ask(subject, (str(_sender_of(run)),), context)
+        run.scope = context.scope
+        run.user_message = answer.user_message or run.user_message
+        run.log_message = answer.log_message or run.log_message
+        return Holds.YES if answer.holds else Holds.NO
 
-    return Compiled(test, inquiry="verify = peer")
+    return Compiled(test, inquiry=subject)
 
 
 def _recipient(argument: Argument, options: tuple[str, ...]) -> Compiled:
-    """Holds when mail to the recipient could be routed."""
-    inquiry, expansions = _callout_of(argument, "recipient", options)
-    defer_ok = "defer_ok" in map(_stem, options)
+    """Holds when mail to the recipient could be routed, and where a callout is wanted its host takes it."""
+    wanted = read_options("recipient", options)
 
     async def test(run: Run) -> Holds:
         view = run.scope.address
         if view is None:
             raise ACLBroken("cannot verify recipient: there is none")
-        local_part = view.original_local_part or view.local_part
-        recipient = Address(local_part, view.domain)
-        found = await _verified(recipient, Role.RECIPIENT, run)
-        match found.finding:
-            case Finding.GOOD:
-                run.scope = run.scope.child(address=replace(view, address_data=found.address_data))
-                return await _call_out(inquiry, recipient, expansions, run) if inquiry else Holds.YES
-            case Finding.BAD:
-                run.log_message = run.user_message = found.reason
-                run.learn(recipient_verify_failure="route")
-                return Holds.NO
-            case Finding.UNKNOWN:
-                run.log_message = run.user_message = found.reason
-                run.details = run.details or found.may_be_told
-                if defer_ok:
-                    return Holds.YES
-                run.learn(recipient_verify_failure="route")
-                raise TemporaryFailure(found.reason)
+        recipient = Address(view.original_local_part or view.local_part, view.domain)
+        found = await _verified(recipient, Role.RECIPIENT, run, wanted)
+        run.scope = run.scope.child(address=replace(view, address_data=found.address_data))
+        run.learn(recipient_verify_failure=found.failure)
+        if _is_taken(found, wanted):
+            return Holds.YES
+        run.log_message = found.reason
+        run.user_message = found.user_message or found.reason
+        if found.finding is Finding.BAD:
+            return Holds.NO
+        run.details = found.is_from_callout or bool(found.user_message) or run.context.ports.tells_details
+        raise TemporaryFailure(found.reason)
 
-    return Compiled(test, inquiry=inquiry, forbidden=only_in(Where.RCPT))
+    return Compiled(test, forbidden=only_in(Where.RCPT))
 
 
-def _callout_of(argument: Argument, kind: str, options: tuple[str, ...]) -> tuple[str, tuple[Expansion, ...]]:
-    """What the options ask of `Inquiries` ("": nothing), and the options as expansions."""
-    wanted = sorted({_stem(option) for option in options} & _CALLS_OUT)
-    return f"verify = {kind}/{wanted[0]}" if wanted else "", tuple(argument.expansion(each) for each in options)
+def _is_taken(found: Verified, wanted: VerifyOptions) -> bool:
+    return found.finding is Finding.GOOD or (found.finding is Finding.UNKNOWN and wanted.passes(found))
 
 
 def _sender(argument: Argument, options: tuple[str, ...]) -> Compiled:
     """Holds when a bounce to the sender, or to the address behind `sender =`, could be routed."""
     given, *rest = options
     other = argument.expansion(given) if given else None
-    inquiry, expansions = _callout_of(argument, "sender", tuple(rest))
-    names = set(map(_stem, rest))
+    wanted = read_options("sender", rest)
 
     async def test(run: Run) -> Holds:
         address = _sender_of(run) if other is None else _read(await other.text(run.scope))
         if address.is_null:
             return Holds.YES
-        if "no_details" in names:
+        if wanted.no_details:
             run.context.memory.sender_told = True
-        found = await _verified_sender(address, run)
-        run.learn(sender_address_data=found.address_data)
-        if found.finding is Finding.GOOD:
-            return await _call_out(inquiry, address, expansions, run) if inquiry else Holds.YES
-        if found.finding is Finding.UNKNOWN and "defer_ok" in names:
+        found = await _verified_sender(address, run, wanted)
+        run.learn(sender_address_data=found.address_data, sender_verify_failure=found.failure)
+        if _is_taken(found, wanted):
             return Holds.YES
         run.context.memory.failed_sender = (str(address), found)
-        run.learn(sender_verify_failure="route")
-        if found.finding is Finding.UNKNOWN:
-            run.user_message = run.log_message = "Could not complete sender verify"
-            raise TemporaryFailure(run.log_message)
-        run.user_message = run.log_message = "Sender verify failed"
-        return Holds.NO
+        if found.finding is Finding.BAD:
+            run.user_message = run.log_message = "Sender verify failed"
+            return Holds.NO
+        run.user_message = run.log_message = "Could not complete sender verify"
+        run.details = found.is_from_callout or run.context.ports.tells_details
+        if found.is_from_callout:
+            run.log_message = incomplete(Role.SENDER)
+            run.user_message = found.user_message or run.log_message
+        raise TemporaryFailure(run.log_message)
 
-    return Compiled(test, inquiry=inquiry, forbidden=_WITH_SENDER)
+    return Compiled(test, forbidden=_WITH_SENDER)
 
 
 def _sender_of(run: Run) -> Address:
@@ -280,64 +263,67 @@ def _read(text: str) -> Address:
         raise ACLBroken(f'"{printable(text, 100)}" is no address to verify: {error}') from None
 
 
-async def _verified_sender(address: Address, run: Run) -> Verified:
-    """Once in a message."""
+async def _verified_sender(address: Address, run: Run, wanted: VerifyOptions) -> Verified:
+    """Once in a message, but for callouts, which may have other options each time; they have a cache of their own."""
     known = run.context.memory.senders
-    found = known.get(str(address))
+    found = known.get(str(address)) if wanted.callout is None else None
     if found is None:
-        found = known[str(address)] = await _verified(address, Role.SENDER, run)
+        found = await _verified(address, Role.SENDER, run, wanted)
+        if not found.is_from_callout:
+            known[str(address)] = found
     return found
 
 
 def _header_sender(argument: Argument, options: tuple[str, ...]) -> Compiled:
     """Holds when one of the senders that the header names could be routed to."""
-    inquiry, expansions = _callout_of(argument, "header_sender", options)
-    defer_ok = "defer_ok" in map(_stem, options)
+    wanted = read_options("header_sender", options)
 
     async def test(run: Run) -> Holds:
-        unknown = False
+        unknown = None
+        details = run.context.ports.tells_details
         for name, found, text in header_senders(_fields(run)):
             if isinstance(found, Unreadable):
                 shown = f"{printable(name)}:"
                 what = f"syntax error in '{shown}' header when scanning for sender: {found.reason}"
                 return _complain(run, f'{what} in "{printable(text, 1000)}"')
-            verified = await _verified_sender(found.address, run)
+            verified = await _verified_sender(found.address, run, wanted)
+            run.learn(sender_verify_failure=verified.failure)
             if verified.finding is Finding.GOOD:
-                return await _call_out(inquiry, found.address, expansions, run) if inquiry else Holds.YES
-            unknown = unknown or verified.finding is Finding.UNKNOWN
-        if unknown:
-            if defer_ok:
                 return Holds.YES
-            raise TemporaryFailure("all attempts to verify a sender in a header line deferred")
-        return _complain(run, "there is no valid sender in any header line")
+            if verified.finding is Finding.UNKNOWN:
+                unknown = verified
+            if details:
+                which = f'could not verify "{printable(name)}:" header address'
+                address = printable(str(found.address))
+                run.user_message = f"Rejected after DATA: {which}\n{address}: {verified.reason}"
+        run.log_message = "there is no valid sender in any header line"
+        if unknown is None:
+            return _complain(run, run.log_message) if not run.user_message else Holds.NO
+        if wanted.passes(unknown):
+            return Holds.YES
+        run.details = details or unknown.is_from_callout
+        run.log_message = "all attempts to verify a sender in a header line deferred"
+        raise TemporaryFailure(run.log_message)
 
-    return Compiled(test, inquiry=inquiry, forbidden=_WITH_DATA)
+    return Compiled(test, forbidden=_WITH_DATA)
 
 
 # The forms
 
-_ADDRESS_OPTIONS = (
-    "callout",
-    "callout_defer_ok",
-    "check_postmaster",
-    "defer_ok",
-    "no_details",
-    "quota",
-    "success_on_redirect",
-)
+_READS_ITS_OWN = None
 
-# What may be verified: its compiler, and the options that may follow it behind slashes.
-_KINDS: dict[str, tuple[_Kind, tuple[str, ...]]] = {
+# What may be verified: its compiler, and the options that may follow it behind slashes; None: it reads them itself.
+_KINDS: dict[str, tuple[_Kind, tuple[str, ...] | None]] = {
     "certificate": (_certificate, ()),
     "header_names_ascii": (_header_names_ascii, ()),
-    "header_sender": (_header_sender, _ADDRESS_OPTIONS),
+    "header_sender": (_header_sender, _READS_ITS_OWN),
     "header_syntax": (_header_syntax, ()),
     "helo": (_helo, ()),
     "not_blind": (_not_blind, ("case_insensitive",)),
     "peer": (_peer, ()),
-    "recipient": (_recipient, _ADDRESS_OPTIONS),
+    "recipient": (_recipient, _READS_ITS_OWN),
     "reverse_host_lookup": (_reverse_host_lookup, ("defer_ok",)),
-    "sender": (_sender, _ADDRESS_OPTIONS),
+    "sender": (_sender, _READS_ITS_OWN),
 }
 _UNSUPPORTED = ("arc", "csa")
 
@@ -352,8 +338,8 @@ def _compile_form(argument: Argument, text: str) -> Compiled:
     if name not in _KINDS or (sign and name != "sender"):
         raise Mistake(f'"{text}" is nothing that can be verified', nearest(name, _KINDS))
     compiler, allowed = _KINDS[name]
-    for option in options:
-        stem = _stem(option)
+    for option in options if allowed is not None else ():
+        stem = option.lower()
         if not allowed:
             raise Mistake(f'unexpected "/" in "{text}": this verify item has no options', "remove the options")
         if stem not in allowed:
@@ -374,8 +360,9 @@ class _Expanded(Argument):
 def compile_verify(argument: Argument) -> Compiled:
     """`verify = form / option / option`."""
     text = argument.text
-    if "{" not in text and "$" not in text.partition("/")[0].partition("=")[0]:
-        # The kind is known, so is nearly everything; a variable may stand in an option or in the address of a sender.
+    kind, _, options = text.partition("/")
+    if "{" not in text and "$" not in options and "$" not in kind.partition("=")[0]:
+        # All is known but perhaps the address of a sender.
         return _compile_form(argument, text)
     expansion = argument.expansion()
 
@@ -390,4 +377,4 @@ def compile_verify(argument: Argument) -> Compiled:
             raise ACLBroken(f"cannot verify {found} in ACL for {run.context.where.value}")
         return await compiled.test(run)
 
-    return Compiled(test, inquiry="verify = …/callout" if "callout" in text else "")
+    return Compiled(test)

@@ -1,4 +1,5 @@
-"""Whether mail to an address could be routed, for `verify = recipient` and its like (decision)."""
+"""Whether mail to an address could be routed, and what the hosts of its route say of it, for `verify = recipient` and
+its like (decision)."""
 
 from __future__ import annotations
 
@@ -8,12 +9,20 @@ from typing import assert_never
 
 from relay.expand.scope import Scope
 from relay.mail.address import NULL_SENDER, Address
-from relay.policy.acl_program import Finding, Role, Verified
 from relay.policy.routers.answers import Direct, Discarded, Redirected, Routed, RouteDeferred, Unroutable
 from relay.policy.routers.items import AddressItem, top_item
 from relay.policy.routers.ports import Purpose, RoutingPorts
 from relay.policy.routers.settings import Router
 from relay.policy.routing import route
+from relay.policy.verification import (
+    ROUTED_ONLY,
+    Callouts,
+    Finding,
+    Question,
+    Role,
+    Verified,
+    VerifyOptions,
+)
 
 _PURPOSES = {
     Role.SENDER: Purpose.VERIFY_SENDER,
@@ -25,40 +34,60 @@ _PURPOSES = {
 class RoutedAddresses:
     """The `Addresses` port over the routers. A sender is good where a bounce to it could be routed."""
 
-    def __init__(self, routers: Sequence[Router], ports: RoutingPorts) -> None:
+    def __init__(self, routers: Sequence[Router], ports: RoutingPorts, callouts: Callouts | None = None) -> None:
+        """`callouts` None: nobody is dialled, and what can be routed is good (a session that is only played)."""
         self._routers = routers
         self._ports = ports
+        self._callouts = callouts
 
-    async def verify(self, address: Address, role: Role, scope: Scope) -> Verified:
-        """Exim: verify_address without a callout. An address that stands for one other is as good as that one; one
-        that stands for several is good."""
+    @property
+    def callouts(self) -> Callouts | None:
+        return self._callouts
+
+    def with_callouts(self, callouts: Callouts | None) -> RoutedAddresses:
+        """The same, asking somebody else, or nobody."""
+        return RoutedAddresses(self._routers, self._ports, callouts)
+
+    async def verify(
+        self, address: Address, role: Role, scope: Scope, options: VerifyOptions = ROUTED_ONLY
+    ) -> Verified:
+        """Exim: verify_address. An address that stands for one other is as good as that one; one that stands for
+        several is good."""
         if not address.is_qualified:
-            return Verified(Finding.BAD, f'A domain is required for "{address}"')
-        purpose = _PURPOSES[role]
+            return Verified(Finding.BAD, f'A domain is required for "{address}"', failure="qualify")
+        purpose, seen = _PURPOSES[role], scope
         if role is Role.SENDER and scope.message is not None:
             # What would be sent to a sender is a bounce.
-            scope = scope.child(message=replace(scope.message, sender=NULL_SENDER))
+            seen = scope.child(message=replace(scope.message, sender=NULL_SENDER))
         item = top_item(address)
         while True:
-            found = await route(item, self._routers, scope, self._ports, purpose)
+            found = await route(item, self._routers, seen, self._ports, purpose)
             match found:
                 case Redirected(_, (_, *_) as items) if role is Role.LIST:
                     # Exim shows one step, whatever becomes of the addresses in it.
                     return Verified(Finding.GOOD, members=tuple(map(_shown, items)))
-                case Redirected(_, (AddressItem() as child,)):
+                case Redirected(_, (AddressItem() as child,)) if not options.success_on_redirect:
                     item = child
                 case Routed():
-                    return Verified(Finding.GOOD, address_data=found.carried.address_data)
+                    return await self._asked(found, role, scope, options)
                 case Redirected(_, (child, *_)):
                     return Verified(Finding.GOOD, address_data=_address_data(child))
                 case Redirected() | Discarded():
                     return Verified(Finding.GOOD, discarded=True)
                 case Unroutable():
-                    return Verified(Finding.BAD, found.reason)
+                    return Verified(Finding.BAD, found.reason, user_message=found.user_message, failure="route")
                 case RouteDeferred():
-                    return Verified(Finding.UNKNOWN, found.reason, may_be_told=bool(found.user_message))
+                    return Verified(Finding.UNKNOWN, found.reason, user_message=found.user_message, failure="route")
                 case _ as never:
                     assert_never(never)
+
+    async def _asked(self, routed: Routed, role: Role, scope: Scope, options: VerifyOptions) -> Verified:
+        """What the hosts say of an address that can be routed."""
+        found = Verified(Finding.GOOD)
+        if options.callout is not None and self._callouts is not None:
+            question = Question(routed.item.address, role, options.callout, routed)
+            found = await self._callouts.ask(question, scope)
+        return replace(found, address_data=routed.carried.address_data)
 
 
 def _address_data(child: object) -> str:

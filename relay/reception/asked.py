@@ -15,8 +15,8 @@ from relay.mail.address import Address
 from relay.mail.ports import TemporaryFailure
 from relay.mail.reply import Reply
 from relay.mail.text import printable, to_wire
-from relay.policy.acl_program import Finding, Role, Verified
 from relay.policy.acl_values import Where
+from relay.policy.verification import Finding, Role, Verified
 from relay.reception.admission import Admission
 from relay.reception.client import Client, address_view
 from relay.reception.rules import Ports, Rules

@@ -16,8 +16,9 @@ from relay.mail.ports import HintChange, HostNotFound, TemporaryFailure
 from relay.mail.source import Location
 from relay.policy.acl import run
 from relay.policy.acl_parse import inline_lines, parse_acl
-from relay.policy.acl_program import ACLContext, ConditionPorts, Finding, Memory, Role, Verified
+from relay.policy.acl_program import ACLContext, ConditionPorts, Memory
 from relay.policy.acl_values import Accepted, Effects, Verdict, Where
+from relay.policy.verification import ROUTED_ONLY, Finding, Role, Verified, VerifyOptions
 
 T = TypeVar("T")
 
@@ -96,9 +97,13 @@ class Routes:
 
     found: Mapping[str, Verified] = field(default_factory=dict)
     asked: list[tuple[str, Role]] = field(default_factory=list)
+    options: list[VerifyOptions] = field(default_factory=list)
 
-    async def verify(self, address: Address, role: Role, scope: Scope) -> Verified:
+    async def verify(
+        self, address: Address, role: Role, scope: Scope, options: VerifyOptions = ROUTED_ONLY
+    ) -> Verified:
         self.asked.append((str(address), role))
+        self.options.append(options)
         return self.found.get(str(address), Verified(Finding.GOOD))
 
 

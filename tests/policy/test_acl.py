@@ -24,8 +24,7 @@ from relay.mail.reply import ADMINISTRATIVE_PROHIBITION, LOCAL_PROBLEM
 from relay.mail.source import ConfigurationError, Location
 from relay.policy.acl import ACLReference, ExpandedACLs, check, reply_with_message, run, split_message
 from relay.policy.acl_parse import inline_lines, parse_acl
-from relay.policy.acl_program import ACL, ACLContext, Answer, ConditionPorts, Finding, Role
-from relay.policy.acl_program import Verified as Routable
+from relay.policy.acl_program import ACL, ACLContext, Answer, ConditionPorts
 from relay.policy.acl_values import (
     Accepted,
     AddedField,
@@ -42,6 +41,8 @@ from relay.policy.acl_values import (
     Verdict,
     Where,
 )
+from relay.policy.verification import Finding, Role
+from relay.policy.verification import Verified as Routable
 
 T = TypeVar("T")
 

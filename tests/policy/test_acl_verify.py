@@ -11,8 +11,8 @@ from relay.expand.values import Tainted
 from relay.mail import events
 from relay.mail.address import NULL_SENDER, Address
 from relay.mail.facts import Hello
-from relay.policy.acl_program import Finding, Role, Verified
 from relay.policy.acl_values import Accepted, Deferred, Denied, Where
+from relay.policy.verification import Finding, Role, Verified
 
 BAD = Verified(Finding.BAD, "Unrouteable address")
 UNKNOWN = Verified(Finding.UNKNOWN, "all routers are asleep")
@@ -144,7 +144,7 @@ def test_a_recipient_of_which_nothing_is_known_now() -> None:
 
 
 def test_what_somebody_has_written_for_the_client_is_told() -> None:
-    world = World(routes=Routes({"Bert@far.test": Verified(Finding.UNKNOWN, "ask again", may_be_told=True)}))
+    world = World(routes=Routes({"Bert@far.test": Verified(Finding.UNKNOWN, "ask again", user_message="ask again")}))
     verdict = world.ask("require verify = recipient\naccept")
     assert isinstance(verdict, Deferred)
     assert (verdict.reply.text, verdict.log_text) == ("ask again", "ask again")

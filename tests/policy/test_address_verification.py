@@ -8,10 +8,10 @@ from relay.expand.lists import ListKind, compile_list
 from relay.expand.scope import Scope
 from relay.mail.address import Address
 from relay.mail.source import Location
-from relay.policy.acl_program import Finding, Role, Verified
 from relay.policy.address_verification import RoutedAddresses
 from relay.policy.routers.ports import LOCAL, RoutingPorts
 from relay.policy.routers.settings import Accept, Preconditions, Redirect
+from relay.policy.verification import Finding, Role, Verified
 
 HERE = Accept(
     name="here",

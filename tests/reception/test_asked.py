@@ -8,8 +8,9 @@ from policy.acl_world import Routes
 from reception.test_session import ANYBODY, Client, rejections
 from relay.esmtp import questions as esmtp
 from relay.mail import events
-from relay.policy.acl_program import ConditionPorts, Finding, Verified
+from relay.policy.acl_program import ConditionPorts
 from relay.policy.acl_values import Where
+from relay.policy.verification import Finding, Verified
 from relay.reception.rules import ClientRules
 
 ROUTES = Routes(
