@@ -400,6 +400,9 @@ def _warn(state: Run) -> None:
     """A warn statement that holds: its log_message goes to the log once, its message into the header (Exim)."""
     context = state.context
     text = state.log_message
+    failed = context.memory.failed_sender
+    if failed is not None and failed[1].reason and text.lower() == "sender verify failed":
+        text = f"{text}: {failed[1].reason}"
     if text and text != state.user_message and text not in context.effects.warned:
         context.effects.warned.add(text)
         context.journal.record(events.Warned(state.scope.session, text))

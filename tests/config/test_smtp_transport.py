@@ -17,6 +17,7 @@ from relay.mail.source import ConfigurationError
 
 TESTS = Path(__file__).parents[1]
 CLIENT, TALK, REMOTE = "net/test_client.py", "delivery/test_conversation.py", "delivery/test_remote.py"
+CALLOUT = "delivery/test_callout.py"
 CHOICE, MEMORY, LOGIN = "delivery/test_host_choice.py", "delivery/test_host_memory.py", "delivery/test_login.py"
 # Option: a value, where it goes, what stands there, and the test of what it does.
 TABLE: dict[str, tuple[str, str, Any, tuple[str, str]]] = {
@@ -68,6 +69,9 @@ TABLE: dict[str, tuple[str, str, Any, tuple[str, str]]] = {
     ),
     "serialize_hosts": ("10.0.0.1", "hosts.serialize", "10.0.0.1", (TALK, "test_serialize_hosts")),
     "size_addition": ("-1", "size_addition", -1, (CHOICE, "test_size_addition")),
+    "hosts_verify_avoid_tls": (
+        "10.0.0.1", "verify_avoid_tls", "10.0.0.1", (CALLOUT, "test_hosts_that_are_asked_in_clear")
+    ),
     "tls_alpn": ("smtp", "tls.alpn", "smtp", (CLIENT, "test_alpn")),
     "tls_certificate": ("/x", "tls.certificate", "/x", (CLIENT, "test_hosts_avoid_certificate")),
     "tls_crl": ("/x", "tls.crl", "/x", ("tls/test_anchors.py", "test_revoked_by_a_list")),

@@ -17,7 +17,7 @@ from relay.delivery.remote import RemotePorts, SMTPTransport
 from relay.delivery.schedule import Limits as ScheduleLimits
 from relay.delivery.schedule import Schedule
 from relay.delivery.smtp_rules import SMTPRules
-from relay.esmtp.client_events import AuthAccepted
+from relay.esmtp.client_events import AuthAccepted, Stage
 from relay.esmtp.parameters import Limits
 from relay.expand.evaluate import Expansion, compile_expansion
 from relay.expand.lists import ListKind, MatchList, compile_list
@@ -102,6 +102,8 @@ class Server:
     limits: Limits = field(default_factory=Limits)
     auth: list[AuthAnswer] = field(default_factory=list)
     closes_after_message: bool = False
+    says: Mapping[str, Reply | Exception] = field(default_factory=dict)
+    """To commands that are asked by themselves; the others are accepted."""
     story: list[str] = field(default_factory=list)
     links: list[Link] = field(default_factory=list)
 
@@ -191,6 +193,16 @@ class Link:
     def _auth_answer(self) -> AuthAnswer:
         answers = self.server.auth
         return answers.pop(0) if answers else AuthAccepted(Reply(235, "2.7.0", ("welcome",)))
+
+    async def ask(self, command: str, stage: Stage) -> Reply:
+        assert self.greeted
+        assert command.startswith(stage.value.split()[0])
+        self.tell(command if self.tls else f"{command} in clear")
+        answer = self.server.says.get(command, Reply(250, "", ("OK",)))
+        if isinstance(answer, Exception):
+            self._end()
+            raise answer
+        return answer
 
     async def send(self, envelope: Envelope, header: bytes, body: Body) -> tuple[Outcome, ...]:
         assert self.greeted

@@ -14,8 +14,8 @@ from relay.mail.facts import Hello
 from relay.policy.acl_values import Accepted, Deferred, Denied, Where
 from relay.policy.verification import Finding, Role, Verified
 
-BAD = Verified(Finding.BAD, "Unrouteable address")
-UNKNOWN = Verified(Finding.UNKNOWN, "all routers are asleep")
+BAD = Verified(Finding.BAD, "Unrouteable address", user_message="Unrouteable address", failure="route")
+UNKNOWN = Verified(Finding.UNKNOWN, "all routers are asleep", failure="route")
 
 
 # The greeting and the name of the client
@@ -265,3 +265,112 @@ def test_an_unqualified_sender_is_the_verifiers_business() -> None:
     world.message = replace(world.message, sender=Address("anna"))
     assert world.holds("verify = sender")
     assert world.routes.asked == [("anna", Role.SENDER)]
+
+
+# Callouts
+
+REFUSED = Verified(
+    Finding.BAD,
+    "mx.test [192.0.2.9] : 550 no",
+    user_message="Called:   192.0.2.9\nResponse: 550 no",
+    failure="recipient",
+    is_from_callout=True,
+    callout_address="[192.0.2.9]:25",
+)
+OPEN = Verified(
+    Finding.UNKNOWN,
+    "Could not complete sender verify callout: mx.test [192.0.2.9] : asleep",
+    user_message="Could not complete sender verify callout",
+    is_from_callout=True,
+)
+
+
+def test_a_callouts_options_reach_who_asks() -> None:
+    world = World()
+    world.variables["acl_m_time"] = "7s"
+    assert world.holds("verify = recipient/callout=5s,random/defer_ok")
+    assert world.holds("verify = sender=x@y.test/callout=$acl_m_time")
+    assert world.holds("verify = sender")
+    assert [each.callout.timeout if each.callout else None for each in world.routes.options] == [5.0, 7.0, None]
+    assert world.routes.asked[1] == ("x@y.test", Role.SENDER)
+    assert world.routes.options[0].defer_ok
+
+
+def test_a_callout_of_a_sender_that_is_refused() -> None:
+    world = World(routes=Routes({"anna@laptop.test": REFUSED}))
+    verdict = world.ask("require verify = sender/callout\naccept")
+    assert isinstance(verdict, Denied)
+    assert verdict.reply.lines == (
+        "Verification failed for <anna@laptop.test>",
+        "Called:   192.0.2.9",
+        "Response: 550 no",
+        "Sender verify failed",
+    )
+    (event,) = world.journal.events
+    assert isinstance(event, events.SenderUnverified)
+    assert event.reason == "mx.test [192.0.2.9] : 550 no"
+    assert world.shown("$sender_verify_failure $callout_address") == "recipient [192.0.2.9]:25"
+
+
+def test_a_callout_of_a_recipient_that_is_refused() -> None:
+    told = replace(REFUSED, user_message="Callout verification failed:\n550 no")
+    world = World(routes=Routes({"Bert@far.test": told}))
+    verdict = world.ask("require verify = recipient/callout\naccept")
+    assert isinstance(verdict, Denied)
+    assert verdict.reply.lines == ("Callout verification failed:", "550 no")
+    assert verdict.log_text == "mx.test [192.0.2.9] : 550 no"
+    assert world.shown("$recipient_verify_failure") == "recipient"
+
+
+def test_a_callout_that_could_not_be_completed() -> None:
+    world = World(routes=Routes({"anna@laptop.test": OPEN, "Bert@far.test": OPEN}))
+    verdict = world.ask("require verify = sender/callout\naccept")
+    assert isinstance(verdict, Deferred)
+    assert (verdict.reply.lines, verdict.log_text) == (
+        ("Could not complete sender verify callout",),
+        "Could not complete sender verify callout",
+    )
+    assert isinstance(world.ask("require verify = recipient/callout\naccept"), Deferred)
+    for option in ("defer_ok", "callout_defer_ok", "callout=defer_ok"):
+        assert world.holds(f"verify = sender/callout/{option}")
+        assert world.holds(f"verify = recipient/callout/{option}")
+
+
+def test_why_a_callout_could_not_be_completed_is_told_to_who_may_know() -> None:
+    world = World(routes=Routes({"anna@laptop.test": OPEN}), details=True)
+    verdict = world.ask("require verify = sender/callout\naccept")
+    assert isinstance(verdict, Deferred)
+    assert verdict.reply.lines == (
+        "Could not complete sender verify callout: mx.test [192.0.2.9] : asleep",
+        "Could not complete sender verify callout",
+    )
+
+
+def test_callouts_are_asked_each_time() -> None:
+    world = World()
+    for _ in range(2):
+        assert world.holds("verify = sender/callout")
+    assert len(world.routes.asked) == 2, "options may differ; what is remembered is not remembered here"
+
+
+def test_a_callout_of_a_header_sender() -> None:
+    found = {"a@x.test": REFUSED}
+    world = World(message=message("From: a@x.test\n"), routes=Routes(found), details=True)
+    verdict = world.ask("require verify = header_sender/callout=mailfrom=me@relay.test\naccept", Where.DATA)
+    assert isinstance(verdict, Denied)
+    assert verdict.reply.lines == (
+        'Rejected after DATA: could not verify "From:" header address',
+        "a@x.test: mx.test [192.0.2.9] : 550 no",
+    )
+    assert verdict.log_text == "there is no valid sender in any header line"
+    (options,) = world.routes.options
+    assert options.callout is not None
+    assert options.callout.mail_from == "me@relay.test"
+
+
+def test_a_warning_about_a_sender_says_why() -> None:
+    world = World(routes=Routes({"anna@laptop.test": REFUSED}))
+    world.ask("warn !verify = sender/callout\nlog_message = $acl_verify_message\naccept")
+    (event,) = world.journal.events
+    assert isinstance(event, events.Warned)
+    assert event.text == "Sender verify failed: mx.test [192.0.2.9] : 550 no"

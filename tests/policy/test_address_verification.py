@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from policy.acl_world import DNS, answer
 from relay.expand.evaluate import compile_expansion
 from relay.expand.lists import ListKind, compile_list
-from relay.expand.scope import Scope
+from relay.expand.scope import MessageView, Scope
 from relay.mail.address import Address
 from relay.mail.source import Location
 from relay.policy.address_verification import RoutedAddresses
 from relay.policy.routers.ports import LOCAL, RoutingPorts
 from relay.policy.routers.settings import Accept, Preconditions, Redirect
-from relay.policy.verification import Finding, Role, Verified
+from relay.policy.verification import CalloutOptions, Finding, Question, Role, Verified, VerifyOptions
 
 HERE = Accept(
     name="here",
@@ -33,7 +35,9 @@ def test_what_can_be_routed_is_good() -> None:
 
 
 def test_what_no_router_takes_is_bad() -> None:
-    assert verify(Address("anna", "far.test"), HERE) == Verified(Finding.BAD, "Unrouteable address")
+    assert verify(Address("anna", "far.test"), HERE) == Verified(
+        Finding.BAD, "Unrouteable address", user_message="Unrouteable address", failure="route"
+    )
 
 
 def test_a_router_that_can_not_answer_leaves_it_open() -> None:
@@ -55,3 +59,61 @@ def test_a_list_is_shown_by_one_step() -> None:
 def test_an_address_without_a_domain_is_bad() -> None:
     found = verify(Address("anna"), HERE)
     assert (found.finding, found.reason) == (Finding.BAD, 'A domain is required for "anna"')
+
+
+# Callouts
+
+ALIAS = Redirect(
+    name="alias",
+    location=Location("conf", 3),
+    preconditions=Preconditions(domains=compile_list(ListKind.DOMAIN, "alias.test")),
+    data=compile_expansion("$local_part@here.test"),
+)
+
+
+@dataclass
+class Asked:
+    """The `Callouts` port."""
+
+    questions: list[Question] = field(default_factory=list)
+    senders: list[Address | None] = field(default_factory=list)
+
+    async def ask(self, question: Question, scope: Scope) -> Verified:
+        self.questions.append(question)
+        self.senders.append(scope.message.sender if scope.message else None)
+        return Verified(Finding.BAD, "no", is_from_callout=True)
+
+
+def called(address: Address, options: VerifyOptions, role: Role = Role.RECIPIENT) -> tuple[Verified, Asked]:
+    asked = Asked()
+    ports = RoutingPorts(resolver=DNS(), transports={"box": LOCAL})
+    scope = Scope(message=MessageView(sender=Address("anna", "laptop.test")))
+    found = RoutedAddresses((ALIAS, HERE), ports, asked).verify(address, role, scope, options)
+    return answer(found), asked
+
+
+CALLOUT = VerifyOptions(callout=CalloutOptions())
+
+
+def test_what_can_be_routed_is_asked_about() -> None:
+    found, asked = called(Address("anna", "alias.test"), CALLOUT)
+    assert found == Verified(Finding.BAD, "no", is_from_callout=True, address_data="for anna")
+    (question,) = asked.questions
+    assert str(question.address) == "anna@here.test", "it is as good as the one that it stands for"
+    assert (question.role, question.routed.router) == (Role.RECIPIENT, "here")
+
+
+def test_who_asks_about_a_sender_is_the_messages_sender_all_the_same() -> None:
+    _, asked = called(Address("anna", "here.test"), CALLOUT, Role.SENDER)
+    assert asked.senders == [Address("anna", "laptop.test")]
+
+
+def test_nobody_is_asked_unasked() -> None:
+    assert called(Address("anna", "here.test"), VerifyOptions())[1].questions == []
+    assert called(Address("anna", "far.test"), CALLOUT)[1].questions == [], "what can't be routed has nobody to ask"
+
+
+def test_success_on_redirect() -> None:
+    options = VerifyOptions(success_on_redirect=True, callout=CalloutOptions())
+    found, asked = called(Address("anna", "alias.test"), options)
+    assert (found.finding, asked.questions) == (Finding.GOOD, [])
