@@ -52,6 +52,7 @@ def smtp(block: DriverBlock) -> SMTPRules:
         size_addition=block.number("size_addition"),
         lmtp_ignore_quota=block.flag("lmtp_ignore_quota"),
         keepalive=block.flag("keepalive"),
+        includes_affixes=block.flag("rcpt_include_affixes"),
         avoid_esmtp=block.matching("hosts_avoid_esmtp"),
         avoid_pipelining=block.matching("hosts_avoid_pipelining"),
         verify_avoid_tls=block.matching("hosts_verify_avoid_tls"),

@@ -26,7 +26,7 @@ from relay.delivery.family import Leaf, route_recipients
 from relay.delivery.header_edits import RouterEdits
 from relay.delivery.local_address import LocalAddress
 from relay.delivery.remembering import Remembering, RememberingDNS
-from relay.delivery.scopes import local_address, message_scope, remote_scope
+from relay.delivery.scopes import local_address, message_scope, remote_scope, without_affixes
 from relay.delivery.settle import (
     GivenUp,
     Judgement,
@@ -97,6 +97,11 @@ class RemoteTransport(Protocol):
     @property
     def max_recipients(self) -> int:
         """Recipients in one transaction (Exim: max_rcpt); 0: no limit."""
+        ...
+
+    @property
+    def includes_affixes(self) -> bool:
+        """Whether recipients are named with their prefixes and suffixes (Exim: rcpt_include_affixes)."""
         ...
 
     def forgive(self, now: float) -> None:
@@ -349,6 +354,11 @@ class _Attempt:
         transport = self._ports.remote[routed.transport]
         recipients = tuple(each.leaf.recipient.recipient for each in members)
         scope = remote_scope(self._scope, recipients, routed)
+        if not transport.includes_affixes:
+            recipients = tuple(
+                replace(each, address=without_affixes(each.address, member.routed))
+                for each, member in zip(recipients, members, strict=True)
+            )
         message, carried = self._message, routed.carried
         envelope = Envelope(
             sender=message.sender if carried.errors_to is None else carried.errors_to,

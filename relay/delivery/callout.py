@@ -29,7 +29,7 @@ from relay.delivery.host_choice import look_up
 from relay.delivery.interview import AskAgain, Interview, Terms
 from relay.delivery.refused import HostRefused
 from relay.delivery.remote import RemotePorts, SMTPTransport
-from relay.delivery.scopes import address_scope
+from relay.delivery.scopes import address_scope, without_affixes
 from relay.delivery.smtp_rules import SMTPRules
 from relay.delivery.wishes import make_wish, matches_any
 from relay.expand.errors import ExpansionFailed, ForcedFailure
@@ -197,18 +197,21 @@ class _Callout:
         if isinstance(plan, Verified):
             return plan
         random = await self._callouts.random_local_part(options, self._scope)
-        terms = Terms(question, self._sender, plan, random, self._size(), self._clock.now())
+        address = question.address
+        if not self._rules.includes_affixes:
+            address = without_affixes(address, question.routed)
+        terms = Terms(question, str(address), self._sender, plan, random, self._size(), self._clock.now())
         interview, host = await self._in_turn(terms)
         await self._remember(interview)
-        address = f"[{host.address}]:{host.port}"
+        called = f"[{host.address}]:{host.port}"
         where = f"{host.name} [{host.address}] : "
         if interview.found is None:
             alone = len(self._hosts) == 1 and bool(interview.reason)
             reason = f"{where}{interview.reason}" if alone else ""
-            return self._callouts.incomplete(question, reason, interview.failure, address)
+            return self._callouts.incomplete(question, reason, interview.failure, called)
         reason = f"{where}{interview.reason}" if interview.reason else ""
         failure = interview.found.failure or interview.failure
-        return replace(interview.found, reason=reason, failure=failure, is_from_callout=True, callout_address=address)
+        return replace(interview.found, reason=reason, failure=failure, is_from_callout=True, callout_address=called)
 
     def _size(self) -> int:
         """Said only where the answer is not for everybody."""

@@ -23,6 +23,7 @@ class Terms:
     """Whom to ask about, as whom. The texts stand in commands as they are."""
 
     question: Question
+    recipient: str
     sender: str
     plan: Plan
     random_local_part: str = ""
@@ -109,7 +110,7 @@ class Interview:
         terms = self._terms
         if terms.size and "SIZE" in offers:
             parameters += f" SIZE={terms.size}"
-        refusal = await _transaction(link, terms.sender, str(terms.question.address), parameters)
+        refusal = await _transaction(link, terms.sender, terms.recipient, parameters)
         if refusal is None:
             self.address = Known.ACCEPTED
             return True

@@ -74,6 +74,11 @@ class SMTPTransport:
         """Recipients in one transaction (Exim: max_rcpt)."""
         return self._rules.max_rcpt
 
+    @property
+    def includes_affixes(self) -> bool:
+        """Whether recipients are named with their prefixes and suffixes (Exim: rcpt_include_affixes)."""
+        return self._rules.includes_affixes
+
     def forgive(self, now: float) -> None:
         """Hosts that failed before may be tried again at once."""
         self._ports.memory.forgive(now)

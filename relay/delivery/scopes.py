@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from relay.delivery.local_address import LocalAddress
 from relay.expand.scope import AddressView, HostView, MessageView, Scope
 from relay.expand.values import taint_like
+from relay.mail.address import Address
 from relay.mail.envelope import Recipient
 from relay.mail.header import split_header
 from relay.mail.queue import QueuedMessage
@@ -60,6 +62,16 @@ def remote_scope(scope: Scope, recipients: Sequence[Recipient], routed: Routed) 
     is_shared = all(each.address.domain.lower() == first.domain.lower() for each in recipients)
     domain = first.domain if is_shared else ""
     return seen.child(address=AddressView(domain=domain, original_domain=domain, address_data=routed.view.address_data))
+
+
+def without_affixes(address: Address, routed: Routed) -> Address:
+    """As a server gets to see it: without the prefix and suffix that the router cut off."""
+    local_part, view = address.local_part, routed.view
+    if view.prefix and local_part.lower().startswith(view.prefix.lower()):
+        local_part = local_part[len(view.prefix) :]
+    if view.suffix and local_part.lower().endswith(view.suffix.lower()):
+        local_part = local_part[: -len(view.suffix)]
+    return replace(address, local_part=local_part)
 
 
 def local_address(scope: Scope, recipient: Recipient, routed: Routed) -> LocalAddress:

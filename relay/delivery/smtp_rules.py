@@ -88,6 +88,8 @@ class SMTPRules:
     """Octets more than the message has, said to servers with SIZE; negative: SIZE is not said."""
     lmtp_ignore_quota: bool = False
     keepalive: bool = True
+    includes_affixes: bool = False
+    """Servers get to see the prefix and the suffix of a local part (Exim: rcpt_include_affixes)."""
     avoid_esmtp: MatchList | None = None
     avoid_pipelining: MatchList | None = None
     verify_avoid_tls: MatchList | None = None

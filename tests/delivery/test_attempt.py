@@ -42,7 +42,7 @@ from relay.mail.source import Location
 from relay.policy.retry import parse_rules
 from relay.policy.routers.manualroute import compile_route_list
 from relay.policy.routers.ports import LOCAL, REMOTE, RoutingPorts
-from relay.policy.routers.settings import Accept, Manualroute, Preconditions, Redirect
+from relay.policy.routers.settings import Accept, Affixes, Manualroute, Preconditions, Redirect
 
 PENDING, DELIVERED, FAILED = RecipientState.PENDING, RecipientState.DELIVERED, RecipientState.FAILED
 PLACE = Location("relay.conf", 1)
@@ -78,6 +78,7 @@ ROUTERS = (
         name="smarthost",
         location=PLACE,
         transport=compile_expansion("smtp"),
+        preconditions=Preconditions(prefix=Affixes(("owner-",), is_optional=True)),
         routes=compile_route_list(ROUTES, PLACE),
     ),
 )
@@ -89,6 +90,7 @@ class Sending:
 
     outcomes: dict[str, Outcome]
     max_recipients: int = 100
+    includes_affixes: bool = False
     default_port: int = 25
     calls: list[tuple[tuple[RemoteHost, ...], Envelope]] = field(default_factory=list)
     edits: list[RouterEdits] = field(default_factory=list)
@@ -260,6 +262,17 @@ def test_no_group_is_larger_than_the_transport_takes() -> None:
     assert [len(envelope.recipients) for _, envelope in done.sending.calls] == [2, 2, 1]
     assert [each.first for each in done.notebook.of(AddressDelivered)] == [True, False, True, False, True]
     assert row_states(settlement) == {4: DELIVERED}
+
+
+@pytest.mark.parametrize(("includes", "named"), [(False, "a@far.test"), (True, "Owner-a@far.test")])
+def test_servers_see_affixes_where_the_transport_shows_them(includes: bool, named: str) -> None:
+    done = Attempted({named: SENT}, "Owner-a@far.test")
+    done.sending.includes_affixes = includes
+    done.run()
+    ((_, envelope),) = done.sending.calls
+    assert [str(each.address) for each in envelope.recipients] == [named]
+    (event,) = done.notebook.of(AddressDelivered)
+    assert str(event.address) == "Owner-a@far.test", "the log has what was routed"
 
 
 def test_other_hosts_are_another_group_and_have_their_port() -> None:

@@ -16,7 +16,7 @@ from relay.delivery.remote import SMTPTransport
 from relay.delivery.remote_copy import CopyRules
 from relay.delivery.smtp_rules import HostRules, SMTPRules
 from relay.expand.evaluate import compile_expansion
-from relay.expand.scope import MessageView, Scope
+from relay.expand.scope import AddressView, MessageView, Scope
 from relay.mail.address import Address, address_from_text
 from relay.mail.events import MessageNote, Trouble
 from relay.mail.outcome import ErrorClass
@@ -73,11 +73,17 @@ class World:
         route: tuple[RouteHost, ...] | None = None,
         transport: str = "smtp",
         carried: Carried | None = None,
+        view: AddressView | None = None,
         **options: Any,
     ) -> Verified:
         route = (ONE_HOST if len(self.servers) < 2 else TWO_HOSTS) if route is None else route
         routed = Routed(
-            router="r", transport=transport, item=top_item(about), hosts=route, carried=carried or Carried()
+            router="r",
+            transport=transport,
+            item=top_item(about),
+            view=view or AddressView(),
+            hosts=route,
+            carried=carried or Carried(),
         )
         return run(self.callouts.ask(Question(about, role, CalloutOptions(**options), routed), self.scope))
 
@@ -284,6 +290,14 @@ def test_no_control_character_gets_into_a_command() -> None:
     world = World(Server())
     assert world.ask(about=Address("a\r\nRSET", "far.test")).finding is Finding.BAD
     assert world.story == []
+
+
+@pytest.mark.parametrize(("includes", "named"), [(False, "bert"), (True, "Owner-bert-x")])
+def test_prefix_and_suffix_are_the_transports_affair(includes: bool, named: str) -> None:
+    world = World(Server(), includes_affixes=includes)
+    view = AddressView(local_part="bert", domain="far.test", prefix="owner-", suffix="-x")
+    world.ask(about=Address("Owner-bert-x", "far.test"), view=view)
+    assert f"RCPT TO:<{named}@far.test>" in world.story
 
 
 # Random and postmaster
