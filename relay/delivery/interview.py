@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from relay.delivery.callout_cache import DomainRecord, Known, Plan, Remembered
 from relay.delivery.link import Link, LinkFailed
 from relay.esmtp.client_events import Stage
-from relay.mail.outcome import RemoteHost
+from relay.mail.outcome import ErrorClass, RemoteHost
 from relay.mail.reply import Reply
 from relay.mail.text import printable
 from relay.policy.verification import Finding, Objection, Question, Role, Verified, Ways
@@ -205,7 +205,12 @@ async def _transaction(link: Link, sender: str, recipient: str, parameters: str)
         (f"MAIL FROM:<{sender}>{parameters}", Stage.MAIL),
         (f"RCPT TO:<{recipient}>", Stage.RCPT),
     ):
-        reply = await link.ask(command, stage)
+        try:
+            reply = await link.ask(command, stage)
+        except LinkFailed as failure:
+            if failure.error is not ErrorClass.TIMEOUT:
+                raise
+            raise LinkFailed(failure.error, f"SMTP timeout after {printable(command)}") from None
         if not reply.is_positive:
             return _Refusal(command, stage, reply)
     return None

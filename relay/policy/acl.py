@@ -46,6 +46,7 @@ from relay.policy.acl_values import (
     Denied,
     Discarded,
     Effects,
+    Switch,
     TraceStep,
     Verb,
     Verdict,
@@ -211,7 +212,9 @@ def _log_sender(context: ACLContext) -> tuple[str, ...]:
     unknown = found.finding is Finding.UNKNOWN
     context.journal.record(events.SenderUnverified(context.scope.session, sender, found.reason, unknown))
     lines = sender_lines(sender, found)
-    return split_message("\n".join(lines)) if lines else ()
+    if not lines or context.effects.has(Switch.NO_MULTILINE_RESPONSES):
+        return ()  # the one line is to be the refusal itself
+    return split_message("\n".join(lines))
 
 
 def _why_sender(context: ACLContext) -> tuple[str, ...]:

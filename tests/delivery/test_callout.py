@@ -211,6 +211,8 @@ def test_a_line_that_is_lost() -> None:
     found = World(clear(rcpt=lost("connection lost after RCPT TO"))).ask()
     assert found.reason.endswith(": connection lost after RCPT TO")
     assert found.finding is Finding.UNKNOWN
+    late = World(clear(rcpt=LinkFailed(ErrorClass.TIMEOUT, "timeout after RCPT TO"))).ask()
+    assert late.reason.endswith(": SMTP timeout after RCPT TO:<bert@far.test>")
 
 
 # TLS

@@ -312,6 +312,13 @@ def test_a_callout_of_a_sender_that_is_refused() -> None:
     assert world.shown("$sender_verify_failure $callout_address") == "recipient [192.0.2.9]:25"
 
 
+def test_one_line_is_the_refusal_itself() -> None:
+    world = World(routes=Routes({"anna@laptop.test": REFUSED}))
+    verdict = world.ask("warn control = no_multiline_responses\nrequire verify = sender/callout\naccept")
+    assert isinstance(verdict, Denied)
+    assert verdict.reply.lines == ("Sender verify failed",)
+
+
 def test_a_callout_of_a_recipient_that_is_refused() -> None:
     told = replace(REFUSED, user_message="Callout verification failed:\n550 no")
     world = World(routes=Routes({"Bert@far.test": told}))
