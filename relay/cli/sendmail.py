@@ -429,7 +429,7 @@ def _take_batch(arguments: Arguments) -> int:
 
 
 def _play_session(arguments: Arguments) -> int:
-    """-bh: the dialog on standard output, what is decided on standard error."""
+    """-bh: the dialog on standard output, what is decided on standard error. -bhc asks other hosts where it must."""
     from pathlib import Path
 
     from relay.daemon.standard_input import play_session
@@ -444,7 +444,8 @@ def _play_session(arguments: Arguments) -> int:
 
     try:
         shown = Path(arguments.certificate).read_bytes() if arguments.certificate else b""
-        return play_session(_configuration(arguments), dict(arguments.macros), given, tell, shown)
+        configuration, macros = _configuration(arguments), dict(arguments.macros)
+        return play_session(configuration, macros, given, tell, shown, calls_out=arguments.option == "-bhc")
     except OSError as error:
         raise CommandFailed(f"{arguments.certificate}: {error.strerror}") from None
     except ValueError:
