@@ -21,7 +21,7 @@ from relay.cli.expand import make_scope
 from relay.cli.reading import answer, understand_configuration
 from relay.config.read import Configuration
 from relay.config.showing import duration
-from relay.daemon.interfaces import local_addresses
+from relay.daemon.addresses import local_addresses
 from relay.daemon.routing import routing_ports
 from relay.esmtp.header_addresses import Mailbox, locate_mailboxes
 from relay.expand.scope import MessageView, Scope

@@ -21,13 +21,13 @@ from relay import __version__
 from relay.config.old_options import log_selector_text
 from relay.config.read import Configuration
 from relay.config.references import acl_options
+from relay.daemon.addresses import local_addresses
 from relay.daemon.callers import TrustedCallers, trusted_callers
 from relay.daemon.callouts import host_callouts, smtp_transports
 from relay.daemon.capacity import MachineCapacity
 from relay.daemon.capacity_settings import capacity_limits
 from relay.daemon.control import SubmissionFactory
 from relay.daemon.hints import SpoolHints
-from relay.daemon.interfaces import local_addresses
 from relay.daemon.listening import Listener, smtp_listeners
 from relay.daemon.local_deliveries import LocalDeliveries, local_deliveries
 from relay.daemon.logins import auth_ports, password_threads

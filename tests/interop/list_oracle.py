@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from relay.daemon.interfaces import local_addresses
+from relay.daemon.addresses import local_addresses
 from relay.expand.errors import ExpansionError, ExpansionFailed
 from relay.expand.evaluate import compile_expansion
 from relay.expand.lists import HostSubject, ListKind, ListMatch, NamedLists, compile_list
