@@ -144,6 +144,8 @@ class Arguments:
     fix_header: bool = True
     qualify: bool = True
     verbose: bool = False
+    debug: bool = False
+    """-d: what is told of an address is told in full; there is no other debugging."""
     deliver_really: bool = True
     """False with -N."""
     errors_end_well: bool = False
@@ -262,6 +264,10 @@ class _Reader:
 
     def ignore(self, rest: str) -> None:
         """Letters that mean nothing here, whatever follows them in the word."""
+
+    def in_full(self, rest: str) -> None:
+        """-d and whatever it selects."""
+        self._set(debug=True)
 
     def values_only(self, rest: str) -> None:
         """-n, and what an old mail program may have written behind it."""
@@ -510,7 +516,7 @@ _BEGINNINGS: tuple[tuple[str, Callable[[_Reader, str], None]], ...] = (
     ("S", _Reader.of_sender),
     ("U", _Reader.ignore),
     ("X", _Reader.swallow),
-    ("d", _Reader.ignore),
+    ("d", _Reader.in_full),
     ("f", _Reader.sender),
     ("h", _Reader.hop_count),
     ("n", _Reader.values_only),

@@ -330,7 +330,8 @@ def _test_addresses(arguments: Arguments) -> int:
         Mode.VERIFY_RECIPIENT: Purpose.VERIFY_RECIPIENT,
         Mode.VERIFY_SENDER: Purpose.VERIFY_SENDER,
     }[arguments.mode]
-    wish = Wish(purpose, purpose is Purpose.TEST or arguments.verbose, arguments.sender)
+    is_full = purpose is Purpose.TEST or arguments.verbose or arguments.debug
+    wish = Wish(purpose, is_full, arguments.sender)
     try:
         return test_addresses(Path(_configuration(arguments)), dict(arguments.macros), arguments.words, wish)
     except (ConfigurationError, Fault, OSError) as error:

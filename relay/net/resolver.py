@@ -14,6 +14,7 @@ from typing import Any
 import dns.exception
 import dns.flags
 import dns.name
+import dns.rdatatype
 import dns.resolver
 import dns.reversename
 from twisted.internet.threads import deferToThreadPool
@@ -24,6 +25,8 @@ from relay.policy.routers.ports import NoNetwork
 
 # Seconds for one question to the DNS, all servers and tries together.
 DNS_LIFETIME = 10.0
+# Aliases that may lead to one another.
+_ALIASES_LIMIT = 10
 _TEMPORARY = frozenset({socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_SYSTEM, socket.EAI_MEMORY})
 
 
@@ -153,7 +156,7 @@ def lookup_dns(name: str, kind: str, qualify: bool = False, parents: bool = Fals
     missing: HostNotFound = HostNotFound(f"{name} does not exist")
     for each in _completions(name, qualify, parents, resolver):
         try:
-            answer = resolver.resolve(dns.name.from_text(each), kind, lifetime=DNS_LIFETIME, search=False)
+            return _followed(resolver, dns.name.from_text(each), kind)
         except dns.resolver.NoAnswer:
             missing = NoRecords(f"{name} has no {kind} record")
         except (
@@ -168,11 +171,32 @@ def lookup_dns(name: str, kind: str, qualify: bool = False, parents: bool = Fals
             if not has_network():
                 raise NoNetwork(f"{name} can't be looked up: no network") from None
             raise TemporaryFailure(f"{name} can't be looked up now: {error}") from None
-        else:
-            spelled = str(answer.response.answer[0].name).rstrip(".")
-            is_secure = bool(answer.response.flags & dns.flags.AD)
-            return DNSAnswer(tuple(record.to_text() for record in answer), spelled, is_secure)
     raise missing
+
+
+def _followed(resolver: dns.resolver.Resolver, name: dns.name.Name, kind: str) -> DNSAnswer:
+    """Name servers follow aliases for us; one that leaves the rest to who asks is asked again. Raises what the library
+    raises."""
+    spelled, is_secure = "", True
+    for _ in range(_ALIASES_LIMIT):
+        try:
+            answer = resolver.resolve(name, kind, lifetime=DNS_LIFETIME, search=False)
+        except dns.resolver.NoAnswer as nothing:
+            sections = nothing.kwargs["response"].answer
+            further = next((each[0].target for each in reversed(sections) if each.rdtype == dns.rdatatype.CNAME), None)
+            if further is None or further == name:
+                raise
+            is_secure = is_secure and bool(nothing.kwargs["response"].flags & dns.flags.AD)
+            spelled, name = spelled or _text(sections[0].name), further
+        else:
+            is_secure = is_secure and bool(answer.response.flags & dns.flags.AD)
+            records = tuple(record.to_text() for record in answer)
+            return DNSAnswer(records, spelled or _text(answer.response.answer[0].name), is_secure)
+    raise dns.resolver.NXDOMAIN
+
+
+def _text(name: dns.name.Name) -> str:
+    return str(name).rstrip(".")
 
 
 def _completions(name: str, qualify: bool, parents: bool, resolver: dns.resolver.Resolver) -> Iterator[str]:

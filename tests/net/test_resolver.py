@@ -374,6 +374,33 @@ def test_aliases_are_followed_and_the_name_stays(name_servers: Any) -> None:
     assert (found.records, found.name, found.is_secure) == (("192.0.2.1",), "www.test", True)
 
 
+def alias(name: str, target: str, *, secure: bool = True) -> dns.resolver.NoAnswer:
+    """What a name server says that does not follow aliases."""
+    response = dns.message.make_response(dns.message.make_query(name, "A"))
+    response.answer = [dns.rrset.from_text(name, 60, "IN", "CNAME", target)]
+    if secure:
+        response.flags |= dns.flags.AD
+    return dns.resolver.NoAnswer(response=response)
+
+
+@pytest.mark.parametrize("secure", [True, False])
+def test_aliases_that_a_name_server_does_not_follow(name_servers: Any, secure: bool) -> None:
+    name_servers(
+        {
+            "www.test. A": alias("WWW.test.", "web.test.", secure=secure),
+            "web.test. A": {"answer": [("web.test.", 60, "IN", "A", "192.0.2.1")], "secure": True},
+            "round.test. A": alias("round.test.", "about.test."),
+            "about.test. A": alias("about.test.", "round.test."),
+            "self.test. A": alias("self.test.", "self.test."),
+        }
+    )
+    found = lookup_dns("www.test", "A")
+    assert (found.records, found.name, found.is_secure) == (("192.0.2.1",), "WWW.test", secure)
+    for name in ("round.test", "self.test"):
+        with pytest.raises(HostNotFound):
+            lookup_dns(name, "A")
+
+
 def test_no_such_name_is_told_from_no_such_record(name_servers: Any) -> None:
     name_servers({"here.test. MX": NO_ANSWER})
     with pytest.raises(NoRecords):
