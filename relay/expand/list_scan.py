@@ -163,11 +163,17 @@ def read_entries(kind: ListKind, items: tuple[str, ...]) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
+# Lookups whose key may come from outside: it names no file, and stands in no query that it could change. Without
+# options, one of which would call the key our own.
+_OF_NO_FILE = frozenset({"dnsdb", "passwd"})
+
+
 def _read_tainted(kind: ListKind, text: str, settings: Settings) -> Entry:
-    """Text from outside can't bring in files, lookups or named lists. Exim finds that when it comes to the item."""
+    """Text from outside can't bring in files, tables or named lists. Exim finds that when it comes to the item."""
     negated = text.startswith("!")
     bare = taint_like(text[1:].lstrip(SPACE) if negated else str(text), text)
-    if bare[:1] in ("/", "+") or ";" in bare:
+    lookup, semicolon, _ = bare.partition(";")
+    if bare[:1] in ("/", "+") or (semicolon and lookup.strip(SPACE) not in _OF_NO_FILE):
         why = f"attempt to use tainted string '{printable(text)}' as a list item"
         return Single(text, negated, _failing(why), settings)
     return Single(text, negated, compile_item(kind, bare, settings.caseless), settings)

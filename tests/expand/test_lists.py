@@ -18,6 +18,7 @@ from relay.expand.lists import (
     confirmed_names,
 )
 from relay.expand.scope import AddressView, MessageView, Scope
+from relay.expand.values import is_tainted
 from relay.mail.address import NULL_SENDER, Address
 from relay.mail.facts import Endpoint, Hello, SessionFacts
 from relay.mail.ports import TemporaryFailure
@@ -312,6 +313,18 @@ class TestTaint:
         scope = Scope(session=SessionFacts(hello=Hello(name, True)), named_lists=lists)
         with pytest.raises(TemporaryFailure, match="tainted"):
             run(compile_list(ListKind.DOMAIN, "$sender_helo_name").match("x", scope))
+
+    def test_it_may_be_the_key_of_a_lookup_without_a_file(self, run, fake_lookups):
+        scope = Scope(
+            session=SessionFacts(hello=Hello("b.test", True)),
+            lookups=fake_lookups({("dnsdb", "mxh=b.test", ""): "mx.test"}),
+        )
+        answer = run(compile_list(ListKind.DOMAIN, "dnsdb;mxh=$sender_helo_name").match("x", scope))
+        assert answer is not None
+        assert (answer.data, is_tainted(answer.data)) == ("mx.test", True)
+        for item in ("dnsdb,ret=key;mxh=$sender_helo_name", "sqlite;$sender_helo_name"):
+            with pytest.raises(TemporaryFailure, match="tainted"):
+                run(compile_list(ListKind.DOMAIN, item).match("x", scope))
 
     def test_it_is_only_looked_at_when_it_is_its_turn(self, run):
         scope = Scope(session=SessionFacts(hello=Hello("+trusted", True)))
