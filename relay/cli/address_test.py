@@ -14,7 +14,7 @@ import os
 import pwd
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from relay.cli.expand import make_scope
@@ -27,6 +27,7 @@ from relay.esmtp.header_addresses import Mailbox, locate_mailboxes
 from relay.expand.scope import MessageView, Scope
 from relay.mail.address import NULL_SENDER, Address, address_from_text
 from relay.mail.events import Event, MessageNote, Trouble
+from relay.mail.facts import SessionFacts
 from relay.mail.outcome import Deferred
 from relay.mail.ports import TemporaryFailure
 from relay.mail.source import ConfigurationError, Problem
@@ -57,6 +58,8 @@ class Wish:
     is_full: bool
     sender: str | None = None
     """-f; None: the caller."""
+    session: SessionFacts = field(default_factory=SessionFacts)
+    """-oM…: where the message would come from."""
 
 
 class _Complaints:
@@ -124,7 +127,8 @@ class _Tester:
         sender = NULL_SENDER
         if wish.purpose is not Purpose.VERIFY_SENDER and wish.sender not in ("", "<>"):
             sender = address_from_text(_login() if wish.sender is None else wish.sender)
-        scope = scope.child(message=MessageView(sender=sender.qualified(main.qualify_domain)))
+        view = MessageView(sender=sender.qualified(main.qualify_domain))
+        scope = scope.child(message=view, session=wish.session)
         self._context = RewriteContext(scope, journal, main.qualify_recipient)
         self._inquiry = Inquiry(
             routers=self._configuration.routers, scope=scope, ports=ports, purpose=wish.purpose, is_full=wish.is_full

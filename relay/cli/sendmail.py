@@ -331,7 +331,7 @@ def _test_addresses(arguments: Arguments) -> int:
         Mode.VERIFY_SENDER: Purpose.VERIFY_SENDER,
     }[arguments.mode]
     is_full = purpose is Purpose.TEST or arguments.verbose or arguments.debug
-    wish = Wish(purpose, is_full, arguments.sender)
+    wish = Wish(purpose, is_full, arguments.sender, _given(arguments).facts(None))
     try:
         return test_addresses(Path(_configuration(arguments)), dict(arguments.macros), arguments.words, wish)
     except (ConfigurationError, Fault, OSError) as error:

@@ -62,6 +62,24 @@ def test_the_sender_decides_with(conf: str, capsys: pytest.CaptureFixture[str]) 
     assert asked(capsys, "-C", conf, "-bv", "team")[0] == 2
 
 
+@pytest.mark.parametrize("option", ["-v", "-d", "-d-all+route"])
+def test_a_verification_in_full(conf: str, capsys: pytest.CaptureFixture[str], option: str) -> None:
+    assert asked(capsys, "-C", conf, "-bv", "anna") == (0, ["anna@here.test verified"])
+    assert asked(capsys, "-C", conf, "-bv", option, "anna") == (
+        0, ["anna@here.test", "  router = local, transport = box"],
+    )  # fmt: skip
+
+
+def test_where_a_message_would_come_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    conf = tmp_path / "conf"
+    conf.write_text(
+        f"spool_directory = {tmp_path}\nprimary_hostname = relay.test\nbegin routers\nall:\n  driver = redirect\n"
+        "  allow_fail\n  data = :fail: by $received_protocol from $sender_host_address\n"
+    )
+    status, lines = asked(capsys, "-C", str(conf), "-bv", "-oMr", "prot1", "-oMa", "192.0.2.1", "x@y.test")
+    assert (status, lines) == (2, ["x@y.test failed to verify: by prot1 from 192.0.2.1"])
+
+
 @pytest.mark.parametrize(
     ("addresses", "status"),
     [(["anna"], 0), (["wait", "anna"], 1), (["wait", "carl"], 2), (["carl", "wait"], 2), (["a b@c", "anna"], 2)],
