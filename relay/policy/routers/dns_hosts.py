@@ -245,7 +245,7 @@ async def _with_addresses(hosts: list[RouteHost], name: str, question: _Question
     if usable:
         ours = Ours.NOWHERE if len(kept) == len(looked_up) else Ours.CUT if kept else Ours.BEST
         return Found(usable, name, ours)
-    return trouble if trouble is not None else NotFound(name, _why(hosts))
+    return trouble if trouble is not None else NotFound(name, _why(hosts, question.visit.ports.mx_to_address))
 
 
 async def _of_exchanger(name: str, question: _Question) -> LookedUp:
@@ -254,13 +254,13 @@ async def _of_exchanger(name: str, question: _Question) -> LookedUp:
     return await _addresses(name, question, Search())
 
 
-def _why(hosts: Iterable[RouteHost]) -> Why:
+def _why(hosts: Iterable[RouteHost], may_be_addresses: bool) -> Why:
     first = next(iter(hosts), None)
     if first is None:
         return Why.NO_SUCH_NAME
     if not first.name:
         return Why.NO_SERVICE
-    return Why.ONLY_LITERALS if is_address(first.name) else Why.NO_ADDRESSES
+    return Why.ONLY_LITERALS if is_address(first.name) and not may_be_addresses else Why.NO_ADDRESSES
 
 
 async def _by_addresses(name: str, question: _Question) -> LookedUp:

@@ -88,7 +88,7 @@ async def run_dnslookup(router: DNSLookup, visit: Visit) -> RouterAnswer:
 def _no_hosts(why: Why, visit: Visit) -> Declined:
     match why:
         case Why.NO_SERVICE:
-            return Declined(_NO_SERVICE, _NO_SERVICE)
+            return Declined(_NO_SERVICE)
         case Why.ONLY_LITERALS:
             domain = printable(visit.domain, 255)
             told = (
@@ -97,7 +97,7 @@ def _no_hosts(why: Why, visit: Visit) -> Declined:
             )
             return Declined(_LITERALS, told)
         case Why.NO_ADDRESSES | Why.NO_SUCH_NAME:
-            return Declined(_NOWHERE, _NOWHERE)
+            return Declined(_NOWHERE)
         case _ as never:
             assert_never(never)
 

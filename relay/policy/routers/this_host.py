@@ -59,7 +59,7 @@ def self_action(router: Router, host: RouteHost, visit: Visit) -> RouterAnswer |
         case Fallback.PASS:
             return Passed(reason, host.name)
         case Fallback.FAIL:
-            return Unroutable(reason, router.name, reason)
+            return Unroutable(reason, router.name)
         case Fallback() as action:
             return fall_back(action, reason, router.name, ErrorClass.OTHER)
         case _ as never:

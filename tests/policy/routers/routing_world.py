@@ -161,6 +161,7 @@ class Offering:
     sender: str = "anna@laptop.test"
     ours: tuple[str, ...] = ()
     purpose: Purpose = Purpose.DELIVER
+    mx_to_address: bool = False
 
     def ports(self) -> RoutingPorts:
         return RoutingPorts(
@@ -171,6 +172,7 @@ class Offering:
             accounts=Users(),
             files=self.disk,
             qualify_recipient="home.test",
+            mx_to_address=self.mx_to_address,
         )
 
     def scope(self) -> Scope:

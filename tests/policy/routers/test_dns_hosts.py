@@ -22,6 +22,7 @@ from relay.policy.routers.ports import Purpose
 from relay.policy.routers.settings import DNSLookup, Fallback, Reroute
 from relay.policy.routing import dialling_order
 
+OPERATOR = "It appears that the DNS operator for"
 NOWHERE = "all relevant MX records point to non-existent hosts"
 ZONE = {
     "far.test MX": ("20 b.test.", "10 a.test."),
@@ -81,18 +82,26 @@ def test_where_the_domain_does_not_exist_no_address_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("domain", "reason"),
+    ("domain", "reason", "told"),
     [
-        ("null.test", "an MX or SRV record indicated no SMTP service"),
-        ("dead.test", NOWHERE),
-        ("literal.test", f"{NOWHERE} or (invalidly) to IP addresses"),
+        ("null.test", "an MX or SRV record indicated no SMTP service", ""),
+        ("dead.test", NOWHERE, ""),
+        ("literal.test", f"{NOWHERE} or (invalidly) to IP addresses", f"{OPERATOR} literal.test"),
     ],
 )
-def test_exchangers_that_lead_nowhere(domain: str, reason: str) -> None:
+def test_exchangers_that_lead_nowhere(domain: str, reason: str, told: str) -> None:
     answer = at(domain)
     assert isinstance(answer, Unroutable)
     assert answer.reason == reason
-    assert answer.user_message
+    assert answer.user_message.split("\n")[0] == told
+
+
+def test_exchangers_that_may_be_addresses_are_hosts() -> None:
+    assert hosts_of(at("literal.test", mx_to_address=True)) == ["192.0.2.9:None"]  # type: ignore[arg-type]
+    ignored = lookup(ignore_target_hosts=compile_list(ListKind.HOST, "192.0.2.9"))
+    answer = at("literal.test", ignored, mx_to_address=True)
+    assert isinstance(answer, Unroutable)
+    assert answer.reason == NOWHERE
 
 
 def test_a_host_that_does_not_exist_leaves_the_others() -> None:
@@ -140,14 +149,7 @@ def test_hosts_that_are_no_better_than_this_one_are_left_out() -> None:
     [
         (Fallback.FREEZE, RouteDeferred("lowest numbered MX record points to local host", "dns", freeze=True)),
         (Fallback.DEFER, RouteDeferred("lowest numbered MX record points to local host", "dns")),
-        (
-            Fallback.FAIL,
-            Unroutable(
-                "lowest numbered MX record points to local host",
-                "dns",
-                "lowest numbered MX record points to local host",
-            ),
-        ),
+        (Fallback.FAIL, Unroutable("lowest numbered MX record points to local host", "dns")),
         (Fallback.PASS, Unroutable("lowest numbered MX record points to local host", "", "")),
     ],
 )
