@@ -6,7 +6,7 @@ The same for deliveries, for the verification of addresses and for `-bt`, so tha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from relay.config.drivers import Transport
@@ -38,9 +38,12 @@ def routing_ports(
     """`call` runs what blocks."""
     main = configuration.main
 
-    async def rewrite(address: Address, scope: Scope) -> Address:
-        context = RewriteContext(scope, journal, main.qualify_recipient, concurrency=concurrency)
-        return await rewrite_address(address, Flag.ENVELOPE_TO, configuration.rewrite, context)
+    def rewriting(flag: Flag) -> Callable[[Address, Scope], Awaitable[Address]] | None:
+        async def rewrite(address: Address, scope: Scope) -> Address:
+            context = RewriteContext(scope, journal, main.qualify_recipient, concurrency=concurrency)
+            return await rewrite_address(address, flag, configuration.rewrite, context)
+
+        return rewrite if configuration.rewrite else None
 
     return RoutingPorts(
         resolver=names,
@@ -53,7 +56,8 @@ def routing_ports(
         dns=names,
         accounts=SystemAccounts(call),
         files=LocalRedirectionFiles(call),
-        rewrite=rewrite if configuration.rewrite else None,
+        rewrite=rewriting(Flag.ENVELOPE_TO),
+        rewrite_sender=rewriting(Flag.ENVELOPE_FROM),
         qualify_recipient=main.qualify_recipient,
         mx_to_address=main.allow_mx_to_ip,
     )

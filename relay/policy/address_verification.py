@@ -55,6 +55,12 @@ class RoutedAddresses:
         several is good."""
         if not address.is_qualified:
             return Verified(Finding.BAD, f'A domain is required for "{address}"', failure="qualify")
+        rewrite = self._ports.rewrite_sender if role is Role.SENDER else self._ports.rewrite
+        if rewrite is not None:
+            # As the message will have it at its end.
+            address = await rewrite(address, scope)
+            if address.is_null and role is Role.SENDER:
+                return Verified(Finding.GOOD)
         purpose, seen = _PURPOSES[role], scope
         if role is Role.SENDER and scope.message is not None:
             # What would be sent to a sender is a bounce.

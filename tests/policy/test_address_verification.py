@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pytest
+
 from policy.acl_world import DNS, answer
 from relay.expand.evaluate import compile_expansion
 from relay.expand.lists import ListKind, compile_list
 from relay.expand.scope import MessageView, Scope
-from relay.mail.address import Address
+from relay.mail.address import NULL_SENDER, Address, address_from_text
 from relay.mail.source import Location
 from relay.policy.address_verification import RoutedAddresses
 from relay.policy.routers.ports import LOCAL, RoutingPorts
@@ -59,6 +61,29 @@ def test_a_list_is_shown_by_one_step() -> None:
 def test_an_address_without_a_domain_is_bad() -> None:
     found = verify(Address("anna"), HERE)
     assert (found.finding, found.reason) == (Finding.BAD, 'A domain is required for "anna"')
+
+
+@pytest.mark.parametrize(
+    ("role", "address", "found"),
+    [
+        (Role.RECIPIENT, "old@gone.test", Finding.GOOD),
+        (Role.SENDER, "old@gone.test", Finding.BAD),
+        (Role.SENDER, "old@away.test", Finding.GOOD),
+        (Role.SENDER, "nobody@away.test", Finding.GOOD),
+    ],
+)
+def test_an_address_is_verified_as_it_will_be_rewritten(role: Role, address: str, found: Finding) -> None:
+    async def recipients(given: Address, scope: Scope) -> Address:
+        return Address(given.local_part, "here.test") if given.domain == "gone.test" else given
+
+    async def senders(given: Address, scope: Scope) -> Address:
+        if given.domain != "away.test":
+            return given
+        return NULL_SENDER if given.local_part == "nobody" else Address(given.local_part, "here.test")
+
+    ports = RoutingPorts(resolver=DNS(), transports={"box": LOCAL}, rewrite=recipients, rewrite_sender=senders)
+    verified = answer(RoutedAddresses((HERE,), ports).verify(address_from_text(address), role, Scope()))
+    assert verified.finding is found
 
 
 # Callouts

@@ -99,7 +99,9 @@ class RoutingPorts:
     accounts: Accounts | None = None
     files: RedirectionFiles | None = None
     rewrite: Callable[[Address, Scope], Awaitable[Address]] | None = None
-    """The rewriting rules for addresses that a redirection gives."""
+    """The rewriting rules for recipients: those of messages, and those that a redirection gives."""
+    rewrite_sender: Callable[[Address, Scope], Awaitable[Address]] | None = None
+    """The same for senders that are verified."""
     qualify_recipient: str = ""
     mx_to_address: bool = False
     """Exim: allow_mx_to_ip."""
