@@ -1,13 +1,13 @@
 """The client's side of a session: orders, replies and times in; events, octets and deadlines out (machine).
 
-The driver dials, gives it what arrives (`receive`), takes events until there is none, sends what
-`data_to_send` gives, and orders the next step: `hello`, `starttls`, `authenticate`, `transact`, `ask`,
-`reset`, `quit`. Each command that was sent has a row in the queue of awaited replies, so that a reply always finds what
-it answers, grouped or not (RFC 2920); a reply that nobody waits for ends the session. Which server may be
-trusted with what, and whether TLS is a must, is the driver's affair.
+The driver dials, gives it what arrives (`receive`), takes events until there is none, sends what `data_to_send` gives,
+and orders the next step: `hello`, `starttls`, `authenticate`, `transact`, `ask`, `reset`, `quit`. Each command that was
+sent has a row in the queue of awaited replies, so that a reply always finds what it answers, grouped or not (RFC 2920);
+a reply that nobody waits for ends the session. Which server may be trusted with what, and whether TLS is a must, is the
+driver's affair.
 
-Input never raises. An order at the wrong time does, except on a session that is closed, where it is passed
-over: the event that says so may not have been read yet.
+Input never raises. An order at the wrong time does, except on a session that is closed, where it is passed over: the
+event that says so may not have been read yet.
 """
 
 from __future__ import annotations
@@ -213,8 +213,8 @@ class Client:
             self._send("STARTTLS", _Awaited(Stage.STARTTLS))
 
     def authenticate(self, mechanism: str, initial: str | None = None, now: float | None = None) -> None:
-        """AUTH; an `initial` response in base64, "=" for an empty one. `AuthChallenge`, `AuthAccepted` or
-        `AuthRefused` follows. Whether the link is fit for credentials is the driver's affair."""
+        """AUTH; an `initial` response in base64, "=" for an empty one. `AuthChallenge`, `AuthAccepted` or `AuthRefused`
+        follows. Whether the link is fit for credentials is the driver's affair."""
         if self._may_order(now):
             self._replies.allow_lines(self._settings.auth_line_limit)
             command = f"AUTH {mechanism}" if initial is None else f"AUTH {mechanism} {initial}"
@@ -259,23 +259,13 @@ class Client:
         if self._transaction is not None:
             raise RuntimeError("a transaction is open")
         settings = self._settings
-        hop = Hop(
-            settings.host,
-            self._tls,
-            self._count > 0,
-            self._count,
-            settings.chunking,
-            settings.pipelining,
-            settings.a_labels,
-        )
+        place = (settings.host, self._tls, self._count > 0, self._count)
+        hop = Hop(*place, settings.chunking, settings.pipelining, settings.a_labels)
         transaction = Transaction(envelope, self._offers, hop)
-        if self._resting is Stage.CLOSED:
+        closed = self._resting is Stage.CLOSED or (bool(transaction.to_send) and not self._may_order(now))
+        if closed:
             transaction.broken_off("connection is closed", ErrorClass.LOST_CONNECTION, False)
-        if self._resting is Stage.CLOSED or not transaction.to_send:
-            self._events.append(Settled(transaction.outcomes()))
-            return
-        if not self._may_order(now):
-            transaction.broken_off("connection is closed", ErrorClass.LOST_CONNECTION, False)
+        if closed or not transaction.to_send:
             self._events.append(Settled(transaction.outcomes()))
             return
         self._count += 1
