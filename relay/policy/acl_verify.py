@@ -204,10 +204,12 @@ def _recipient(argument: Argument, options: tuple[str, ...]) -> Compiled:
         found = await _verified(recipient, Role.RECIPIENT, run, wanted)
         run.scope = run.scope.child(address=replace(view, address_data=found.address_data))
         run.learn(recipient_verify_failure=found.failure)
+        if found.finding is not Finding.GOOD:
+            # Also where it is taken all the same: that is what a refusal further on is worded with, as in Exim.
+            run.log_message = found.reason
+            run.user_message = found.user_message or found.reason
         if _is_taken(found, wanted):
             return Holds.YES
-        run.log_message = found.reason
-        run.user_message = found.user_message or found.reason
         if found.finding is Finding.BAD:
             return Holds.NO
         run.details = found.is_from_callout or bool(found.user_message) or run.context.ports.tells_details

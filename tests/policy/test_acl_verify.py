@@ -141,6 +141,9 @@ def test_a_recipient_of_which_nothing_is_known_now() -> None:
     assert verdict.log_text == "all routers are asleep"
     assert verdict.reply.text == "Temporary local problem - please try later"
     assert world.holds("verify = recipient/defer_ok")
+    verdict = world.ask("require verify = recipient/defer_ok")
+    assert isinstance(verdict, Denied)
+    assert verdict.reply.text == "all routers are asleep", "a refusal behind it has its words"
 
 
 def test_what_somebody_has_written_for_the_client_is_told() -> None:
