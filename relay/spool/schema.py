@@ -22,6 +22,7 @@ How to think of the tables:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -39,10 +40,14 @@ class Dialect:
     """Behind a table of short rows that are only found by their key."""
     skip_locked: str
     """Behind a SELECT of rows that are about to be claimed."""
+    locked: str
+    """Behind a SELECT of rows that are about to be changed."""
+    clock: str
+    """The database's own clock, seconds since the epoch."""
 
     def translate(self, statement: str) -> str:
         """The statement in this engine's words."""
-        for word in ("blob", "real", "binary_order", "clustered", "skip_locked"):
+        for word in ("blob", "real", "binary_order", "clustered", "skip_locked", "locked", "clock"):
             statement = statement.replace("{" + word + "}", getattr(self, word))
         return statement.replace("?", self.placeholder)
 
@@ -55,6 +60,8 @@ SQLITE = Dialect(
     binary_order="",
     clustered="WITHOUT ROWID",
     skip_locked="",
+    locked="",
+    clock="unixepoch('subsec')",
 )
 POSTGRESQL = Dialect(
     name="postgresql",
@@ -64,6 +71,8 @@ POSTGRESQL = Dialect(
     binary_order='COLLATE "C"',
     clustered="",
     skip_locked="FOR UPDATE SKIP LOCKED",
+    locked="FOR UPDATE",
+    clock="extract(epoch FROM clock_timestamp())",
 )
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -74,7 +83,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TABLE message (
             message_id TEXT {binary_order} PRIMARY KEY, owner TEXT, due {real} NOT NULL,
             frozen INTEGER NOT NULL, attempts INTEGER NOT NULL, received_at {real} NOT NULL,
-            header_size INTEGER NOT NULL, body_size INTEGER NOT NULL, envelope TEXT NOT NULL,
+            header_size INTEGER NOT NULL, body_size BIGINT NOT NULL, envelope TEXT NOT NULL,
             header {blob} NOT NULL, facts TEXT NOT NULL)""",
         "CREATE INDEX message_due ON message (due) WHERE owner IS NULL AND frozen = 0",
         "CREATE INDEX message_owner ON message (owner) WHERE owner IS NOT NULL",
@@ -109,6 +118,11 @@ OWNER_ARRIVING_CHUNKS = """DELETE FROM chunk
     WHERE message_id IN (SELECT message_id FROM arriving WHERE owner = ?)"""
 OWNER_ARRIVING = "DELETE FROM arriving WHERE owner = ? RETURNING message_id"
 OWNER_CLAIMS = "UPDATE message SET owner = NULL WHERE owner = ? RETURNING message_id"
+# With leases. The row of a living owner is locked while it writes, so that nobody takes over in the middle of a batch.
+OWNER_REGISTER = "INSERT INTO owner (owner, pid, started_at, lease) VALUES (?, ?, {clock}, {clock} + ?)"
+OWNER_HOLD = "SELECT 1 FROM owner WHERE owner = ? FOR KEY SHARE"
+OWNER_BEAT = "UPDATE owner SET lease = {clock} + ? WHERE owner = ? RETURNING owner"
+OWNERS_DEAD = "SELECT owner FROM owner WHERE lease < {clock} AND owner <> ? FOR UPDATE SKIP LOCKED"
 
 # Arriving
 ARRIVING_ADD = "INSERT INTO arriving (message_id, owner) VALUES (?, ?)"
@@ -132,6 +146,10 @@ MESSAGE_GET = """SELECT message_id, due, frozen, attempts, body_size, envelope, 
     FROM message WHERE message_id = ?"""
 MESSAGE_OWNER = "SELECT owner FROM message WHERE message_id = ?"
 MESSAGE_CLAIM = "SELECT owner, frozen FROM message WHERE message_id = ? {skip_locked}"
+MESSAGE_CHANGE = "SELECT owner, frozen FROM message WHERE message_id = ? {locked}"
+# Also where it is claimed: whose lease is over has it no more, though nobody may have taken it yet.
+MESSAGE_HELD = """SELECT 1 FROM message JOIN owner ON owner.owner = message.owner
+    WHERE message_id = ? AND message.owner = ? AND (owner.lease IS NULL OR owner.lease > {clock})"""
 MESSAGE_SET_OWNER = "UPDATE message SET owner = ? WHERE message_id = ?"
 CLAIMABLE = """SELECT message_id, due, frozen, attempts, body_size, envelope, header, facts
     FROM message WHERE owner IS NULL AND frozen = 0 AND due <= ? ORDER BY due LIMIT ? {skip_locked}"""
@@ -178,3 +196,10 @@ HINT_PUT = """INSERT INTO hint (kind, key, value, expires) VALUES (?, ?, ?, ?)
     ON CONFLICT (kind, key) DO UPDATE SET value = excluded.value, expires = excluded.expires"""
 HINT_REMOVE = "DELETE FROM hint WHERE kind = ? AND key = ?"
 HINTS_EXPIRE = "DELETE FROM hint WHERE expires <= ? RETURNING key"
+
+
+def makes_due(statement: str, parameters: Sequence[object]) -> bool:
+    """Whether the statement may have made a message due that any owner may claim: they want to hear of it."""
+    if statement is MESSAGE_ADD:
+        return parameters[1] is None
+    return statement in (MESSAGE_RELEASE, MESSAGE_THAW, OWNER_CLAIMS)

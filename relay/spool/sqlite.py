@@ -22,6 +22,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,8 +30,8 @@ import apsw
 
 from relay.mail.ports import SpoolFull, SpoolUnavailable
 from relay.spool import files, schema
-from relay.spool.store import Done, Operation, Reading, Recovery, Refused, Result, Unknown
-from relay.spool.transaction import Execute, Row, SQLReading, SQLTransaction, Taken
+from relay.spool.store import Done, News, Operation, Reading, Recovery, Refused, Result, Unknown
+from relay.spool.transaction import Execute, Row, SQLReading, SQLTransaction, Taken, release_owner
 
 T = TypeVar("T")
 
@@ -93,6 +94,8 @@ class SQLiteStore:
         return self._owner.owner if self._owner else ""
 
     # What Store promises
+
+    has_leases = False
 
     def open(self, now: float) -> Recovery:
         try:
@@ -162,7 +165,7 @@ class SQLiteStore:
             with files.dead_owner(owners, owner) as dead:
                 if not dead or owner not in known:
                     continue
-                claims, arriving = self._in_transaction(self._release_owner(owner))
+                claims, arriving = self._in_transaction(partial(release_owner, owner=owner))
                 count += 1
                 released += claims
                 dropped += arriving
@@ -185,13 +188,19 @@ class SQLiteStore:
     def close(self) -> None:
         try:
             if self._writer is not None and self._lock is not None and self._owner is not None:
-                self._in_transaction(self._release_owner(self._owner.owner))
+                self._in_transaction(partial(release_owner, owner=self._owner.owner))
                 if self._is_checkpointer():
                     with self._lock.held():
                         self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         except (apsw.Error, OSError, SpoolUnavailable):
             pass  # the next start finds a dead owner and does the same
         self._let_go()
+
+    def watch(self, tell: Callable[[News], object]) -> None:
+        """There is nothing to keep: the lock on its file says that an owner lives."""
+
+    def stop_watching(self) -> None:
+        """`watch` has ended."""
 
     def close_reading(self) -> None:
         if self._reader is not None:
@@ -267,17 +276,6 @@ class SQLiteStore:
                 self._close_writer()
                 raise self._trouble(error) from error
             return value
-
-    @staticmethod
-    def _release_owner(owner: str) -> Callable[[Execute], tuple[list[str], list[str]]]:
-        def work(execute: Execute) -> tuple[list[str], list[str]]:
-            execute(schema.OWNER_ARRIVING_CHUNKS, (owner,))
-            arriving = [str(row[0]) for row in execute(schema.OWNER_ARRIVING, (owner,))]
-            claims = [str(row[0]) for row in execute(schema.OWNER_CLAIMS, (owner,))]
-            execute(schema.OWNER_REMOVE, (owner,))
-            return claims, arriving
-
-        return work
 
     # Connections
 

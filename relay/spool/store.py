@@ -123,6 +123,20 @@ class Recovery:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class SomethingDue:
+    """Another process has put something into the queue, or given it back, that anybody may claim."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseLost:
+    """This process was silent for longer than its lease: what it had claimed belongs to others now."""
+
+
+News = SomethingDue | LeaseLost | Recovery
+"""What an owner with a lease hears from the others, or did for them."""
+
+
 class Reading(Protocol):
     """What can be asked without changing anything; all answers are of one moment."""
 
@@ -132,6 +146,10 @@ class Reading(Protocol):
 
     def owned_message(self, message_id: str) -> QueuedMessage | None:
         """The message if this process has it claimed."""
+        ...
+
+    def still_ours(self, message_id: str) -> bool:
+        """Whether this process has the message claimed, by a lease that is not over."""
         ...
 
     def piece(self, message_id: str, number: int) -> Piece:
@@ -247,7 +265,14 @@ Operation = Callable[[Transaction], object]
 
 
 class Store(Protocol):
-    """An engine. `run`, `maintain` and `recover` are for one thread at a time, `read` for another."""
+    """An engine. `run`, `maintain` and `recover` are for one thread at a time, `read` for another, `watch` for a
+    third."""
+
+    @property
+    def has_leases(self) -> bool:
+        """Whether claims end without a word from their owner: then `watch` has to run, and who acts on a claim asks
+        `still_ours` before what can't be undone. False: a claim ends with its process, and not before."""
+        ...
 
     def open(self, now: float) -> Recovery:
         """Makes or upgrades the tables, registers this process as an owner, recovers what dead owners left.
@@ -278,4 +303,13 @@ class Store(Protocol):
 
     def close_reading(self) -> None:
         """Closes what `read` uses; called by the thread that reads."""
+        ...
+
+    def watch(self, tell: Callable[[News], object]) -> None:
+        """Keeps this owner's lease, takes over from others whose lease is over, and tells what there is to hear;
+        returns after `stop_watching`. Never raises."""
+        ...
+
+    def stop_watching(self) -> None:
+        """Ends `watch`, from any thread."""
         ...

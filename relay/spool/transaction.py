@@ -54,6 +54,9 @@ class SQLReading:
         rows = self._execute(schema.MESSAGE_OWNER, (message_id,))
         return self.message(message_id) if rows and rows[0][0] == self._owner else None
 
+    def still_ours(self, message_id: str) -> bool:
+        return bool(self._execute(schema.MESSAGE_HELD, (message_id, self._owner)))
+
     def piece(self, message_id: str, number: int) -> Piece:
         rows = self._execute(schema.CHUNK_GET, (message_id, number, message_id, number))
         if not rows:
@@ -76,7 +79,10 @@ class SQLReading:
 
     def hint(self, kind: str, key: str, now: float) -> str | None:
         rows = self._execute(schema.HINT_GET, (kind, codec.column_text(key), now))
-        return str(rows[0][0]) if rows else None
+        try:
+            return codec.text_of_column(str(rows[0][0])) if rows else None
+        except ValueError:
+            return None  # advice that can't be read is none
 
     def _recipients(self, message_id: str) -> tuple[QueuedRecipient, ...]:
         return tuple(
@@ -260,7 +266,7 @@ class SQLTransaction(SQLReading):
         return change
 
     def put_hint(self, kind: str, key: str, value: str, expires: float) -> None:
-        self._execute(schema.HINT_PUT, (kind, codec.column_text(key), value, expires))
+        self._execute(schema.HINT_PUT, (kind, codec.column_text(key), codec.column_text(value), expires))
 
     def remove_hint(self, kind: str, key: str) -> None:
         self._execute(schema.HINT_REMOVE, (kind, codec.column_text(key)))
@@ -328,13 +334,22 @@ class SQLTransaction(SQLReading):
 
     def _may_change(self, message_id: str, *, is_frozen: bool | None = None) -> Change:
         """`is_frozen`: what the change would bring about, where that may be so already."""
-        rows = self._execute(schema.MESSAGE_CLAIM, (message_id,))
+        rows = self._execute(schema.MESSAGE_CHANGE, (message_id,))
         if not rows:
             return Change.MISSING
         owner, frozen = rows[0]
         if owner is not None:
             return Change.CLAIMED
         return Change.ALREADY if is_frozen is not None and bool(frozen) is is_frozen else Change.DONE
+
+
+def release_owner(execute: Execute, owner: str) -> tuple[list[str], list[str]]:
+    """The end of an owner: the messages that are due again, and those still arriving that are forgotten."""
+    execute(schema.OWNER_ARRIVING_CHUNKS, (owner,))
+    arriving = [str(row[0]) for row in execute(schema.OWNER_ARRIVING, (owner,))]
+    claims = [str(row[0]) for row in execute(schema.OWNER_CLAIMS, (owner,))]
+    execute(schema.OWNER_REMOVE, (owner,))
+    return claims, arriving
 
 
 def _taken(message_id: str) -> MessageExists:

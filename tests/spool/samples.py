@@ -8,7 +8,7 @@ from relay.mail.envelope import BodyType, Parameters, Recipient
 from relay.mail.facts import Endpoint, Hello, MessageFacts, SessionFacts
 from relay.mail.queue import NewMessage, RecipientState, RecipientUpdate, Settlement
 from relay.spool.sqlite import SQLiteStore
-from relay.spool.store import Done, Operation
+from relay.spool.store import Done, Operation, Store
 
 NOW = 1_790_000_000.0
 HEADER = b"Received: from laptop\r\nSubject: hello\r\n"
@@ -59,7 +59,7 @@ def opened(directory: Path, **arguments: object) -> SQLiteStore:
     return store
 
 
-def do(store: SQLiteStore, *operations: Operation) -> list[object]:
+def do(store: Store, *operations: Operation) -> list[object]:
     """Runs the operations as one batch; all must succeed; their values."""
     values = []
     for result in store.run(operations):
@@ -78,7 +78,7 @@ def die(store: SQLiteStore) -> None:
     store._let_go()
 
 
-def body_of(store: SQLiteStore, message_id: str) -> bytes:
+def body_of(store: Store, message_id: str) -> bytes:
     pieces, number = [], 0
     while True:
         piece = store.read(lambda queue, number=number: queue.piece(message_id, number))
@@ -88,6 +88,12 @@ def body_of(store: SQLiteStore, message_id: str) -> bytes:
         number += 1
 
 
-def rows(store: SQLiteStore, table: str) -> int:
-    """How many rows a table has, seen by the reading connection."""
-    return int(store._reading().execute(f"SELECT count(*) FROM {table}").get)
+def rows(store: Store, table: str) -> int:
+    """How many rows a table has."""
+    found = store.read(lambda queue: queue._execute(f"SELECT count(*) FROM {table}"))  # type: ignore[attr-defined]
+    return int(found[0][0])
+
+
+def write(store: Store, statement: str) -> None:
+    """A change that no operation makes: damage."""
+    do(store, lambda queue: queue._execute(statement))  # type: ignore[attr-defined]

@@ -1,29 +1,18 @@
 """Hints are found while they last, and a damaged one is no hint."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from relay.mail.ports import HintChange
 from relay.spool import hints
 from relay.spool.hints import Kind, RetryHint
-from relay.spool.sqlite import SQLiteStore
-from spool.samples import NOW, do, opened
+from relay.spool.store import Store
+from spool.samples import NOW, do
 
 HINT = RetryHint(NOW, NOW + 1, NOW + 900, "connection refused", "refused")
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SQLiteStore]:
-    with_queue = opened(tmp_path)
-    yield with_queue
-    with_queue.close_reading()
-    with_queue.close()
-
-
 @pytest.mark.parametrize("hint", [HINT, RetryHint(NOW, NOW, NOW, exhausted=True)])
-def test_a_hint_comes_back(store: SQLiteStore, hint: RetryHint) -> None:
+def test_a_hint_comes_back(store: Store, hint: RetryHint) -> None:
     key = "mx.example [192.0.2.1]:25 \udcff\x00"
     do(store, lambda queue: hints.keep_retry_hint(queue, Kind.HOST, key, hint, keep=60))
 
@@ -31,7 +20,7 @@ def test_a_hint_comes_back(store: SQLiteStore, hint: RetryHint) -> None:
     assert store.read(lambda queue: hints.retry_hint(queue, Kind.ADDRESS, key, NOW)) is None
 
 
-def test_a_hint_ends(store: SQLiteStore) -> None:
+def test_a_hint_ends(store: Store) -> None:
     do(store, lambda queue: hints.keep_retry_hint(queue, Kind.HOST, "a", HINT, keep=60))
     end = HINT.next_try + 60
 
@@ -40,7 +29,7 @@ def test_a_hint_ends(store: SQLiteStore) -> None:
     assert do(store, lambda queue: queue.expire_hints(end - 1), lambda queue: queue.expire_hints(end)) == [0, 1]
 
 
-def test_the_newest_replaces_and_success_forgets(store: SQLiteStore) -> None:
+def test_the_newest_replaces_and_success_forgets(store: Store) -> None:
     for next_try in (NOW + 5, NOW + 6):
         hint = RetryHint(NOW, NOW, next_try)
         do(store, lambda queue, hint=hint: hints.keep_retry_hint(queue, Kind.HOST, "a", hint, keep=60))
@@ -53,7 +42,7 @@ def test_the_newest_replaces_and_success_forgets(store: SQLiteStore) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "[]", "null", "{}", '{"first": "x"}'])
-def test_a_damaged_hint_is_none(store: SQLiteStore, value: str) -> None:
+def test_a_damaged_hint_is_none(store: Store, value: str) -> None:
     do(store, lambda queue: queue.put_hint(Kind.HOST.value, "a", value, NOW + 60))
 
     assert store.read(lambda queue: hints.retry_hint(queue, Kind.HOST, "a", NOW)) is None
@@ -62,7 +51,7 @@ def test_a_damaged_hint_is_none(store: SQLiteStore, value: str) -> None:
 # Hints whose text is somebody else's business
 
 
-def test_a_change_sees_what_is_kept_and_keeps_what_comes_of_it(store: SQLiteStore) -> None:
+def test_a_change_sees_what_is_kept_and_keeps_what_comes_of_it(store: Store) -> None:
     def count(text: str | None) -> HintChange[str]:
         number = int(text or 0) + 1
         return HintChange(f"number {number}", str(number), NOW + 60)
@@ -72,7 +61,7 @@ def test_a_change_sees_what_is_kept_and_keeps_what_comes_of_it(store: SQLiteStor
     assert do(store, lambda queue: hints.change_hint(queue, "counts", "a", NOW + 60, count)) == ["number 1"], "its end"
 
 
-def test_a_change_may_leave_things_as_they_are(store: SQLiteStore) -> None:
+def test_a_change_may_leave_things_as_they_are(store: Store) -> None:
     def look(text: str | None) -> HintChange[str | None]:
         return HintChange(text)
 
