@@ -59,8 +59,12 @@ class MainOptions:
     pid_file_path: str = field(metadata=row(
         Kind.STATIC, "$spool_directory/daemon.pid", "Where the daemon writes its process id.", "places"))
     queue: str = field(metadata=row(
-        Kind.STATIC, "sqlite:$spool_directory/queue", "Directory of the database that holds the queue.", "places",
+        Kind.STATIC, "sqlite:$spool_directory/queue",
+        "The queue: sqlite: and a directory, or postgresql:// and a database that several hosts share.", "places",
         ours=True))
+    queue_lease: int = field(metadata=row(
+        Kind.TIME, "30s", "How long a host that shares the queue may be silent until others take its messages.",
+        "places", ours=True))
     peers_directory: str = field(metadata=row(
         Kind.STATIC, "", "Directory of the certificates of our devices.", "places", ours=True))
 

@@ -12,6 +12,7 @@ from relay.config.pauses import read_slowing
 from relay.expand.evaluate import Expansion
 from relay.mail.source import Location, Problem
 from relay.observe.selectors import parse_selector
+from relay.spool.engine import NoEngine, make_store
 from relay.tls.cipher_lists import read_ciphers
 from relay.tls.dh_groups import BadParameters, check_name
 from relay.tls.priorities import BadCipherList
@@ -19,6 +20,7 @@ from relay.tls.switches import NAMES, BadSwitch, read_switches
 
 DN_STYLES = ("openssl", "rfc2253")
 _ENGINES = ("sqlite:", "postgresql:")
+_SHORTEST_LEASE = 2
 
 
 def problems(main: MainOptions, place: Callable[[str], Location]) -> list[Problem]:
@@ -33,7 +35,10 @@ def unserved(main: MainOptions, place: Callable[[str], Location]) -> list[Proble
 
 def _unserved(main: MainOptions) -> Iterator[tuple[str, str, str]]:
     if main.queue.startswith("postgresql:"):
-        yield "queue", "a queue in PostgreSQL is not served yet", "write queue = sqlite:/path/to/directory"
+        try:
+            make_store(main.queue, elapsed=lambda: 0.0, pause=lambda _: None)
+        except NoEngine as error:
+            yield "queue", str(error), error.remedy
 
 
 def _found(main: MainOptions) -> Iterator[tuple[str, str, str]]:
@@ -52,6 +57,8 @@ def _found(main: MainOptions) -> Iterator[tuple[str, str, str]]:
         yield "smtp_etrn_command", "smtp_etrn_command does not begin with an absolute path", "name the program whole"
     if not main.spool_directory.startswith("/"):
         yield "spool_directory", f'spool_directory "{main.spool_directory}" is not an absolute path', "name it whole"
+    if main.queue_lease < _SHORTEST_LEASE:
+        yield "queue_lease", f"queue_lease {main.queue_lease}s is shorter than a pause of the network", "write 30s"
     if not main.queue.startswith(_ENGINES):
         yield "queue", f'"{main.queue}" names no database', "write queue = sqlite:/path/to/directory"
     try:

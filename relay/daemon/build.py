@@ -11,7 +11,6 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from prometheus_client import CollectorRegistry
@@ -79,7 +78,8 @@ from relay.reception.local_acls import LocalACLs
 from relay.reception.rules import Ports, Rules
 from relay.reception.session import Session, make_facts
 from relay.reception.submission import Arrival, Submission, SubmissionPorts, SubmissionSettings
-from relay.spool.sqlite import SQLiteStore
+from relay.spool.engine import NoEngine, make_store
+from relay.spool.store import Store
 from relay.tls.faults import HandshakeGuard
 
 # Seconds until a message that was only queued (-odq, queue_only) is tried, where no -q says otherwise.
@@ -193,7 +193,7 @@ def build(
     """
     world = make_world(configuration, reactor)
     clock, journal, main = world.clock, world.journal, configuration.main
-    spool = ThreadedSpool(reactor, SQLiteStore(queue_directory(main.queue, configuration.place("queue"))), journal)
+    spool = ThreadedSpool(reactor, queue_store(configuration), journal)
     passwords = password_threads(reactor)
     scope = base_scope(configuration, world, passwords)
     routing = routing_ports(
@@ -246,14 +246,13 @@ def build(
     )
 
 
-def queue_directory(queue: str, location: Location) -> Path:
-    """The directory that the main option `queue` names (ours): `sqlite:DIRECTORY`. Raises ConfigurationError."""
-    kind, _, place = queue.partition(":")
-    if kind != "sqlite" or not place.startswith("/"):
-        raise ConfigurationError(
-            Problem(location, f'queue: "{queue}" is not served', "write queue = sqlite:/absolute/directory")
-        )
-    return Path(place)
+def queue_store(configuration: Configuration) -> Store:
+    """The queue that the main option `queue` names (ours), not opened. Raises ConfigurationError."""
+    main = configuration.main
+    try:
+        return make_store(main.queue, elapsed=time.monotonic, pause=time.sleep, lease=float(main.queue_lease))
+    except NoEngine as error:
+        raise ConfigurationError(Problem(configuration.place("queue"), str(error), error.remedy)) from None
 
 
 # What everybody sees

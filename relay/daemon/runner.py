@@ -91,6 +91,7 @@ class DeliveryRunner:
     def start(self) -> None:
         """Looks at the queue for the first time, and from now on whenever something may be due there."""
         self._serving = True
+        self._spool.when_due(self.queue_run)
         self._wake_at(0)
 
     def queue_run(self) -> None:
@@ -275,7 +276,9 @@ class DeliveryRunner:
         self._schedule.claimed(tuple(message.message_id for message in claimed), now)
         self._look = True
         for message in claimed:
-            self._begin(message.message_id, message, self._run_ports)
+            # One that is under way here was claimed before; its lease was lost meanwhile and nobody else took it.
+            if message.message_id not in self._attempts:
+                self._begin(message.message_id, message, self._run_ports)
 
     # Attempts
 

@@ -175,7 +175,11 @@ class Body(Protocol):
     """The body of a queued message, to be pulled piece by piece."""
 
     async def piece(self, number: int) -> bytes:
-        """Piece `number` from 0; b"" behind the last one."""
+        """Piece `number` from 0; b"" behind the last one.
+
+        The end is only told to who still has the message claimed; anybody else gets SpoolUnavailable. So the last
+        step of a delivery, the dot or the name of a file, is not taken without a claim.
+        """
         ...
 
 

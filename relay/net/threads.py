@@ -16,17 +16,19 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, assert_never, cast
 
 from twisted.internet.defer import Deferred
 
-from relay.mail.events import Trouble
+from relay.mail.events import DaemonNote, Trouble
 from relay.mail.ports import Journal, SpoolUnavailable
 from relay.mail.queue import CHUNK_SIZE, NewMessage, QueuedMessage, QueuedRecipient, QueueEntry, Settlement
 from relay.spool.store import (
     Change,
     Claim,
     Done,
+    LeaseLost,
+    News,
     Operation,
     Piece,
     Reading,
@@ -34,6 +36,7 @@ from relay.spool.store import (
     Refused,
     Result,
     Settled,
+    SomethingDue,
     Store,
     Transaction,
     Unknown,
@@ -186,9 +189,45 @@ class _Fresh:
         if fresh is not None:
             self._room += self._size(fresh)
 
+    def forget_all(self) -> None:
+        for message_id in list(self._messages):
+            self.forget(message_id)
+
     @staticmethod
     def _size(fresh: _FreshMessage) -> int:
         return _ROW_OCTETS + len(fresh.message.header) + len(fresh.body or b"")
+
+
+class ClaimLost(SpoolUnavailable):
+    """Others have the message now: this process was silent for too long, and must not finish what it began."""
+
+
+class Watch:
+    """The thread that keeps a lease, where the store has leases."""
+
+    def __init__(self, reactor: CallsFromThreads, store: Store, tell: Callable[[News], object]) -> None:
+        self._reactor = reactor
+        self._store = store
+        self._tell = tell
+        self._ended: Deferred[None] = Deferred()
+        self._thread = threading.Thread(target=self._run, name="spool lease", daemon=True)
+
+    def start(self) -> None:
+        """Begins to watch an open store."""
+        if self._store.has_leases:
+            self._thread.start()
+
+    async def stop(self) -> None:
+        """Returns when the thread has ended."""
+        if self._thread.ident is not None:
+            self._store.stop_watching()
+            await self._ended
+
+    def _run(self) -> None:
+        try:
+            self._store.watch(lambda news: self._reactor.callFromThread(self._tell, news))
+        finally:
+            self._reactor.callFromThread(self._ended.callback, None)
 
 
 class ThreadedSpool:
@@ -209,23 +248,32 @@ class ThreadedSpool:
         self._doubtful: set[str] = set()
         self._reactor = reactor
         self._recovering: deque[Deferred[Recovery]] = deque()
+        self._denied: set[str] = set()
+        self._when_due: Callable[[], object] = lambda: None
         self._writer: BatchThread[Operation] = BatchThread(
             reactor, "spool writer", store.run, after=self._after_batch, finish=store.close, limit=queue_limit
         )
         self._reader: BatchThread[Callable[[Reading], object]] = BatchThread(
             reactor, "spool reader", self._read_all, finish=store.close_reading, limit=queue_limit
         )
+        self._watch = Watch(reactor, store, self._hear)
 
     def start(self, now: float) -> Recovery:
         """Opens the queue, blocking, and starts the threads. Raises SpoolUnavailable with the operator's text."""
         recovery = self._store.open(now)
         self._writer.start()
         self._reader.start()
+        self._watch.start()
         return recovery
+
+    def when_due(self, function: Callable[[], object]) -> None:
+        """What to call when another process has made something due."""
+        self._when_due = function
 
     async def stop(self) -> None:
         """Finishes what was asked for, and closes the queue."""
         await self._reader.stop()
+        await self._watch.stop()
         await self._writer.stop()
 
     # Intake
@@ -238,11 +286,16 @@ class ThreadedSpool:
         match result:
             case Done():
                 self._keep(message, tail if number == 0 else None)
+                self._withdraw_denied()
             case Refused(error):
                 raise error
             case Unknown(error):
-                # Its client is told that it failed and will send it again; nobody waits for this.
-                _ = self._writer.submit(lambda queue: queue.withdraw(message.message_id))
+                # Its client is told that it failed and will send it again.
+                self._denied.add(message.message_id)
+                self._journal.record(
+                    Trouble(f"not known to be refused: {error}", "it may arrive twice", message.message_id)
+                )
+                self._withdraw_denied()
                 raise error
 
     async def abandon(self, message_id: str) -> None:
@@ -307,6 +360,14 @@ class ThreadedSpool:
         await self.write(lambda queue: None)
         return await asked
 
+    async def hold(self, message_id: str) -> None:
+        """Before what can't be undone: raises ClaimLost where a lease is over and others may have the message.
+
+        Where a claim can't end before its process, this asks nobody.
+        """
+        if self._store.has_leases and not await self.read(lambda queue: queue.still_ours(message_id)):
+            raise ClaimLost("the claim of this process is over, others may have the message")
+
     async def release(self, message_id: str, due: float) -> None:
         """Gives a claim back without an attempt, for others or for later."""
         await self.write(lambda queue: queue.release(message_id, due))
@@ -344,6 +405,31 @@ class ThreadedSpool:
                 self._reactor.callFromThread(asked.errback, error)
         self._store.maintain()
 
+    def _hear(self, news: News) -> None:
+        match news:
+            case SomethingDue():
+                self._when_due()
+            case LeaseLost():
+                self._fresh.forget_all()
+                self._journal.record(
+                    Trouble("this process was silent for longer than its lease, its messages went to others")
+                )
+            case Recovery():
+                self._journal.record(DaemonNote(str(news)))
+                self._when_due()
+            case _ as never:
+                assert_never(never)
+
+    def _withdraw_denied(self) -> None:
+        """Takes back what was denied and may have been stored; nobody waits for this."""
+        for message_id in self._denied:
+            _ = Deferred.fromCoroutine(self._withdraw(message_id))
+
+    async def _withdraw(self, message_id: str) -> None:
+        result = await self._writer.submit(lambda queue: queue.withdraw(message_id))
+        if isinstance(result, Done):
+            self._denied.discard(message_id)
+
     def _read_all(self, questions: Sequence[Callable[[Reading], Any]]) -> list[Result]:
         results: list[Result] = []
         for question in questions:
@@ -380,6 +466,12 @@ class SpooledBody:
         self._end: int | None = None if kept is None else 1
 
     async def piece(self, number: int) -> bytes:
+        data = await self._data(number)
+        if not data:
+            await self._spool.hold(self._message_id)
+        return data
+
+    async def _data(self, number: int) -> bytes:
         if self._end is not None and number >= self._end:
             return b""
         if self._kept is not None:

@@ -55,6 +55,9 @@ _LONGEST_PAUSE = 0.5
 _BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _TRANSACTION_ID = "SELECT pg_current_xact_id()::text"
 _TRANSACTION_STATUS = "SELECT pg_xact_status(?::text::xid8)"
+# Its session still waits for a word of ours that went astray. A session knows the lower half of the id.
+_END_TRANSACTION = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE usename = current_user AND backend_xid::text = (?::text::bigint & 4294967295)::text"""
 _NOTIFY = f"SELECT pg_notify('{CHANNEL}', ?)"
 _ANYTHING = "SELECT 1"
 
@@ -258,7 +261,10 @@ class PostgreSQLStore:
 
     def _status_of(self, xid: str) -> str | None:
         try:
-            status: str | None = self._writing.executor(self._writing.get())(_TRANSACTION_STATUS, (xid,))[0][0]
+            execute = self._writing.executor(self._writing.get())
+            status: str | None = execute(_TRANSACTION_STATUS, (xid,))[0][0]
+            if status == "in progress":
+                execute(_END_TRANSACTION, (xid,))
         except (psycopg.Error, SpoolUnavailable):
             self._writing.give_up()
             return None

@@ -53,6 +53,7 @@ class Queue:
     trouble: dict[str, Exception] = field(default_factory=dict)
     gates: dict[str, Deferred[None]] = field(default_factory=dict)
     settlements: list[Settlement] = field(default_factory=list)
+    tell: Callable[[], object] = lambda: None
     looks: int = 0
 
     async def _enter(self, operation: str) -> None:
@@ -77,6 +78,9 @@ class Queue:
         self.waiting.pop(message_id, None)
         self.held.add(message_id)
         return replace(make_message(), message_id=message_id)
+
+    def when_due(self, function: Callable[[], object]) -> None:
+        self.tell = function
 
     async def next_due(self) -> float | None:
         self.looks += 1
@@ -333,6 +337,28 @@ def test_a_queue_run_looks_at_once(daemon: Daemon) -> None:
     daemon.runner.queue_run()
     daemon.wait()
     assert daemon.attempts.begun == ["from elsewhere"]
+
+
+def test_what_another_process_made_due_is_looked_for_at_once(daemon: Daemon) -> None:
+    daemon.wait(5)
+    daemon.queue.waiting["theirs"] = START
+    daemon.queue.tell()
+    daemon.wait()
+    assert daemon.attempts.begun == ["theirs"]
+
+
+def test_a_message_that_is_claimed_again_in_the_middle_of_its_attempt_has_one_attempt(daemon: Daemon) -> None:
+    """Its lease was lost, nobody took it, and it is ours again: the attempt under way is the one that counts."""
+    daemon.arrive("a")
+    daemon.wait()
+    daemon.queue.held.discard("a")
+    daemon.queue.waiting["a"] = START
+    daemon.queue.tell()
+    daemon.wait()
+    assert daemon.attempts.begun == ["a"]
+    daemon.attempts.finish("a")
+    daemon.wait()
+    assert not daemon.runner._attempts
 
 
 def test_a_bounce_is_attempted_next(daemon: Daemon) -> None:

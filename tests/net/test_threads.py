@@ -13,12 +13,23 @@ from typing import Any, TypeVar
 import pytest
 from twisted.internet.defer import Deferred
 
-from relay.mail.events import Event, Trouble
+from relay.mail.events import DaemonNote, Event, Trouble
 from relay.mail.ports import Intake, Outgoing, SpoolFull, SpoolUnavailable
 from relay.mail.queue import CHUNK_SIZE, QueuedMessage, Settlement
-from relay.net.threads import BatchThread, ThreadedSpool
+from relay.net.threads import BatchThread, ClaimLost, ThreadedSpool
 from relay.spool.sqlite import SQLiteStore
-from relay.spool.store import Change, Done, Operation, Refused, Result, Unknown
+from relay.spool.store import (
+    Change,
+    Done,
+    LeaseLost,
+    News,
+    Operation,
+    Recovery,
+    Refused,
+    Result,
+    SomethingDue,
+    Unknown,
+)
 from spool.samples import NOW, deferred, delivered, do, message, opened
 
 T = TypeVar("T")
@@ -418,3 +429,117 @@ def test_what_was_accepted_before_a_stop_is_there_at_the_next_start(
     again.start(NOW)
     assert len(reactor.wait(again.claim(NOW, 10))) == 5
     reactor.wait(again.stop())
+
+
+# Leases
+
+
+class LeasedStore(WatchedStore):
+    """A store whose claims may end without a word, as the other engine's."""
+
+    has_leases = True
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.is_over = False
+        self.news: queue.Queue[News | None] = queue.Queue()
+
+    def read(self, question: Callable[[Any], T]) -> T:
+        def ask(tables: Any) -> T:
+            if self.is_over:
+                tables.still_ours = lambda _message_id: False
+            return question(tables)
+
+        return super().read(ask)
+
+    def watch(self, tell: Callable[[News], object]) -> None:
+        while (news := self.news.get(timeout=10)) is not None:
+            tell(news)
+
+    def stop_watching(self) -> None:
+        self.news.put(None)
+
+
+@pytest.fixture
+def leased(tmp_path: Path) -> LeasedStore:
+    return LeasedStore(tmp_path / "queue")
+
+
+@pytest.fixture
+def leasing(reactor: Reactor, leased: LeasedStore, journal: Journal) -> Iterator[ThreadedSpool]:
+    threaded = ThreadedSpool(reactor, leased, journal)
+    threaded.start(NOW)
+    yield threaded
+    reactor.wait(threaded.stop())
+
+
+@pytest.mark.parametrize("size", [0, 5, CHUNK_SIZE + 1])
+def test_the_end_of_a_body_is_not_told_to_who_has_lost_the_claim(
+    reactor: Reactor, leasing: ThreadedSpool, leased: LeasedStore, size: int
+) -> None:
+    """Without the end there is no final dot and no name for a file."""
+    data = b"x" * size
+    pieces = [data[start : start + CHUNK_SIZE] for start in range(0, size, CHUNK_SIZE)] or [b""]
+    for number, piece in enumerate(pieces[:-1]):
+        reactor.wait(leasing.append(ID, number, piece))
+    reactor.wait(leasing.accept(message(), len(pieces) - 1, pieces[-1]))
+    number = -(-size // CHUNK_SIZE)
+    body = leasing.body(ID)
+    assert b"".join(reactor.wait(body.piece(each)) for each in range(number + 1)) == data
+
+    leased.is_over = True
+
+    assert b"".join(reactor.wait(body.piece(each)) for each in range(number)) == data
+    with pytest.raises(ClaimLost, match="the claim of this process is over"):
+        reactor.wait(body.piece(number))
+
+
+def test_what_others_did_wakes_who_wants_to_know(
+    reactor: Reactor, leasing: ThreadedSpool, leased: LeasedStore, journal: Journal
+) -> None:
+    woken: list[str] = []
+    leasing.when_due(lambda: woken.append("woken"))
+    leased.news.put(SomethingDue())
+    leased.news.put(Recovery(1, ("theirs",), ()))
+    while len(woken) < 2:
+        reactor.turn()
+    [note] = journal.events
+    assert isinstance(note, DaemonNote)
+    assert "took over from 1 dead process(es): 1 message(s) due again" in note.text
+
+
+def test_what_was_at_hand_is_forgotten_with_the_lease(
+    reactor: Reactor, leasing: ThreadedSpool, leased: LeasedStore, journal: Journal, tmp_path: Path
+) -> None:
+    reactor.wait(leasing.accept(message(), 0, b"x"))
+    reactor.wait(leasing.write(lambda tables: tables.release(ID, NOW)))
+    neighbour = opened(tmp_path)
+    do(neighbour, lambda tables: tables.claim_one(ID))
+
+    leased.news.put(LeaseLost())
+    while not journal.events:
+        reactor.turn()
+
+    assert reactor.wait(leasing.claim_one(ID, NOW)) is None
+    assert isinstance(journal.events[0], Trouble)
+    neighbour.close()
+
+
+def test_what_was_denied_is_withdrawn_as_soon_as_the_queue_works_again(
+    reactor: Reactor, leasing: ThreadedSpool, leased: LeasedStore, journal: Journal
+) -> None:
+    leased.failures = [leased.commit_and_deny, *[leased.refuse] * 9]
+    with pytest.raises(SpoolUnavailable):
+        reactor.wait(leasing.accept(message(), 0, b"x"))
+    with pytest.raises(SpoolFull):
+        reactor.wait(leasing.accept(message("other"), 0, b"x"))
+    assert [each.message_id for each in reactor.wait(leasing.entries(10))] == [ID]
+
+    leased.failures.clear()
+    reactor.wait(leasing.accept(message("good"), 0, b"x"))
+
+    reactor.wait(leasing.write(lambda tables: None))
+    assert [each.message_id for each in reactor.wait(leasing.entries(10))] == ["good"]
+    [told] = journal.events
+    assert isinstance(told, Trouble)
+    assert (told.message_id, told.remedy) == (ID, "it may arrive twice")
