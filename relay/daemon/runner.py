@@ -360,7 +360,7 @@ class DeliveryRunner:
         try:
             await self._spool.release(message_id, due)
         except SpoolUnavailable as error:
-            self._journal.record(Trouble(f"a claim could not be given back: {error}", "restart", message_id))
+            self._journal.record(Trouble(f"a claim could not be given back yet: {error}", "", message_id))
         self._look = True
 
     def _tell_watchers(self, message_id: str) -> None:

@@ -16,6 +16,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar, assert_never, cast
 
 from twisted.internet.defer import Deferred
@@ -248,7 +249,8 @@ class ThreadedSpool:
         self._doubtful: set[str] = set()
         self._reactor = reactor
         self._recovering: deque[Deferred[Recovery]] = deque()
-        self._denied: set[str] = set()
+        self._owed: dict[str, Operation] = {}
+        """By message, what has to be put right as soon as the queue works again."""
         self._when_due: Callable[[], object] = lambda: None
         self._writer: BatchThread[Operation] = BatchThread(
             reactor, "spool writer", store.run, after=self._after_batch, finish=store.close, limit=queue_limit
@@ -282,20 +284,19 @@ class ThreadedSpool:
         await self.write(lambda queue: queue.add_chunk(message_id, number, chunk))
 
     async def accept(self, message: NewMessage, number: int, tail: bytes) -> None:
-        result = await self._writer.submit(lambda queue: queue.accept_message(message, number, tail))
+        result = await self._submit(lambda queue: queue.accept_message(message, number, tail))
         match result:
             case Done():
                 self._keep(message, tail if number == 0 else None)
-                self._withdraw_denied()
             case Refused(error):
                 raise error
             case Unknown(error):
                 # Its client is told that it failed and will send it again.
-                self._denied.add(message.message_id)
                 self._journal.record(
                     Trouble(f"not known to be refused: {error}", "it may arrive twice", message.message_id)
                 )
-                self._withdraw_denied()
+                self._owe(message.message_id, lambda queue: queue.withdraw(message.message_id))
+                self._pay()
                 raise error
 
     async def abandon(self, message_id: str) -> None:
@@ -304,13 +305,14 @@ class ThreadedSpool:
     # Outgoing
 
     async def claim(self, now: float, limit: int) -> tuple[QueuedMessage, ...]:
-        return self._claimed(await self.write(lambda queue: queue.claim_due(now, limit)))
+        return self._claimed(await self._claim(lambda queue: queue.claim_due(now, limit)))
 
     async def claim_one(self, message_id: str, now: float) -> QueuedMessage | None:
         fresh = self._fresh.get(message_id)
         if fresh is not None:
             return _queued(fresh.message)
-        claimed = self._claimed(await self.write(lambda queue: queue.claim_one(message_id)))
+        self._owed.pop(message_id, None)
+        claimed = self._claimed(await self._claim(lambda queue: queue.claim_one(message_id)))
         return claimed[0] if claimed else None
 
     def body(self, message_id: str) -> SpooledBody:
@@ -320,7 +322,7 @@ class ThreadedSpool:
     async def settle(self, settlement: Settlement, now: float) -> None:
         """As the port says; an outcome that could not be recorded is to be handed in again until it is."""
         message_id = settlement.message_id
-        result = await self._writer.submit(lambda queue: queue.settle(settlement))
+        result = await self._submit(lambda queue: queue.settle(settlement))
         match result:
             case Done(value):
                 settled = value
@@ -369,9 +371,14 @@ class ThreadedSpool:
             raise ClaimLost("the claim of this process is over, others may have the message")
 
     async def release(self, message_id: str, due: float) -> None:
-        """Gives a claim back without an attempt, for others or for later."""
-        await self.write(lambda queue: queue.release(message_id, due))
+        """Gives a claim back without an attempt, for others or for later. Where that fails it raises, and is done as
+        soon as the queue works again."""
         self._fresh.forget(message_id)
+        try:
+            await self.write(lambda queue: queue.release(message_id, due))
+        except SpoolUnavailable:
+            self._owe(message_id, lambda queue: queue.release(message_id, due))
+            raise
 
     async def change(self, wish: Callable[[Transaction], Change]) -> Change:
         """An operator's wish: `lambda queue: queue.remove(message_id)`, and so on."""
@@ -379,7 +386,7 @@ class ThreadedSpool:
 
     async def write(self, operation: Callable[[Transaction], T]) -> T:
         """Any operation, in the next batch; its value once it is durable. Raises SpoolUnavailable."""
-        result = await self._writer.submit(operation)
+        result = await self._submit(operation)
         match result:
             case Done(value):
                 return cast("T", value)
@@ -408,6 +415,7 @@ class ThreadedSpool:
     def _hear(self, news: News) -> None:
         match news:
             case SomethingDue():
+                self._pay()
                 self._when_due()
             case LeaseLost():
                 self._fresh.forget_all()
@@ -420,15 +428,43 @@ class ThreadedSpool:
             case _ as never:
                 assert_never(never)
 
-    def _withdraw_denied(self) -> None:
-        """Takes back what was denied and may have been stored; nobody waits for this."""
-        for message_id in self._denied:
-            _ = Deferred.fromCoroutine(self._withdraw(message_id))
+    async def _submit(self, operation: Operation) -> Result:
+        result = await self._writer.submit(operation)
+        if isinstance(result, Done) and self._owed:
+            self._pay()
+        return result
 
-    async def _withdraw(self, message_id: str) -> None:
-        result = await self._writer.submit(lambda queue: queue.withdraw(message_id))
-        if isinstance(result, Done):
-            self._denied.discard(message_id)
+    def _owe(self, message_id: str, operation: Operation) -> None:
+        self._owed[message_id] = operation
+
+    def _pay(self) -> None:
+        """Tries what is owed; nobody waits for it."""
+        owed, self._owed = self._owed, {}
+        for message_id, operation in owed.items():
+            _ = Deferred.fromCoroutine(self._pay_one(message_id, operation))
+
+    async def _pay_one(self, message_id: str, operation: Operation) -> None:
+        if not isinstance(await self._writer.submit(operation), Done):
+            self._owed.setdefault(message_id, operation)
+
+    async def _claim(self, operation: Callable[[Transaction], Claim]) -> Claim:
+        """A claim of which it is not known whether it came about is given back: nobody here has the messages."""
+        claims: list[Claim] = []
+
+        def noted(queue: Transaction) -> Claim:
+            claims[:] = [operation(queue)]
+            return claims[0]
+
+        result = await self._submit(noted)
+        match result:
+            case Done(value):
+                return cast("Claim", value)
+            case Refused(error):
+                raise error
+            case Unknown(error):
+                for message in claims[0].messages:
+                    self._owe(message.message_id, partial(_release, message_id=message.message_id, due=message.due))
+                raise error
 
     def _read_all(self, questions: Sequence[Callable[[Reading], Any]]) -> list[Result]:
         results: list[Result] = []
@@ -480,6 +516,10 @@ class SpooledBody:
         if piece.is_last:
             self._end = number + 1
         return piece.data
+
+
+def _release(queue: Transaction, message_id: str, due: float) -> bool:
+    return queue.release(message_id, due)
 
 
 def _queued(message: NewMessage) -> QueuedMessage:

@@ -25,7 +25,7 @@ from relay.spool.transaction import Execute, Row, Taken
 
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 10.0
-"""Seconds between tries to connect; each is twice the one before."""
+"""Seconds between tries to connect; each is twice the one before, and none is longer than a quarter of the lease."""
 CONNECT_TIMEOUT = 5
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -63,6 +63,7 @@ class DatabaseLink:
         self._elapsed = elapsed
         self._connection: Connection | None = None
         self._statements: dict[str, str] = {}
+        self._longest_pause = min(LONGEST_PAUSE, lease / 4)
         self._pause = 0.0
         self._not_before = 0.0
         self._last_trouble = ""
@@ -82,7 +83,7 @@ class DatabaseLink:
             self._connection = self._connect()
         except (psycopg.Error, SpoolUnavailable) as error:
             trouble = self.trouble(error)
-            self._pause = min(self._pause * 2 or FIRST_PAUSE, LONGEST_PAUSE)
+            self._pause = min(self._pause * 2 or FIRST_PAUSE, self._longest_pause)
             self._not_before = self._elapsed() + self._pause
             self._last_trouble = str(trouble)
             raise trouble from error

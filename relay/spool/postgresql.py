@@ -98,6 +98,7 @@ class PostgreSQLStore:
         patience: float = 5.0,
     ) -> None:
         self._pause = pause
+        self._elapsed = elapsed
         self._patience = patience
         self._lease = lease
         self._writing = DatabaseLink(url, "writer", lease, elapsed)
@@ -106,6 +107,7 @@ class PostgreSQLStore:
         self.place = self._writing.place
         self._owner = ""
         self._has_news = False
+        self._judges_from = 0.0
         self._heard = False
         self._wake: tuple[int, int] | None = None
 
@@ -316,11 +318,14 @@ class PostgreSQLStore:
 
     def watch(self, tell: Callable[[News], object]) -> None:
         assert self._wake is not None, "the queue is not open"
-        has_failed = True
+        has_failed, is_first = True, True
         while True:
             try:
                 connection = self._keeping.get()
                 if has_failed:
+                    # A database that was away for all: who lives has a lease's time to say so.
+                    self._judges_from = self._elapsed() + (0.0 if is_first else self._lease)
+                    is_first = False
                     connection.add_notify_handler(self._hear)
                     connection.execute(f"LISTEN {CHANNEL}")
                     tell(SomethingDue())  # what was told meanwhile, nobody heard
@@ -348,6 +353,8 @@ class PostgreSQLStore:
             except Taken:
                 pass  # a batch was quicker
             tell(LeaseLost())
+        if self._elapsed() < self._judges_from:
+            return
         recovery = self._in_transaction(self._keeping, self._take_over)
         if recovery.owners:
             tell(recovery)
