@@ -26,11 +26,13 @@ import psycopg
 from psycopg import errors
 
 from relay.mail.ports import SpoolUnavailable
-from relay.spool import schema
+from relay.spool import checking, schema
 from relay.spool.database_link import Connection, DatabaseLink, is_in_transaction, is_sound
 from relay.spool.store import (
     Done,
+    Finding,
     LeaseLost,
+    Mended,
     News,
     Operation,
     Reading,
@@ -194,6 +196,16 @@ class PostgreSQLStore:
 
     def close_reading(self) -> None:
         self._reading.give_up()
+
+    def check(self, limit: int) -> tuple[Finding, ...]:
+        def look(reading: Reading) -> tuple[Finding, ...]:
+            assert isinstance(reading, SQLReading)
+            return tuple(checking.find(reading.execute, limit))
+
+        return self.read(look)
+
+    def repair(self, findings: Sequence[Finding], now: float) -> tuple[Mended, ...]:
+        return checking.repair(self.run, findings, now)
 
     # Batches
 

@@ -17,6 +17,7 @@ How to think of the tables:
     owner      who may hold claims; `lease` (PostgreSQL) is when its claims end without a heartbeat, NULL (SQLite)
                means that a lock on a file tells whether it lives.
     hint       what delivery remembers of hosts and addresses (`hints.py`).
+    aside      rows that a repair has taken out of the other tables, `content` as it was there; nothing reads them.
     meta       the version of the schema, and how often a commit has failed.
 """
 
@@ -101,6 +102,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX hint_expires ON hint (expires)",
     ),
     ("ALTER TABLE recipient ADD COLUMN done TEXT NOT NULL DEFAULT ''",),
+    (
+        """CREATE TABLE aside (
+            origin TEXT NOT NULL, message_id TEXT NOT NULL, number INTEGER NOT NULL, content {blob} NOT NULL,
+            reason TEXT NOT NULL, since {real} NOT NULL)""",
+    ),
 )
 """Step N takes a queue from version N to N + 1."""
 
@@ -197,9 +203,41 @@ HINT_PUT = """INSERT INTO hint (kind, key, value, expires) VALUES (?, ?, ?, ?)
 HINT_REMOVE = "DELETE FROM hint WHERE kind = ? AND key = ?"
 HINTS_EXPIRE = "DELETE FROM hint WHERE expires <= ? RETURNING key"
 
+# Checking. Each finds rows that belong to nothing, or messages that lack something.
+LOST_CHUNKS = """SELECT message_id, count(*) FROM chunk
+    WHERE message_id NOT IN (SELECT message_id FROM message) AND message_id NOT IN (SELECT message_id FROM arriving)
+    GROUP BY message_id ORDER BY message_id LIMIT ?"""
+LOST_RECIPIENTS = """SELECT message_id, count(*) FROM recipient
+    WHERE message_id NOT IN (SELECT message_id FROM message) GROUP BY message_id ORDER BY message_id LIMIT ?"""
+LOST_CLAIMS = """SELECT message_id, owner FROM message
+    WHERE owner IS NOT NULL AND owner NOT IN (SELECT owner FROM owner) ORDER BY message_id LIMIT ?"""
+LOST_ARRIVALS = """SELECT message_id, owner FROM arriving
+    WHERE owner NOT IN (SELECT owner FROM owner) ORDER BY message_id LIMIT ?"""
+SHORT_BODIES = """SELECT message_id, body_size, found FROM (
+        SELECT message_id, body_size, (SELECT COALESCE(sum(length(data)), 0) FROM chunk
+            WHERE chunk.message_id = message.message_id) AS found FROM message WHERE frozen = 0) AS sizes
+    WHERE body_size <> found ORDER BY message_id LIMIT ?"""
+WITHOUT_RECIPIENTS = """SELECT message_id FROM message
+    WHERE frozen = 0 AND message_id NOT IN (SELECT message_id FROM recipient) ORDER BY message_id LIMIT ?"""
+IDS_BEHIND = "SELECT message_id FROM message WHERE message_id > ? AND frozen = 0 ORDER BY message_id LIMIT ?"
+BODY_SIZES = """SELECT body_size, (SELECT COALESCE(sum(length(data)), 0) FROM chunk WHERE message_id = ?)
+    FROM message WHERE message_id = ?"""
+ARRIVING_ANY = "SELECT 1 FROM arriving WHERE message_id = ?"
+
+# Repairing
+ASIDE_CHUNKS = """INSERT INTO aside (origin, message_id, number, content, reason, since)
+    SELECT 'chunk', message_id, number, data, ?, ? FROM chunk WHERE message_id = ?"""
+RECIPIENTS_RAW = "SELECT number, state, last_error, recipient, done FROM recipient WHERE message_id = ?"
+ASIDE_ADD = """INSERT INTO aside (origin, message_id, number, content, reason, since)
+    VALUES (?, ?, ?, ?, ?, ?)"""
+CLAIM_REMOVE = """UPDATE message SET owner = NULL
+    WHERE message_id = ? AND owner NOT IN (SELECT owner FROM owner) RETURNING message_id"""
+ARRIVAL_REMOVE = """DELETE FROM arriving
+    WHERE message_id = ? AND owner NOT IN (SELECT owner FROM owner) RETURNING message_id"""
+
 
 def makes_due(statement: str, parameters: Sequence[object]) -> bool:
     """Whether the statement may have made a message due that any owner may claim: they want to hear of it."""
     if statement is MESSAGE_ADD:
         return parameters[1] is None
-    return statement in (MESSAGE_RELEASE, MESSAGE_THAW, OWNER_CLAIMS)
+    return statement in (MESSAGE_RELEASE, MESSAGE_THAW, OWNER_CLAIMS, CLAIM_REMOVE)

@@ -29,8 +29,8 @@ from typing import TypeVar
 import apsw
 
 from relay.mail.ports import SpoolFull, SpoolUnavailable
-from relay.spool import files, schema
-from relay.spool.store import Done, News, Operation, Reading, Recovery, Refused, Result, Unknown
+from relay.spool import checking, files, schema
+from relay.spool.store import Done, Fault, Finding, Mended, News, Operation, Reading, Recovery, Refused, Result, Unknown
 from relay.spool.transaction import Execute, Row, SQLReading, SQLTransaction, Taken, release_owner
 
 T = TypeVar("T")
@@ -201,6 +201,18 @@ class SQLiteStore:
 
     def stop_watching(self) -> None:
         """`watch` has ended."""
+
+    def check(self, limit: int) -> tuple[Finding, ...]:
+        def look(reading: Reading) -> tuple[Finding, ...]:
+            assert isinstance(reading, SQLReading)
+            texts = [str(row[0]) for row in reading.execute(f"PRAGMA integrity_check({limit:d})")]
+            damage = [Finding(Fault.DATABASE, "", text) for text in texts if text != "ok"]
+            return (*damage, *checking.find(reading.execute, limit))
+
+        return self.read(look)
+
+    def repair(self, findings: Sequence[Finding], now: float) -> tuple[Mended, ...]:
+        return checking.repair(self.run, findings, now)
 
     def close_reading(self) -> None:
         if self._reader is not None:

@@ -105,6 +105,42 @@ class Change(enum.Enum):
     """It was so before."""
 
 
+class Fault(enum.Enum):
+    """What can be wrong with a row of the queue."""
+
+    UNREADABLE = "can't be read"
+    NO_RECIPIENTS = "has no recipients"
+    SHORT_BODY = "does not have the body that it was accepted with"
+    LOST_CHUNKS = "is gone, and pieces of its body are there"
+    LOST_RECIPIENTS = "is gone, and recipients of it are there"
+    LOST_CLAIM = "is claimed by an owner that does not exist"
+    LOST_ARRIVAL = "is arriving for an owner that does not exist"
+    DATABASE = "the database itself is damaged"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong. `message_id` is "" for what concerns no message."""
+
+    fault: Fault
+    message_id: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        """For the operator."""
+        text = f"{self.message_id}: {self.fault.value}" if self.message_id else self.fault.value
+        return f"{text} ({self.detail})" if self.detail else text
+
+
+class Mended(enum.Enum):
+    """What a repair did."""
+
+    SET_ASIDE = "frozen, nothing of it was deleted"
+    MOVED = "moved into the table `aside`"
+    RELEASED = "due again"
+    LEFT = "left as it is"
+
+
 @dataclass(frozen=True, slots=True)
 class Recovery:
     """What dead owners left: their number, the messages due again, the half-arrived ones that were dropped."""
@@ -312,4 +348,17 @@ class Store(Protocol):
 
     def stop_watching(self) -> None:
         """Ends `watch`, from any thread."""
+        ...
+
+    def check(self, limit: int) -> tuple[Finding, ...]:
+        """What is wrong with the queue, up to `limit` findings of each kind; for the thread that reads, and also
+        for a store that is not open. Every message is read. Raises SpoolUnavailable."""
+        ...
+
+    def repair(self, findings: Sequence[Finding], now: float) -> tuple[Mended, ...]:
+        """Puts right what `check` found, each as one durable step, looking again first; for the thread that writes.
+
+        A damaged message is frozen, rows that belong to nothing are moved aside: nothing is deleted. Raises
+        SpoolUnavailable.
+        """
         ...

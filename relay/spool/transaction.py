@@ -46,6 +46,11 @@ class SQLReading:
         self._execute = execute
         self._owner = owner
 
+    @property
+    def execute(self) -> Execute:
+        """For what is no step of a message's life (`checking.py`)."""
+        return self._execute
+
     def message(self, message_id: str) -> QueuedMessage | None:
         rows = self._execute(schema.MESSAGE_GET, (message_id,))
         return self._queued(rows[0]) if rows else None

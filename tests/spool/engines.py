@@ -12,6 +12,8 @@ from relay.spool.store import Store
 from spool import samples
 from spool.postgres_server import Server
 
+from interop.peers import wait_until
+
 if TYPE_CHECKING:
     from relay.spool.postgresql import PostgreSQLStore  # without psycopg the other engine is still tested
 
@@ -93,6 +95,18 @@ class PostgreSQLEngine:
         self._stores.remove(found)
         found.close_reading()
         found._let_go()
+        # The kernel tells the server that the other end is gone; until it has read that, it holds the locks.
+        open_ones = (
+            "SELECT 1 FROM pg_stat_activity WHERE application_name = 'fingerpost writer' AND xact_start IS NOT NULL"
+        )
+        wait_until("the dead one's transaction to end", lambda: not self.sql(open_ones))
+
+    def empty(self) -> None:
+        """As new, without the cost of making tables."""
+        self.close()
+        self._stores.clear()
+        for table in ("owner", "message", "recipient", "chunk", "arriving", "hint", "aside"):
+            self.sql(f"DELETE FROM {table}")
 
     def silence(self, store: PostgreSQLStore) -> None:
         """The lease of this process is over, whatever it thinks."""

@@ -88,11 +88,11 @@ class Sender(threading.Thread):
         self.promised.append(mark)
 
 
-def load(senders: list[Sender], more: int, seconds: float = 120) -> None:
+def load(senders: list[Sender], more: int) -> None:
     """Waits until each of them has got so many further promises."""
     before = [len(each.promised) for each in senders]
-    enough = [(each, number + more) for each, number in zip(senders, before, strict=True)]
-    peers.wait_until("messages to be accepted", lambda: all(len(each.promised) >= most for each, most in enough), seconds)
+    wanted = [(each, number + more) for each, number in zip(senders, before, strict=True)]
+    peers.wait_until("messages to be accepted", lambda: all(len(each.promised) >= most for each, most in wanted), 120)
 
 
 def start(started: list[daemons.Daemon]) -> list[Sender]:
