@@ -177,8 +177,3 @@ class DatabaseLink:
 def is_in_transaction(connection: Connection) -> bool:
     """The connection is alive and its transaction can be committed, or rolled back to a savepoint."""
     return connection.info.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR)
-
-
-def is_sound(connection: Connection) -> bool:
-    """The transaction has not failed: a COMMIT of one that has is a ROLLBACK without a word."""
-    return connection.info.transaction_status is TransactionStatus.INTRANS

@@ -27,7 +27,7 @@ from psycopg import errors
 
 from relay.mail.ports import SpoolUnavailable
 from relay.spool import checking, schema
-from relay.spool.database_link import Connection, DatabaseLink, is_in_transaction, is_sound
+from relay.spool.database_link import Connection, DatabaseLink, is_in_transaction
 from relay.spool.store import (
     Done,
     Finding,
@@ -222,8 +222,6 @@ class PostgreSQLStore:
         except psycopg.Error as error:
             raise _Abandoned(self._writing.trouble(error), is_stale=_is_of_connection(error)) from error
         results = [self._step(operation, transaction, connection, execute) for operation in operations]
-        if not is_sound(connection):
-            raise _Abandoned(SpoolUnavailable(f"{self.place}: the transaction had failed before its end"))
         try:
             execute("COMMIT")
         except psycopg.Error as error:
@@ -251,6 +249,7 @@ class PostgreSQLStore:
                 execute("ROLLBACK TO operation")
                 execute("RELEASE operation")
                 return Refused(self._writing.trouble(error) if isinstance(error, psycopg.Error) else error)
+            # Of a transaction that has failed this is an error; COMMIT would be a ROLLBACK without a word.
             execute("RELEASE operation")
         except _OF_NEIGHBOURS as error:
             raise _Abandoned(self._writing.trouble(error), one_by_one=True) from error

@@ -75,6 +75,7 @@ class PostgreSQLEngine:
         self.url = server.url(schema)
         self._schema = schema
         self._stores: list[PostgreSQLStore] = []
+        self._hand: Any = None
 
     def store(self, **arguments: Any) -> PostgreSQLStore:
         from relay.spool.postgresql import PostgreSQLStore
@@ -103,22 +104,30 @@ class PostgreSQLEngine:
 
     def empty(self) -> None:
         """As new, without the cost of making tables."""
-        self.close()
-        self._stores.clear()
-        for table in ("owner", "message", "recipient", "chunk", "arriving", "hint", "aside"):
-            self.sql(f"DELETE FROM {table}")
+        self._close_stores()
+        tables = ("owner", "message", "recipient", "chunk", "arriving", "hint", "aside")
+        self.sql("; ".join(f"DELETE FROM {table}" for table in tables))
 
     def silence(self, store: PostgreSQLStore) -> None:
         """The lease of this process is over, whatever it thinks."""
         self.sql("UPDATE owner SET lease = 0 WHERE owner = %s", store.owner)
 
     def sql(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-        with self.server.connect() as connection:
-            connection.execute(f'SET search_path = "{self._schema}"')
-            cursor = connection.execute(statement, parameters)
-            return cursor.fetchall() if cursor.description else []
+        """By hand, beside all stores."""
+        if self._hand is None:
+            self._hand = self.server.connect()
+            self._hand.execute(f'SET search_path = "{self._schema}"')
+        cursor = self._hand.execute(statement, parameters or None)
+        return cursor.fetchall() if cursor.description else []
 
     def close(self) -> None:
+        self._close_stores()
+        if self._hand is not None:
+            self._hand.close()
+            self._hand = None
+
+    def _close_stores(self) -> None:
         for store in self._stores:
             store.close_reading()
             store.close()
+        self._stores.clear()

@@ -21,7 +21,7 @@ try:
 except ImportError:
     psycopg = None  # type: ignore[assignment]
 
-from interop.peers import free_port, wait_until
+from interop.peers import PEERS, free_port, wait_until
 
 USER = "nobody"
 START_SECONDS = 60.0
@@ -33,7 +33,12 @@ def program(name: str) -> Path | None:
     if found:
         # A link to the program does not say where the others are, and initdb looks beside itself.
         return Path(found).resolve()
-    return max(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), default=None)
+    for root in (Path("/"), PEERS / "postgresql"):
+        paths = (root / "usr/lib/postgresql").glob(f"*/bin/{name}")
+        newest = max(paths, key=lambda path: int(path.parts[-3]), default=None)
+        if newest is not None:
+            return newest
+    return None
 
 
 def missing() -> str:
