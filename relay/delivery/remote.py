@@ -27,8 +27,8 @@ from relay.expand.evaluate import Expansion
 from relay.expand.scope import Scope
 from relay.mail.envelope import Envelope
 from relay.mail.events import HostFailed, Trouble
-from relay.mail.outcome import Deferred, ErrorClass, Failed, Outcome, RemoteHost
-from relay.mail.ports import Body, TemporaryFailure
+from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, Outcome, RemoteHost
+from relay.mail.ports import Body, SpoolUnavailable, TemporaryFailure
 from relay.mail.queue import QueuedMessage
 from relay.spool.hints import RetryHint
 
@@ -104,7 +104,13 @@ class SMTPTransport:
         for places in self._parts(envelope):
             part = replace(envelope, recipients=tuple(envelope.recipients[place] for place in places))
             errand = Errand(part, message, header, body)
-            for place, outcome in zip(places, await self._deliver_part(hosts, errand, seen), strict=True):
+            try:
+                found = await self._deliver_part(hosts, errand, seen)
+            except SpoolUnavailable as error:
+                if not any(isinstance(each, Delivered) for each in outcomes):
+                    raise
+                found = (_unread(error),) * len(places)
+            for place, outcome in zip(places, found, strict=True):
                 outcomes[place] = outcome
         assert None not in outcomes
         return tuple(each for each in outcomes if each is not None)
@@ -254,6 +260,12 @@ class _Delivery:
         host = addresses[0]
         try:
             results, dialled = await self._visit(tuple(addresses), replace(self._errand, envelope=part))
+        except SpoolUnavailable as error:
+            if not any(isinstance(each, Delivered) for each in self._outcomes):
+                raise
+            self._settle_waiting(_unread(error))
+            self._waiting = []
+            return []
         except HostRefused as refused:
             outcome = self._for_this_host(refused, host)
             results, dialled = tuple(outcome for _ in self._waiting), (outcome.host or host,)
@@ -363,6 +375,12 @@ class _Delivery:
             unused = lines.leave(visit, ready) if is_over else None
         if unused is not None:
             await unused.link.quit()
+
+
+def _unread(error: SpoolUnavailable) -> Deferred:
+    """For the rest, where the queue stopped giving the message when others had it: that they have it must be recorded,
+    or they would get it again."""
+    return Deferred(f"the queue did not give the message: {error}", ErrorClass.LOCAL)
 
 
 def _another_host_may_take(outcome: Outcome) -> bool:

@@ -398,6 +398,33 @@ def test_a_body_that_can_not_be_read_leaves_no_connection() -> None:
     assert server.story[-1] == "drop"
 
 
+class Unreadable(dict[str, Any]):
+    """Outcomes of a server for which the queue does not give the message when this recipient's turn comes."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        if key == "b@y.test":
+            raise SpoolUnavailable("away")
+        return super().get(key, default)
+
+
+@pytest.mark.parametrize(
+    "servers, options",
+    [
+        ((Server(outcomes={"b@y.test": BUSY}), Server(outcomes=SpoolUnavailable("away"))), {}),
+        ((Server(outcomes=Unreadable()),), {"multi_domain": False}),
+    ],
+    ids=["at the second host", "in the second transaction"],
+)
+def test_what_was_delivered_is_told_although_the_queue_went_away(
+    servers: tuple[Server, ...], options: dict[str, Any]
+) -> None:
+    """An exception would leave it unrecorded, and who has the message would get it again."""
+    first, second = Sent(*servers, recipients=("a@x.test", "b@y.test"), options=options).outcomes
+    assert isinstance(first, Delivered)
+    assert isinstance(second, Deferred)
+    assert (second.error, second.reason) == (ErrorClass.LOCAL, "the queue did not give the message: away")
+
+
 def test_names_are_checked_where_the_option_says_so() -> None:
     """Exim: tls_verify_cert_hostnames."""
     ca = certs.authority()
