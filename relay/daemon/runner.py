@@ -92,6 +92,7 @@ class DeliveryRunner:
         """Looks at the queue for the first time, and from now on whenever something may be due there."""
         self._serving = True
         self._spool.when_due(self.queue_run)
+        self._spool.when_shared(self._schedule.share)
         self._wake_at(0)
 
     def queue_run(self) -> None:

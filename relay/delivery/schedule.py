@@ -67,6 +67,7 @@ class Schedule:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._load = Load()
+        self._sharers = 1
         self._new: deque[str] = deque()
         self._running: set[str] = set()
         self._hosts: dict[str, _Host] = {}
@@ -95,6 +96,11 @@ class Schedule:
         """Other limits from now on (a reload); what is under way goes on."""
         self._limits = limits
         self._look_at = None
+
+    def share(self, number: int) -> None:
+        """So many processes, this one among them, deliver from one queue: each has its part of what a host is to get
+        from all of them, and one connection at least."""
+        self._sharers = max(number, 1)
 
     def observe(self, load: Load) -> None:
         """Tells how busy the machine is."""
@@ -237,7 +243,7 @@ class Schedule:
         return host.line[0] if host is not None and host.line else None
 
     def _has_room(self, host: _Host) -> bool:
-        most = self._limits.attempts_per_host
+        most = max(self._limits.attempts_per_host // self._sharers, 1)
         return len(host.busy) < (min(most, host.most) if host.most else most)
 
     def _earliest(self, now: float) -> float:

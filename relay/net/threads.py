@@ -31,6 +31,7 @@ from relay.spool.store import (
     LeaseLost,
     News,
     Operation,
+    Owners,
     Piece,
     Reading,
     Recovery,
@@ -252,6 +253,7 @@ class ThreadedSpool:
         self._owed: dict[str, Operation] = {}
         """By message, what has to be put right as soon as the queue works again."""
         self._when_due: Callable[[], object] = lambda: None
+        self._when_shared: Callable[[int], object] = lambda _: None
         self._writer: BatchThread[Operation] = BatchThread(
             reactor, "spool writer", store.run, after=self._after_batch, finish=store.close, limit=queue_limit
         )
@@ -271,6 +273,10 @@ class ThreadedSpool:
     def when_due(self, function: Callable[[], object]) -> None:
         """What to call when another process has made something due."""
         self._when_due = function
+
+    def when_shared(self, function: Callable[[int], object]) -> None:
+        """What to call with the number of processes that share the queue, when it has changed."""
+        self._when_shared = function
 
     async def stop(self) -> None:
         """Finishes what was asked for, and closes the queue."""
@@ -417,6 +423,8 @@ class ThreadedSpool:
             case SomethingDue():
                 self._pay()
                 self._when_due()
+            case Owners(number):
+                self._when_shared(number)
             case LeaseLost():
                 self._fresh.forget_all()
                 self._journal.record(

@@ -35,6 +35,7 @@ from relay.spool.store import (
     Mended,
     News,
     Operation,
+    Owners,
     Reading,
     Recovery,
     Refused,
@@ -110,6 +111,7 @@ class PostgreSQLStore:
         self._owner = ""
         self._has_news = False
         self._judges_from = 0.0
+        self._owners = 1
         self._heard = False
         self._wake: tuple[int, int] | None = None
 
@@ -364,12 +366,15 @@ class PostgreSQLStore:
             except Taken:
                 pass  # a batch was quicker
             tell(LeaseLost())
-        if self._elapsed() < self._judges_from:
-            return
-        recovery = self._in_transaction(self._keeping, self._take_over)
-        if recovery.owners:
-            tell(recovery)
-            self._notify(self._keeping)
+        if self._elapsed() >= self._judges_from:
+            recovery = self._in_transaction(self._keeping, self._take_over)
+            if recovery.owners:
+                tell(recovery)
+                self._notify(self._keeping)
+        owners = int(execute(schema.OWNER_COUNT)[0][0])
+        if owners != self._owners:
+            self._owners = owners
+            tell(Owners(owners))
 
     def _wait(self, connection: Connection | None, tell: Callable[[News], object]) -> bool:
         """Until the lease is to be renewed; what the others tell is passed on. False: it is over."""

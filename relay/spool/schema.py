@@ -124,6 +124,7 @@ OWNER_ARRIVING_CHUNKS = """DELETE FROM chunk
     WHERE message_id IN (SELECT message_id FROM arriving WHERE owner = ?)"""
 OWNER_ARRIVING = "DELETE FROM arriving WHERE owner = ? RETURNING message_id"
 OWNER_CLAIMS = "UPDATE message SET owner = NULL WHERE owner = ? RETURNING message_id"
+OWNER_COUNT = "SELECT count(*) FROM owner"
 # With leases. The row of a living owner is locked while it writes, so that nobody takes over in the middle of a batch.
 OWNER_REGISTER = "INSERT INTO owner (owner, pid, started_at, lease) VALUES (?, ?, {clock}, {clock} + ?)"
 OWNER_HOLD = "SELECT 1 FROM owner WHERE owner = ? FOR KEY SHARE"

@@ -169,7 +169,14 @@ class LeaseLost:
     """This process was silent for longer than its lease: what it had claimed belongs to others now."""
 
 
-News = SomethingDue | LeaseLost | Recovery
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """So many processes share the queue now, this one among them."""
+
+    number: int
+
+
+News = SomethingDue | LeaseLost | Recovery | Owners
 """What an owner with a lease hears from the others, or did for them."""
 
 

@@ -82,6 +82,9 @@ class Queue:
     def when_due(self, function: Callable[[], object]) -> None:
         self.tell = function
 
+    def when_shared(self, function: Callable[[int], object]) -> None:
+        self.tell_sharers = function
+
     async def next_due(self) -> float | None:
         self.looks += 1
         await self._enter("next_due")

@@ -279,3 +279,13 @@ def test_everything_is_attempted_once_within_its_limits(
         timer = float("inf") if wakeup is None else wakeup
 
     assert len(set(attempted)) == len(attempted)
+
+
+def test_a_host_gets_no_more_from_all_processes_than_from_one() -> None:
+    schedule = Schedule(Limits(attempts_per_host=6))
+    schedule.share(3)
+    entered = [schedule.enter_host("mx.test", f"id{number}") for number in range(4)]
+    assert entered == [True, True, False, False]
+    assert schedule.leave_host("mx.test", "id0") == "id2"
+    schedule.share(100)
+    assert schedule.enter_host("other.test", "id9"), "one connection is everybody's"

@@ -24,6 +24,7 @@ from relay.spool.store import (
     LeaseLost,
     News,
     Operation,
+    Owners,
     Recovery,
     Refused,
     Result,
@@ -498,11 +499,15 @@ def test_what_others_did_wakes_who_wants_to_know(
     reactor: Reactor, leasing: ThreadedSpool, leased: LeasedStore, journal: Journal
 ) -> None:
     woken: list[str] = []
+    shared: list[int] = []
     leasing.when_due(lambda: woken.append("woken"))
+    leasing.when_shared(shared.append)
+    leased.news.put(Owners(3))
     leased.news.put(SomethingDue())
     leased.news.put(Recovery(1, ("theirs",), ()))
     while len(woken) < 2:
         reactor.turn()
+    assert shared == [3]
     [note] = journal.events
     assert isinstance(note, DaemonNote)
     assert "took over from 1 dead process(es): 1 message(s) due again" in note.text

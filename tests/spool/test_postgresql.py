@@ -13,7 +13,7 @@ from relay.mail.queue import CHUNK_SIZE
 from relay.spool import schema
 from relay.spool.database_link import DatabaseLink, place_of
 from relay.spool.postgresql import PostgreSQLStore
-from relay.spool.store import Done, LeaseLost, News, Recovery, Refused, Settled, SomethingDue, Unknown
+from relay.spool.store import Done, LeaseLost, News, Owners, Recovery, Refused, Settled, SomethingDue, Unknown
 from spool import postgres_server
 from spool.engines import PostgreSQLEngine
 from spool.postgres_server import Server
@@ -486,11 +486,12 @@ class Watching:
             self._changed.notify_all()
 
     def wait_for(self, kind: type[News]) -> News:
-        """The first of its kind; what came until then is forgotten."""
+        """The first of its kind; what came before is forgotten."""
         with self._changed:
             assert self._changed.wait_for(lambda: any(isinstance(each, kind) for each in self._news), 20)
-            found = next(each for each in self._news if isinstance(each, kind))
-            self._news.clear()
+            place = next(place for place, each in enumerate(self._news) if isinstance(each, kind))
+            found = self._news[place]
+            del self._news[: place + 1]
             return found
 
     def stop(self) -> None:
@@ -512,7 +513,7 @@ def test_the_others_are_woken(postgresql: PostgreSQLEngine) -> None:
         store.maintain()
         if news:
             watching.wait_for(SomethingDue)
-    assert own._news == [], "what one did oneself is no news"
+    assert SomethingDue() not in own._news, "what one did oneself is no news"
     watching.stop()
     own.stop()
 
@@ -528,6 +529,16 @@ def test_a_lease_is_renewed_and_dead_owners_are_found(postgresql: PostgreSQLEngi
         "SELECT lease - extract(epoch FROM clock_timestamp()) FROM owner WHERE owner = %s", store.owner
     )
     assert left > 0
+    watching.stop()
+
+
+def test_who_shares_the_queue_is_counted(postgresql: PostgreSQLEngine) -> None:
+    """What a host may get from all of them is divided among them."""
+    store, neighbour = postgresql.opened(lease=0.3), postgresql.opened()
+    watching = Watching(store)
+    assert watching.wait_for(Owners) == Owners(2)
+    neighbour.close()
+    assert watching.wait_for(Owners) == Owners(1)
     watching.stop()
 
 
