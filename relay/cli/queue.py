@@ -22,7 +22,8 @@ from relay.cli.reading import understand_configuration
 from relay.daemon.orders import PAGE, Selection
 from relay.mail.queue import QueueEntry, RecipientState
 from relay.mail.text import printable
-from relay.spool.sqlite import SQLiteStore
+from relay.spool.engine import NoEngine, make_store
+from relay.spool.store import Store
 
 LIMIT = 1000
 
@@ -115,13 +116,13 @@ for each in (*queue_show.COMMANDS, *queue_runs.COMMANDS, *queue_changes.COMMANDS
     command.add_command(each)
 
 
-def open_store(configuration: Path, macros: Mapping[str, str] | None = None) -> SQLiteStore:
+def open_store(configuration: Path, macros: Mapping[str, str] | None = None) -> Store:
     """The queue that the daemon with this configuration has. Raises Fault, ConfigurationError."""
     queue = understand_configuration(configuration, macros).configuration.main.queue
-    engine, _, place = queue.partition(":")
-    if engine != "sqlite":
-        raise Fault(f"queue = {queue}: this command reads sqlite: only", where=configuration)
-    return SQLiteStore(Path(place))
+    try:
+        return make_store(queue, elapsed=time.monotonic, pause=time.sleep)
+    except NoEngine as error:
+        raise Fault(f"{error} ({error.remedy})", where=configuration) from None
 
 
 def chosen(queue: QueueReading, selection: Selection, after: str = "", at_once: int = PAGE) -> Iterator[QueueEntry]:

@@ -42,7 +42,7 @@ from relay.mail.queue import QueuedMessage, QueueEntry
 
 if TYPE_CHECKING:
     from relay.daemon.build import Relay
-    from relay.spool.sqlite import SQLiteStore
+    from relay.spool.store import Store
 
 # Seconds for an answer that takes no delivery.
 _PATIENCE = 60.0
@@ -98,7 +98,7 @@ class QueueChanging(Protocol):
 class StoreReading:
     """Straight from the disk."""
 
-    def __init__(self, store: SQLiteStore) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
 
     def require(self) -> None:
@@ -124,7 +124,7 @@ class StoreReading:
 
     def check(self) -> tuple[str, ...]:
         """What is wrong with the database, a line each."""
-        return self._store.check() if self._store.exists else ()
+        return tuple(str(each) for each in self._store.check(100)) if self._store.exists else ()
 
     def close(self) -> None:
         self._store.close_reading()

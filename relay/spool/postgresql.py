@@ -120,6 +120,11 @@ class PostgreSQLStore:
         """The id under which this process holds claims; "" while the queue is not open."""
         return self._owner
 
+    @property
+    def exists(self) -> bool:
+        """Only the server knows, and says so."""
+        return True
+
     # What Store promises
 
     def open(self, now: float) -> Recovery:

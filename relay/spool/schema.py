@@ -175,11 +175,6 @@ MESSAGE_COUNT = "SELECT count(*) FROM message"
 MESSAGE_SET_DUE = "UPDATE message SET due = ? WHERE message_id = ?"
 MESSAGE_ENVELOPE = "SELECT envelope FROM message WHERE message_id = ?"
 MESSAGE_SET_ENVELOPE = "UPDATE message SET envelope = ? WHERE message_id = ?"
-# Messages of which nobody knows anything but their text.
-ORPHANS = """SELECT DISTINCT message_id FROM chunk
-    WHERE NOT EXISTS (SELECT 1 FROM message WHERE message.message_id = chunk.message_id)
-    AND NOT EXISTS (SELECT 1 FROM arriving WHERE arriving.message_id = chunk.message_id)
-    ORDER BY message_id LIMIT ?"""
 
 # Recipients
 RECIPIENTS = """SELECT number, recipient, state, attempts, last_error, first_failed, done
@@ -241,4 +236,4 @@ def makes_due(statement: str, parameters: Sequence[object]) -> bool:
     """Whether the statement may have made a message due that any owner may claim: they want to hear of it."""
     if statement is MESSAGE_ADD:
         return parameters[1] is None
-    return statement in (MESSAGE_RELEASE, MESSAGE_THAW, OWNER_CLAIMS, CLAIM_REMOVE)
+    return statement in (MESSAGE_RELEASE, MESSAGE_THAW, MESSAGE_SET_DUE, OWNER_CLAIMS, CLAIM_REMOVE)

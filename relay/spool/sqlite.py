@@ -171,20 +171,6 @@ class SQLiteStore:
                 dropped += arriving
         return Recovery(count, tuple(released), tuple(dropped))
 
-    def check(self) -> tuple[str, ...]:
-        """What is wrong with the database, a line for each finding; nothing where all is well. Raises
-        SpoolUnavailable."""
-        try:
-            rows = self._executor(self._reading())("PRAGMA integrity_check(100)")
-        except (apsw.Error, OSError) as error:
-            self.close_reading()
-            raise self._trouble(error) from error
-        orphans = self.read(lambda reading: reading.orphans(100))
-        return (
-            *(str(row[0]) for row in rows if row[0] != "ok"),
-            *(f"{each}: there is text of this message, and no message" for each in orphans),
-        )
-
     def close(self) -> None:
         try:
             if self._writer is not None and self._lock is not None and self._owner is not None:

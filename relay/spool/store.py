@@ -211,10 +211,6 @@ class Reading(Protocol):
         """How many messages there are."""
         ...
 
-    def orphans(self, limit: int) -> tuple[str, ...]:
-        """Message ids with pieces of a body that no message has, up to `limit` of them."""
-        ...
-
     def hint(self, kind: str, key: str, now: float) -> str | None:
         """The JSON that was kept under this key, unless its time is over."""
         ...
@@ -355,6 +351,11 @@ class Store(Protocol):
 
     def stop_watching(self) -> None:
         """Ends `watch`, from any thread."""
+        ...
+
+    @property
+    def exists(self) -> bool:
+        """Whether there may be a queue at all: where there is none, an empty one is shown."""
         ...
 
     def check(self, limit: int) -> tuple[Finding, ...]:

@@ -79,9 +79,6 @@ class SQLReading:
     def count(self) -> int:
         return int(self._execute(schema.MESSAGE_COUNT)[0][0])
 
-    def orphans(self, limit: int) -> tuple[str, ...]:
-        return tuple(str(row[0]) for row in self._execute(schema.ORPHANS, (limit,)))
-
     def hint(self, kind: str, key: str, now: float) -> str | None:
         rows = self._execute(schema.HINT_GET, (kind, codec.column_text(key), now))
         try:

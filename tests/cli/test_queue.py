@@ -93,10 +93,11 @@ def test_no_queue_at_all(configuration: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_another_engine(configuration: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    configuration.write_text("queue = postgresql://db/queue\n")
+    configuration.write_text("queue = postgresql://me:secret@127.0.0.1:1/queue\n")
     assert listing(configuration) == 1
     error = capsys.readouterr().err
-    assert "sqlite:" in error
+    assert "postgresql://127.0.0.1:1/queue: the database does not answer" in error
+    assert "secret" not in error
     assert error.count("\n") == 1
 
 
