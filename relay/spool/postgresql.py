@@ -384,6 +384,8 @@ class PostgreSQLStore:
     def _wait(self, connection: Connection | None, tell: Callable[[News], object]) -> bool:
         """Until the lease is to be renewed; what the others tell is passed on. False: it is over."""
         assert self._wake is not None
+        # What came with the answers of `_beat` is in our hands already: the socket would be silent about it.
+        self._tell_heard(tell)
         sources = [self._wake[0]] if connection is None else [self._wake[0], connection.fileno()]
         # Without a connection the next try comes soon; with one, a third of the lease is the rhythm.
         timeout = min(self._lease / 3, 1.0) if connection is None else self._lease / 3
@@ -391,11 +393,14 @@ class PostgreSQLStore:
         if self._wake[0] in ready:
             return False
         if ready and connection is not None:
-            self._heard = False
             connection.execute(_ANYTHING)  # whatever has come is handed to `_hear` on the way
-            if self._heard:
-                tell(SomethingDue())
+            self._tell_heard(tell)
         return True
+
+    def _tell_heard(self, tell: Callable[[News], object]) -> None:
+        if self._heard:
+            self._heard = False
+            tell(SomethingDue())
 
     def _hear(self, notification: psycopg.Notify) -> None:
         if notification.payload != self._owner:
