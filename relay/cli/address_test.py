@@ -171,8 +171,8 @@ def test_retry(path: Path, macros: dict[str, str], words: Sequence[str], sender:
     keys = [_key(key)]
     if rest and "." in rest[0]:
         keys.append(_key(rest.pop(0)))
-    outcome = outcome_named(rest[0]) if rest else Deferred("")
     scope = make_scope(path, macros)
+    outcome = outcome_named(rest[0], scope.now) if rest else Deferred("")
     given = address_from_text(sender) if sender else NULL_SENDER
     rule = answer(_rule(configuration.retry, keys, outcome, given, scope))
     if rule is None:

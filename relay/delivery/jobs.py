@@ -210,6 +210,8 @@ class Report:
     """What a command has written."""
     each: tuple[Report, ...] = ()
     """One for each recipient, where they are told apart (LMTP); what stands above is then of no account."""
+    read_at: int = -1
+    """When somebody last looked into a mailbox that is full, seconds since the epoch; -1: not known."""
 
     def outcome(self) -> Outcome:
         """The outcome for each recipient of the delivery."""
@@ -219,7 +221,8 @@ class Report:
             case Verdict.FAILED:
                 return Failed(self.text)
             case Verdict.DEFERRED | Verdict.ELSEWHERE:
-                return Deferred(self.text, self.error, freeze=self.freeze)
+                read_at = float(self.read_at) if self.read_at >= 0 else None
+                return Deferred(self.text, self.error, freeze=self.freeze, read_at=read_at)
             case _ as never:
                 typing.assert_never(never)
 
@@ -232,9 +235,11 @@ class NotDelivered(Exception):
         self.report = report
 
 
-def deferred(reason: str, error: ErrorClass = ErrorClass.LOCAL, *, freeze: bool = False) -> NotDelivered:
+def deferred(
+    reason: str, error: ErrorClass = ErrorClass.LOCAL, *, freeze: bool = False, read_at: int = -1
+) -> NotDelivered:
     """To be raised: not now."""
-    return NotDelivered(Report(Verdict.DEFERRED, reason, error, freeze))
+    return NotDelivered(Report(Verdict.DEFERRED, reason, error, freeze, read_at=read_at))
 
 
 def failed(reason: str) -> NotDelivered:

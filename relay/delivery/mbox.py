@@ -117,7 +117,8 @@ class MailboxWriter:
         self._lock_file.take()
         file = self._open_and_lock(creatable)
         self._file, self._before = file, os.fstat(file)
-        quota.check(job.quota, quota.Usage(self._before.st_size), job.message_size, job.path)
+        read_at = int(self._before.st_atime)
+        quota.check(job.quota, quota.Usage(self._before.st_size), job.message_size, job.path, read_at)
         return file
 
     def _open_and_lock(self, creatable: bool) -> int:

@@ -139,7 +139,16 @@ class NewFileWriter:
                         make_one(self._disk, path, job.place.directory_mode)
         if job.quota.is_set:
             usage = quota.measure(self._measured_directory(), job.quota.size_regex)
-            quota.check(job.quota, usage, job.message_size, self._temporary)
+            quota.check(job.quota, usage, job.message_size, self._temporary, self._read_at())
+
+    def _read_at(self) -> int:
+        """Who reads a maildir takes messages out of `new`."""
+        if not self._job.maildir:
+            return -1
+        try:
+            return int(os.stat(os.path.join(self._job.directory, "new")).st_mtime)
+        except OSError:
+            return -1
 
     def _measured_directory(self) -> str:
         """A folder of a maildir counts together with the maildir that it belongs to (Maildir++)."""

@@ -75,18 +75,19 @@ def _measured(directory: bytes, pattern: re.Pattern[bytes] | None, levels: int) 
     return Usage(size, files)
 
 
-def check(quota: Quota, usage: Usage, message_size: int, path: str) -> None:
-    """Raises NotDelivered where the message does not fit, in Exim's words."""
+def check(quota: Quota, usage: Usage, message_size: int, path: str, read_at: int = -1) -> None:
+    """Raises NotDelivered where the message does not fit, in Exim's words. `read_at`: when somebody last looked into
+    the mailbox, seconds since the epoch; -1: not known."""
     if not quota.is_set:
         return
     used = usage.size if quota.mailbox_size < 0 else quota.mailbox_size
     count = usage.files if quota.mailbox_files < 0 else quota.mailbox_files
     if not quota.ignores_size and used + (message_size if quota.is_inclusive else 0) > quota.size:
-        raise _full("", path)
+        raise _full("", path, read_at)
     if quota.files and not quota.ignores_files and count + (1 if quota.is_inclusive else 0) > quota.files:
-        raise _full(" filecount", path)
+        raise _full(" filecount", path, read_at)
 
 
-def _full(what: str, path: str) -> NotDelivered:
-    shown = printable(path)
-    return deferred(f"mailbox is full (MTA-imposed{what} quota exceeded while writing to {shown})", ErrorClass.QUOTA)
+def _full(what: str, path: str, read_at: int) -> NotDelivered:
+    why = f"mailbox is full (MTA-imposed{what} quota exceeded while writing to {printable(path)})"
+    return deferred(why, ErrorClass.QUOTA, read_at=read_at)

@@ -7,7 +7,7 @@ a bounce understands; `Reply` is the remote server's where there was one.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from relay.mail.facts import TLSFacts
 from relay.mail.reply import Reply
@@ -41,6 +41,8 @@ class RemoteHost:
     name: str
     address: str
     port: int
+    by_mx: bool = field(default=False, compare=False)
+    """An MX record led to it. It is the same host by any other way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,10 @@ class Deferred:
     time."""
     freeze: bool = False
     """The message is to be held until somebody has looked."""
+    cause: str = ""
+    """Why the host failed when it was last tried, where it waits for its time."""
+    read_at: float | None = None
+    """When somebody last looked into a mailbox that is full, seconds since the epoch; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -22,12 +22,12 @@ from relay.expand.errors import ExpansionError
 from relay.expand.lists import ListKind, MatchList, NamedLists, compile_list
 from relay.expand.scope import Scope
 from relay.mail.address import Address
-from relay.mail.outcome import Deferred, ErrorClass
+from relay.mail.outcome import Deferred, ErrorClass, RemoteHost
 from relay.mail.reply import Reply
 from relay.mail.source import ConfigurationError, Location, Problem
 from relay.policy.words import read_time
 
-# Exim: retry_interval_max, which can't be raised.
+# Exim: retry_interval_max, which can be lowered and can't be raised.
 LONGEST_INTERVAL = 24 * 3600.0
 
 # A replay never needs more: with Exim's default rule four days are about thirty tries.
@@ -78,6 +78,15 @@ class OneOf:
     """A named error, with the others that Exim counts under that name."""
 
     classes: frozenset[ErrorClass]
+    by_mx: bool | None = None
+    """Only for hosts that an MX record led to, or only for others (Exim: `_MX`, `_A`); None: for any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """`quota_7d`: a mailbox that is full, and that nobody has looked into for so many seconds."""
+
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +98,7 @@ class ReplyCode:
     last: int
 
 
-ErrorTest = AnyError | OneOf | ReplyCode
+ErrorTest = AnyError | OneOf | Unread | ReplyCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +115,18 @@ class RetryRule:
     error_written: str = ""
     """The word for the error."""
 
-    def covers(self, outcome: Deferred) -> bool:
+    def covers(self, outcome: Deferred, now: float = 0.0) -> bool:
         """Whether the rule is for this kind of failure."""
         match self.error:
             case AnyError():
                 return True
-            case OneOf(classes):
+            case OneOf(classes, by_mx):
+                if by_mx is not None and (outcome.host is None or outcome.host.by_mx is not by_mx):
+                    return False
                 return outcome.error in classes
+            case Unread(seconds):
+                is_full, read_at = outcome.error is ErrorClass.QUOTA, outcome.read_at
+                return is_full and read_at is not None and now - read_at >= seconds
             case ReplyCode(error, first, last):
                 code = outcome.reply.code if outcome.reply else 0
                 return outcome.error is error and first <= code <= last
@@ -154,7 +168,9 @@ def _gap(step: Step, last_gap: float, source: random.Random) -> float:
             return interval + (room / 2 + source.uniform(0, room / 2) if room > 0 else 0.0)
 
 
-def replayed_gap(steps: Sequence[Step], first_failed: float, tries: int, now: float) -> float:
+def replayed_gap(
+    steps: Sequence[Step], first_failed: float, tries: int, now: float, longest: float = LONGEST_INTERVAL
+) -> float:
     """The gap before the try of `now`, found by running the steps again from the first failure.
 
     `tries` is the number of failures before this one. A try that came late counts with the gap that was
@@ -166,7 +182,7 @@ def replayed_gap(steps: Sequence[Step], first_failed: float, tries: int, now: fl
         step = step_at(steps, time - first_failed)
         if step is None:
             break
-        following = min(_gap(step, gap, _MIDDLE), LONGEST_INTERVAL)
+        following = min(_gap(step, gap, _MIDDLE), longest)
         if time + following > now:
             return max(now - time, 0.0)
         gap, time = following, time + following
@@ -196,7 +212,7 @@ async def choose_rule(
     Raises TemporaryFailure where a lookup in a pattern or in `senders` can't answer.
     """
     for rule in rules:
-        if not rule.covers(outcome):
+        if not rule.covers(outcome, scope.now):
             continue
         if rule.senders is not None and await rule.senders.match(sender, scope) is None:
             continue
@@ -224,9 +240,8 @@ _NAMED_ERRORS: dict[str, frozenset[ErrorClass]] = {
     "timeout_connect": frozenset({ErrorClass.TIMEOUT_CONNECT}),
     "tls_required": frozenset({ErrorClass.TLS_REQUIRED, ErrorClass.TLS_FAILED}),
 }
-# What follows these says how the host was found. None here is found by an MX record yet.
-_BY_ADDRESS = {"refused_a": "refused", "timeout_a": "timeout", "timeout_connect_a": "timeout_connect"}
-_BY_MX = frozenset({"refused_mx", "timeout_mx", "timeout_connect_mx"})
+# Behind these may stand how the host was found.
+_WITH_WAY = re.compile(r"(refused|timeout|timeout_connect)_(a|mx)")
 
 
 class _Malformed(Exception):
@@ -283,13 +298,12 @@ def _parse_error(word: str) -> ErrorTest:
     name = word.lower()
     if name == "*":
         return AnyError()
-    name = _BY_ADDRESS.get(name, name)
+    if found := _WITH_WAY.fullmatch(name):
+        return OneOf(_NAMED_ERRORS[found[1]], by_mx=found[2] == "mx")
     if name in _NAMED_ERRORS:
         return OneOf(_NAMED_ERRORS[name])
     if name.startswith("quota_"):
-        # A mailbox that was not read for so long; no delivery here tells that of one, so that it is for none.
-        _parse_time(name.removeprefix("quota_"))
-        return OneOf(frozenset())
+        return Unread(_parse_time(name.removeprefix("quota_")))
     if found := _CODE_ERROR.fullmatch(name):
         command, digits = found.groups()
         if digits == "xx":
@@ -300,13 +314,11 @@ def _parse_error(word: str) -> ErrorTest:
         if re.fullmatch(r"\d\d", digits):
             return ReplyCode(_CODE[command], 400 + int(digits), 400 + int(digits))
         raise _Malformed(f"{command}_4 must be followed by xx, dx, or dd, where x is literal and d is any digit")
-    if name in _BY_MX:
-        raise _Malformed(f'the error "{word}" is not served', f'write "{name.partition("_")[0]}"')
     raise _Malformed(f'unknown or malformed retry error "{word}"', f"known are * {' '.join(_NAMED_ERRORS)} rcpt_4xx")
 
 
-def outcome_named(word: str) -> Deferred:
-    """A failure of the kind that a word of the retry section names, for `-brt`. Raises ValueError."""
+def outcome_named(word: str, now: float = 0.0) -> Deferred:
+    """A failure, now, of the kind that a word of the retry section names, for `-brt`. Raises ValueError."""
     try:
         test = _parse_error(word)
     except _Malformed as malformed:
@@ -314,12 +326,20 @@ def outcome_named(word: str) -> Deferred:
     match test:
         case AnyError():
             return Deferred("")
-        case OneOf(classes):
-            return Deferred("", next(iter(classes), ErrorClass.OTHER))
+        case OneOf(classes, by_mx):
+            host = None if by_mx is None else RemoteHost("", "", 0, by_mx=by_mx)
+            return Deferred("", min(classes, key=_as_named(word)), host=host)
+        case Unread(seconds):
+            return Deferred("", ErrorClass.QUOTA, read_at=now - seconds)
         case ReplyCode(error, first, last):
             return Deferred("", error, Reply(first if first == last else first + 1, "", ("",)))
         case _ as never:
             assert_never(never)
+
+
+def _as_named(word: str) -> Callable[[ErrorClass], bool]:
+    """The kind that a word names itself comes before those that only count with it."""
+    return lambda error: error.value != word.lower().removesuffix("_a").removesuffix("_mx")
 
 
 def _parse_step(text: str) -> Step:

@@ -260,6 +260,11 @@ def remote_hosts(
 ) -> tuple[RemoteHost, ...]:
     """The servers to dial, in this order."""
     return tuple(
-        RemoteHost(host.name, address, default_port if host.port is None else host.port)
+        RemoteHost(
+            host.name,
+            address,
+            default_port if host.port is None else host.port,
+            by_mx=host.preference is not None,
+        )
         for host, address in dialling_order(hosts, order, source)
     )

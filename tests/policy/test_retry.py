@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from delivery.post import NOW, run
 from relay.expand.scope import Scope
 from relay.mail.address import NULL_SENDER, address_from_text
-from relay.mail.outcome import Deferred, ErrorClass
+from relay.mail.outcome import Deferred, ErrorClass, RemoteHost
 from relay.mail.reply import Reply
 from relay.mail.source import ConfigurationError, Location
 from relay.policy.retry import (
@@ -24,6 +24,7 @@ from relay.policy.retry import (
     choose_rule,
     host_key,
     next_try,
+    outcome_named,
     parse_rules,
     replayed_gap,
 )
@@ -70,16 +71,42 @@ def test_a_rule_without_steps_is_allowed() -> None:
     assert rules_of("gone.test *")[0].steps == ()
 
 
-def test_errors_that_say_how_the_host_was_found() -> None:
-    plain, by_address = rules_of("* timeout_connect F,1h,1m", "* Timeout_Connect_A F,1h,1m")
-    assert plain.error == by_address.error
-    assert rules_of("* refused_a F,1h,1m")[0].covers(Deferred("", ErrorClass.CONNECTION_REFUSED))
+@pytest.mark.parametrize("by_mx", [True, False])
+def test_errors_that_say_how_the_host_was_found(by_mx: bool) -> None:
+    rules = rules_of("* Timeout_Connect_MX F,1h,1m", "* timeout_a F,1h,1m", "* refused_mx F,1h,1m", "* refused F,1h,1m")
+    host = RemoteHost("hub.test", "192.0.2.7", 25, by_mx=by_mx)
+    late = Deferred("", ErrorClass.TIMEOUT_CONNECT, host=host)
+    refused = Deferred("", ErrorClass.CONNECTION_REFUSED, host=host)
+    assert [rule.covers(late) for rule in rules] == [by_mx, not by_mx, False, False]
+    assert [rule.covers(refused) for rule in rules] == [False, False, by_mx, True]
+
+
+def test_a_host_is_the_same_however_it_was_found() -> None:
+    assert RemoteHost("hub.test", "192.0.2.7", 25, by_mx=True) == RemoteHost("hub.test", "192.0.2.7", 25)
 
 
 def test_a_mailbox_that_was_not_read_for_long() -> None:
-    rules = rules_of("* quota_7d F,1h,1m", "* quota F,2h,1m")
-    outcome = Deferred("", ErrorClass.QUOTA)
-    assert [rule.covers(outcome) for rule in rules] == [False, True]
+    rules = rules_of("* quota_7d F,1h,1m", "* quota_1d F,1h,1m", "* quota F,2h,1m")
+    full = Deferred("", ErrorClass.QUOTA, read_at=NOW - 2 * DAY)
+    unknown = Deferred("", ErrorClass.QUOTA)
+    other = Deferred("", ErrorClass.LOCAL, read_at=NOW - 2 * DAY)
+    assert [rule.covers(full, NOW) for rule in rules] == [False, True, True]
+    assert [rule.covers(unknown, NOW) for rule in rules] == [False, False, True]
+    assert not any(rule.covers(other, NOW) for rule in rules)
+
+
+@pytest.mark.parametrize(
+    "word", ["*", "auth_failed", "lookup", "lost_connection", "quota", "quota_7d", "refused", "refused_MX", "refused_A"]
+    + ["timeout", "timeout_A", "timeout_MX", "timeout_connect", "timeout_connect_MX", "tls_required", "rcpt_45x", "data_4xx"],
+)  # fmt: skip
+def test_a_failure_by_its_name_is_one_that_the_rule_of_that_name_is_for(word: str) -> None:
+    (rule,) = rules_of(f"* {word} F,1h,1m")
+    assert rule.covers(outcome_named(word, NOW), NOW)
+
+
+def test_a_timeout_by_its_name_is_none_while_connecting() -> None:
+    (rule,) = rules_of("* timeout_connect F,1h,1m")
+    assert not rule.covers(outcome_named("timeout", NOW), NOW)
 
 
 @pytest.mark.parametrize(
@@ -89,8 +116,7 @@ def test_a_mailbox_that_was_not_read_for_long() -> None:
         ("* nonsense F,1h,1m", "unknown or malformed retry error"),
         ("* rcpt_4z F,1h,1m", "must be followed by xx, dx, or dd"),
         ("* quota_soon F,1h,1m", "is not a time"),
-        ("* refused_MX F,1h,1m", "is not served"),
-        ("* timeout_MX F,1h,1m", "is not served"),
+        ("* lookup_MX F,1h,1m", "unknown or malformed retry error"),
         ("* * F,1h", "write F,cutoff,interval"),
         ("* * G,1h,1m", "write G,cutoff,interval,factor"),
         ("* * X,1h,1m", "unknown retry rule letter"),
