@@ -42,6 +42,7 @@ from relay.policy.retry import (
     Randomized,
     RetryRule,
     Step,
+    Unread,
     choose_rule,
     host_key,
     outcome_named,
@@ -199,6 +200,8 @@ def _error_shown(rule: RetryRule) -> str:
     """Exim names only some of the errors here."""
     if isinstance(rule.error, AnyError):
         return "*"
+    if isinstance(rule.error, Unread):
+        return f"quota_{duration(int(rule.error.seconds))}"
     word = rule.error_written.lower()
     shown = word.startswith(("quota", "refused", "timeout", "auth_failed"))
     return word.replace("_mx", "_MX").replace("_a", "_A") if shown and word != "auth_failed" else word if shown else "*"

@@ -331,8 +331,8 @@ def outcome_named(word: str, now: float = 0.0) -> Deferred:
             return Deferred("", min(classes, key=_as_named(word)), host=host)
         case Unread(seconds):
             return Deferred("", ErrorClass.QUOTA, read_at=now - seconds)
-        case ReplyCode(error, first, last):
-            return Deferred("", error, Reply(first if first == last else first + 1, "", ("",)))
+        case ReplyCode(error, _, last):
+            return Deferred("", error, Reply(last, "", ("",)))
         case _ as never:
             assert_never(never)
 

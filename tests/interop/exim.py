@@ -115,7 +115,7 @@ def relay(
         anchors.write_bytes(b"".join(each.cert_pem for each in trusted))
         maildir = peers.make_directory(directory / "mail", peers.MAIL_USER) / "Maildir"
         port = peers.free_port()
-        config = _write_config(
+        config = write_config(
             directory,
             f"""
 RELAY_FROM_CERTS = {" : ".join(each.fingerprint for each in trusted)}
@@ -204,7 +204,7 @@ def laptop(
             shown = f"tls_certificate = {certificate}\n  tls_privatekey = {key}"
         anchor = directory / "relay.crt"
         anchor.write_bytes(server.cert_pem)
-        config = _write_config(
+        config = write_config(
             directory,
             f"""
 primary_hostname = laptop.test
@@ -250,7 +250,8 @@ begin authenticators
             yield Laptop(config, directory / "log" / "mainlog")
 
 
-def _write_config(directory: Path, sections: str) -> Path:
+def write_config(directory: Path, sections: str) -> Path:
+    """A configuration with its spool and its logs below `directory`."""
     for name in ("spool", "log"):
         peers.make_directory(directory / name, USER)
     config = directory / "exim.conf"
