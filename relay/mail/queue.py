@@ -93,6 +93,8 @@ class QueuedMessage:
     frozen: bool
     due: float
     attempts: int
+    warnings: int = 0
+    """How many times its sender should have been told that it waits."""
 
     @property
     def pending(self) -> tuple[QueuedRecipient, ...]:
@@ -116,6 +118,8 @@ class QueueEntry:
     due: float
     recipients: tuple[QueuedRecipient, ...]
     caller: str = ""
+    frozen_at: float | None = None
+    """When delivery has frozen it; None: it is not frozen, or somebody did it by hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,10 @@ class Settlement:
     freeze: bool = False
     bounce: NewMessage | None = None
     bounce_body: bytes = b""
+    frozen_at: float | None = None
+    """When it was frozen, seconds since the epoch."""
+    warnings: int | None = None
+    """How many warnings its sender has had; None: as many as before."""
     more_bounces: tuple[NewBounce, ...] = ()
     """Reports to others than the first one's recipient."""
 

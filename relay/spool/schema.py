@@ -8,7 +8,8 @@ How to think of the tables:
     message    one row per accepted message. `owner` is who has it claimed; NULL: anybody may. `due` counts only
                while it is neither claimed nor frozen, and exactly those rows are in the index that claims walk
                through: a message that is delivered at once never touches it, and a claim costs the same at any
-               length of the queue.
+               length of the queue. `frozen_at` is when delivery has frozen it, `warnings` how often its sender was told
+               that it waits.
     recipient  one row per recipient, `number` is its place in the envelope; `done` has what is dealt with of the
                addresses that it stands for, a key a line.
     chunk      the body in pieces.
@@ -107,6 +108,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             origin TEXT NOT NULL, message_id TEXT NOT NULL, number INTEGER NOT NULL, content {blob} NOT NULL,
             reason TEXT NOT NULL, since {real} NOT NULL)""",
     ),
+    (
+        "ALTER TABLE message ADD COLUMN warnings INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE message ADD COLUMN frozen_at {real}",
+        "CREATE INDEX message_frozen ON message (message_id) WHERE owner IS NULL AND frozen = 1",
+    ),
 )
 """Step N takes a queue from version N to N + 1."""
 
@@ -149,7 +155,7 @@ MESSAGE_ADD = """INSERT INTO message
 RECIPIENT_ADD = """INSERT INTO recipient
     (message_id, number, state, attempts, first_failed, last_error, recipient)
     VALUES (?, ?, 'pending', 0, NULL, '', ?)"""
-MESSAGE_GET = """SELECT message_id, due, frozen, attempts, body_size, envelope, header, facts
+MESSAGE_GET = """SELECT message_id, due, frozen, attempts, body_size, envelope, header, facts, warnings
     FROM message WHERE message_id = ?"""
 MESSAGE_OWNER = "SELECT owner FROM message WHERE message_id = ?"
 MESSAGE_CLAIM = "SELECT owner, frozen FROM message WHERE message_id = ? {skip_locked}"
@@ -158,19 +164,23 @@ MESSAGE_CHANGE = "SELECT owner, frozen FROM message WHERE message_id = ? {locked
 MESSAGE_HELD = """SELECT 1 FROM message JOIN owner ON owner.owner = message.owner
     WHERE message_id = ? AND message.owner = ? AND (owner.lease IS NULL OR owner.lease > {clock})"""
 MESSAGE_SET_OWNER = "UPDATE message SET owner = ? WHERE message_id = ?"
-CLAIMABLE = """SELECT message_id, due, frozen, attempts, body_size, envelope, header, facts
+CLAIMABLE = """SELECT message_id, due, frozen, attempts, body_size, envelope, header, facts, warnings
     FROM message WHERE owner IS NULL AND frozen = 0 AND due <= ? ORDER BY due LIMIT ? {skip_locked}"""
 NEXT_DUE = "SELECT min(due) FROM message WHERE owner IS NULL AND frozen = 0"
 MESSAGE_REMOVE_OWNED = "DELETE FROM message WHERE message_id = ? AND owner = ? RETURNING message_id"
 MESSAGE_REMOVE = "DELETE FROM message WHERE message_id = ?"
 MESSAGE_WITHDRAW = """DELETE FROM message
     WHERE message_id = ? AND attempts = 0 AND (owner IS NULL OR owner = ?) RETURNING message_id"""
-MESSAGE_SETTLE = """UPDATE message SET owner = NULL, due = ?, frozen = ?, attempts = attempts + 1
+MESSAGE_SETTLE = """UPDATE message SET owner = NULL, due = ?, frozen = ?, frozen_at = ?,
+    warnings = COALESCE(?, warnings), attempts = attempts + 1
     WHERE message_id = ? AND owner = ? RETURNING message_id"""
 MESSAGE_RELEASE = """UPDATE message SET owner = NULL, due = ?
     WHERE message_id = ? AND owner = ? RETURNING message_id"""
-MESSAGE_THAW = "UPDATE message SET frozen = 0, due = ? WHERE message_id = ?"
+MESSAGE_THAW = "UPDATE message SET frozen = 0, frozen_at = NULL, due = ? WHERE message_id = ?"
 MESSAGE_SET_ASIDE = "UPDATE message SET frozen = 1, owner = NULL WHERE message_id = ?"
+# What failed before is due: the network has changed, or the clock was set back.
+DEFERRED_DUE = """UPDATE message SET due = ?
+    WHERE owner IS NULL AND frozen = 0 AND attempts > 0 AND due > ? RETURNING message_id"""
 MESSAGE_COUNT = "SELECT count(*) FROM message"
 MESSAGE_SET_DUE = "UPDATE message SET due = ? WHERE message_id = ?"
 MESSAGE_ENVELOPE = "SELECT envelope FROM message WHERE message_id = ?"
@@ -189,8 +199,10 @@ RECIPIENT_DONE = "UPDATE recipient SET done = done || ? WHERE message_id = ? AND
 RECIPIENTS_REMOVE = "DELETE FROM recipient WHERE message_id = ?"
 
 # Listing
-ENTRIES = """SELECT message_id, envelope, received_at, header_size + 2 + body_size, frozen, due
+ENTRIES = """SELECT message_id, envelope, received_at, header_size + 2 + body_size, frozen, due, frozen_at
     FROM message WHERE message_id > ? ORDER BY message_id LIMIT ?"""
+FROZEN_ENTRIES = """SELECT message_id, envelope, received_at, header_size + 2 + body_size, frozen, due, frozen_at
+    FROM message WHERE owner IS NULL AND frozen = 1 AND message_id > ? ORDER BY message_id LIMIT ?"""
 
 # Hints
 HINT_GET = "SELECT value FROM hint WHERE kind = ? AND key = ? AND expires > ?"
@@ -236,4 +248,4 @@ def makes_due(statement: str, parameters: Sequence[object]) -> bool:
     """Whether the statement may have made a message due that any owner may claim: they want to hear of it."""
     if statement is MESSAGE_ADD:
         return parameters[1] is None
-    return statement in (MESSAGE_RELEASE, MESSAGE_THAW, MESSAGE_SET_DUE, OWNER_CLAIMS, CLAIM_REMOVE)
+    return statement in (MESSAGE_RELEASE, MESSAGE_THAW, MESSAGE_SET_DUE, DEFERRED_DUE, OWNER_CLAIMS, CLAIM_REMOVE)

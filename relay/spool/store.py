@@ -207,6 +207,10 @@ class Reading(Protocol):
         """A page of the queue, ordered by message id, which is the order of arrival by the second."""
         ...
 
+    def frozen(self, limit: int, after: str = "") -> tuple[QueueEntry, ...]:
+        """A page of those that are frozen and that nobody has, in the same order."""
+        ...
+
     def count(self) -> int:
         """How many messages there are."""
         ...
@@ -285,6 +289,10 @@ class Transaction(Reading, Protocol):
 
     def thaw(self, message_id: str, due: float) -> Change:
         """Lets a frozen message go on, due at `due`."""
+        ...
+
+    def advance(self, now: float, beyond: float) -> int:
+        """Makes due at `now` what has been tried before and would only be due behind `beyond`; how many these are."""
         ...
 
     def put_hint(self, kind: str, key: str, value: str, expires: float) -> None:

@@ -76,6 +76,9 @@ class SQLReading:
     def entries(self, limit: int, after: str = "") -> tuple[QueueEntry, ...]:
         return tuple(self._entry(row) for row in self._execute(schema.ENTRIES, (after, limit)))
 
+    def frozen(self, limit: int, after: str = "") -> tuple[QueueEntry, ...]:
+        return tuple(self._entry(row) for row in self._execute(schema.FROZEN_ENTRIES, (after, limit)))
+
     def count(self) -> int:
         return int(self._execute(schema.MESSAGE_COUNT)[0][0])
 
@@ -103,7 +106,7 @@ class SQLReading:
         )
 
     def _queued(self, row: Row) -> QueuedMessage:
-        message_id, due, frozen, attempts, body_size, envelope, header, facts = row
+        message_id, due, frozen, attempts, body_size, envelope, header, facts, warnings = row
         sender, body_type, parameters, _ = codec.decode_envelope(envelope)
         try:
             recipients = self._recipients(message_id)
@@ -121,17 +124,18 @@ class SQLReading:
             frozen=bool(frozen),
             due=due,
             attempts=attempts,
+            warnings=warnings,
         )
 
     def _entry(self, row: Row) -> QueueEntry:
-        message_id, envelope, received_at, size, frozen, due = row
+        message_id, envelope, received_at, size, frozen, due, frozen_at = row
         try:
             sender, _, _, caller = codec.decode_envelope(envelope)
             recipients = self._recipients(message_id)
         except ValueError:
             # A damaged row is still listed: the operator has to see its id to do something about it.
             sender, caller, recipients = NULL_SENDER, "", ()
-        return QueueEntry(message_id, sender, received_at, size, bool(frozen), due, recipients, caller)
+        return QueueEntry(message_id, sender, received_at, size, bool(frozen), due, recipients, caller, frozen_at)
 
 
 class SQLTransaction(SQLReading):
@@ -208,7 +212,8 @@ class SQLTransaction(SQLReading):
             self._execute(schema.CHUNKS_REMOVE, (message_id,))
             self._queue_bounces(settlement)
             return Settled.COMPLETED
-        kept = (settlement.due, int(settlement.freeze), message_id, self._owner)
+        frozen = (int(settlement.freeze), settlement.frozen_at)
+        kept = (settlement.due, *frozen, settlement.warnings, message_id, self._owner)
         if not self._execute(schema.MESSAGE_SETTLE, kept):
             return self._settle_lost(settlement)
         for each in settlement.updates:
@@ -266,6 +271,9 @@ class SQLTransaction(SQLReading):
             for number in numbers:
                 self._execute(schema.RECIPIENT_MARK, (codec.column_text(note), message_id, number))
         return change
+
+    def advance(self, now: float, beyond: float) -> int:
+        return len(self._execute(schema.DEFERRED_DUE, (now, beyond)))
 
     def put_hint(self, kind: str, key: str, value: str, expires: float) -> None:
         self._execute(schema.HINT_PUT, (kind, codec.column_text(key), codec.column_text(value), expires))

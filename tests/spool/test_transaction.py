@@ -1,5 +1,6 @@
 """The life of a message in the queue, step by step, on a real database."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -450,3 +451,44 @@ def test_values_of_a_batch_come_in_order(store: Store) -> None:
     results = store.run([lambda _queue, number=number: number for number in range(5)])
 
     assert results == [Done(number) for number in range(5)]
+
+
+def test_how_often_a_sender_was_warned_is_kept(store: SQLiteStore) -> None:
+    do(store, lambda queue: queue.accept_message(message(), 0, b""))
+    do(store, lambda queue: queue.claim_one(ID))
+    do(store, lambda queue: queue.settle(replace(deferred(due=NOW), warnings=2)))
+    for expected in (2, 2):
+        [claim] = do(store, lambda queue: queue.claim_due(NOW, 1))
+        assert isinstance(claim, Claim)
+        assert [each.warnings for each in claim.messages] == [expected]
+        do(store, lambda queue: queue.settle(deferred(due=NOW)))
+
+
+def test_frozen_messages_are_found_with_the_time_since_when(store: SQLiteStore) -> None:
+    do(store, lambda queue: queue.accept_message(message(), 0, b""))
+    assert store.read(lambda queue: queue.frozen(10)) == ()
+    do(store, lambda queue: queue.claim_one(ID))
+    do(store, lambda queue: queue.settle(replace(deferred(), freeze=True, frozen_at=NOW + 5)))
+    [entry] = store.read(lambda queue: queue.frozen(10))
+    assert (entry.message_id, entry.frozen, entry.frozen_at) == (ID, True, NOW + 5)
+    assert store.read(lambda queue: queue.frozen(10, ID)) == ()
+    do(store, lambda queue: queue.thaw(ID, NOW))
+    assert store.read(lambda queue: queue.frozen(10)) == ()
+    do(store, lambda queue: queue.freeze(ID))
+    [entry] = store.read(lambda queue: queue.frozen(10))
+    assert entry.frozen_at is None
+
+
+def test_what_failed_before_can_be_made_due(store: SQLiteStore) -> None:
+    """What was never tried waits for something else: its release, or a queue run."""
+    for name in ("tried", "never"):
+        do(store, lambda queue, name=name: queue.accept_message(message(name, due=NOW), 0, b""))
+    do(store, lambda queue: queue.claim_one("tried"))
+    do(store, lambda queue: queue.settle(deferred("tried")))
+    do(store, lambda queue: queue.claim_one("never"))
+    do(store, lambda queue: queue.release("never", NOW + 900))
+    assert do(store, lambda queue: queue.advance(NOW + 1, NOW + 900)) == [0]
+    assert do(store, lambda queue: queue.advance(NOW + 1, NOW + 1)) == [1]
+    [claim] = do(store, lambda queue: queue.claim_due(NOW + 1, 9))
+    assert isinstance(claim, Claim)
+    assert [each.message_id for each in claim.messages] == ["tried"]
