@@ -378,21 +378,43 @@ class MainOptions:
     retry_interval_max: int = field(metadata=row(
         Kind.TIME, "1d", "Longest time between two tries.", "queue"))
     retry_data_expire: int = field(metadata=row(
-        Kind.TIME, "7d", "How long what was learnt of a host is kept.", "queue", _IGNORED))
+        Kind.TIME, "7d", "How long what was learnt of a host is kept.", "queue"))
     ignore_bounce_errors_after: int = field(metadata=row(
-        Kind.TIME, "10w", "How long an undeliverable bounce is kept.", "queue", _IGNORED))
+        Kind.TIME, "10w", "How long an undeliverable bounce is kept.", "queue"))
     timeout_frozen_after: int = field(metadata=row(
-        Kind.TIME, "0s", "How long a frozen message is kept, 0s for ever.", "queue", _IGNORED))
+        Kind.TIME, "0s", "Age at which a frozen message is given up, 0s for never.", "queue"))
     auto_thaw: int = field(metadata=row(
-        Kind.TIME, "0s", "When a frozen message is tried again, 0s for never.", "queue", _IGNORED))
+        Kind.TIME, "0s", "When a frozen message is tried again, 0s for never.", "queue"))
     delay_warning: tuple[int, ...] = field(metadata=row(
-        Kind.TIMES, "1d", "When the sender of a message is told that it waits.", "queue", _IGNORED))
+        Kind.TIMES, "1d", "When the sender of a message is told that it waits.", "reports"))
+    delay_warning_condition: Expansion | None = field(metadata=row(
+        Kind.EXPANDED,
+        "${if or {{!eq{$h_list-id:$h_list-post:$h_list-subscribe:}{}}"
+        "{match{$h_precedence:}{(?i)bulk|list|junk}}"
+        "{match{$h_auto-submitted:}{(?i)auto-generated|auto-replied}}}{no}{yes}}",
+        "Whether the sender of this message is told.", "reports"))
+    warn_message_file: Expansion | None = field(metadata=row(
+        Kind.EXPANDED, None, "A file with other words for notices about delays.", "reports"))
     bounce_return_size_limit: int = field(metadata=row(
-        Kind.SIZE, "100K", "Octets of a message that its bounce returns.", "queue"))
+        Kind.SIZE, "100K", "Octets of a message that its bounce returns.", "reports"))
+    bounce_return_linesize_limit: int = field(metadata=row(
+        Kind.SIZE, "998", "A message with a longer line is returned without its body.", "reports"))
     bounce_return_body: bool = field(metadata=row(
-        Kind.BOOLEAN, "true", "Return the body in a bounce.", "queue", _IGNORED))
+        Kind.BOOLEAN, "true", "Return the body in a bounce.", "reports"))
     bounce_return_message: bool = field(metadata=row(
-        Kind.BOOLEAN, "true", "Return the message in a bounce.", "queue", _IGNORED))
+        Kind.BOOLEAN, "true", "Return the message in a bounce, or its header.", "reports"))
+    bounce_message_text: str = field(metadata=row(
+        Kind.STRING, "", "Put into the opening of every bounce.", "reports"))
+    bounce_message_file: Expansion | None = field(metadata=row(
+        Kind.EXPANDED, None, "A file with other words for bounces.", "reports"))
+    dsn_from: Expansion | None = field(metadata=row(
+        Kind.EXPANDED, None, "From: of reports; unset: Mail Delivery System.", "reports"))
+    errors_reply_to: str = field(metadata=row(
+        Kind.STRING, "", "Reply-To: of reports.", "reports"))
+    errors_copy: str = field(metadata=row(
+        Kind.STRING, "", "Who gets a copy of which bounces: PATTERN ADDRESSES, a list.", "reports"))
+    freeze_tell: str = field(metadata=row(
+        Kind.STRING, "", "Who is told of a frozen message, separated by commas.", "reports"))
 
     # Ours
     worker_processes: int = field(metadata=row(

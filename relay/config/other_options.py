@@ -106,14 +106,10 @@ OTHER_OPTIONS: tuple[Option, ...] = (
         acl_smtp_wellknown                 acl
         allow_utf8_domains                 boolean    false
         av_scanner                         string     sophie:/var/run/sophie
-        bounce_message_file                expanded
-        bounce_message_text                string
-        bounce_return_linesize_limit       size       998
         bounce_sender_authentication       string
         dcc_direct_add_header              boolean    false
         dccifd_address                     string     /usr/local/dcc/var/dccifd
         dccifd_options                     string     header
-        delay_warning_condition            expanded
         deliver_queue_load_max             fixed
         delivery_date_remove               boolean    true
         dkim_verify_hashes                 string     sha256 : sha512
@@ -124,11 +120,7 @@ OTHER_OPTIONS: tuple[Option, ...] = (
         dmarc_forensic_sender              expanded
         dmarc_history_file                 string
         dmarc_tld_file                     string
-        dsn_from                           expanded
         envelope_to_remove                 boolean    true
-        errors_copy                        expanded
-        errors_reply_to                    string
-        freeze_tell                        string
         ignore_fromline_hosts              string
         ignore_fromline_local              boolean    false
         local_from_prefix                  string
@@ -150,7 +142,6 @@ OTHER_OPTIONS: tuple[Option, ...] = (
         strip_trailing_dot                 boolean    false
         uucp_from_pattern                  string
         uucp_from_sender                   string     $1
-        warn_message_file                  expanded
         wellknown_advertise_hosts          hosts
     """),
     *listed("exim", _UNSUPPORTED, "without it other mail would be accepted, refused or delivered", """

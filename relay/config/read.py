@@ -48,6 +48,7 @@ from relay.policy.acl import ACLReference
 from relay.policy.acl_parse import VERB_NAMES, file_lines, inline_lines, parse_acl
 from relay.policy.acl_program import ACL
 from relay.policy.authenticators import Authenticator
+from relay.policy.error_copies import ErrorCopy, parse_error_copies
 from relay.policy.retry import RetryRule, parse_rules
 from relay.policy.rewrite import RewriteRule, parse_rewrite_rules
 from relay.policy.routers.settings import Router
@@ -89,6 +90,8 @@ class Configuration:
     auth: tuple[Authenticator, ...]
     """The authenticators that are served, compiled."""
     retry: tuple[RetryRule, ...]
+    error_copies: tuple[ErrorCopy, ...]
+    """The main option errors_copy, compiled."""
     rewrite: tuple[RewriteRule, ...]
     blocks: tuple[DriverBlock, ...]
     """Routers, transports and authenticators as they were written."""
@@ -190,6 +193,7 @@ class _Reading:
             complaints.mistakes += sanity.problems(main, self._place_set)
             complaints.hindered(sanity.unserved(main, self._place_set))
             complaints.hindered(references.acl_problems(main, self._acls))
+        copies = self._error_copies(main)
         complaints.mistakes += references.router_problems(routers)
         complaints.hindered(references.transport_problems(routers, self._transport_names))
         problems, obstacles = (
@@ -213,6 +217,7 @@ class _Reading:
             authenticators=authenticators,
             auth=auth,
             retry=retry,
+            error_copies=copies,
             rewrite=rewrite,
             blocks=tuple(self._blocks),
             problems=problems,
@@ -457,6 +462,15 @@ class _Reading:
         lines = tuple((line.location, line.text) for line in self._text.section("retry"))
         try:
             return parse_rules(lines, self._lists)
+        except ConfigurationError as error:
+            self._complaints.mistakes += error.problems
+            return ()
+
+    def _error_copies(self, main: MainOptions | None) -> tuple[ErrorCopy, ...]:
+        if main is None:
+            return ()
+        try:
+            return parse_error_copies(main.errors_copy, self._place_set("errors_copy"), self._lists)
         except ConfigurationError as error:
             self._complaints.mistakes += error.problems
             return ()

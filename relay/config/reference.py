@@ -46,6 +46,7 @@ _TITLES = {
     "acl": "ACLs",
     "messages": "Messages",
     "queue": "Queue",
+    "reports": "Reports to senders",
     "ours": "Ours",
     "exim": "Known by name",
 }

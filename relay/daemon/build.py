@@ -36,6 +36,7 @@ from relay.daemon.operator_socket import ControlFactory
 from relay.daemon.privileges import Identity, identity_of
 from relay.daemon.queue_length import QueueLength
 from relay.daemon.remote import remote_ports
+from relay.daemon.reporting import frozen_rules, report_rules, retry_times, settle_rules
 from relay.daemon.routing import routing_ports
 from relay.daemon.runner import DeliveryRunner
 from relay.daemon.server_contexts import CachedContexts
@@ -43,7 +44,6 @@ from relay.daemon.session_rules import received_header, session_rules, size_limi
 from relay.daemon.turns import QueueTurns
 from relay.daemon.wishes import Wishes
 from relay.delivery.attempt import AttemptPorts
-from relay.delivery.bounce import BounceSettings
 from relay.delivery.local import LocalDelivery
 from relay.delivery.remote import SMTPTransport
 from relay.delivery.schedule import Limits, Schedule
@@ -58,6 +58,7 @@ from relay.mail.source import ConfigurationError, Location, Problem
 from relay.net.concurrency import TwistedConcurrency
 from relay.net.crowd import Crowd
 from relay.net.file_system import LocalFileSystem
+from relay.net.host_watch import HostWatch
 from relay.net.lookups import FileLookups, ListFiles
 from relay.net.resolver import SystemResolver
 from relay.net.server import HANDSHAKE_TIMEOUT, ESMTPServerFactory
@@ -126,6 +127,8 @@ class Relay:
     clock: SystemClock
     identity: Identity | None
     deliveries: LocalDeliveries
+    watch: HostWatch
+    """Tells the runner of networks and sleep; it is started with the daemon."""
     spool_directory: str
     pid_file: str
     location: Location
@@ -203,10 +206,12 @@ def build(
     identity = identity_of(main.exim_user, main.exim_group, configuration.place("exim_user"))
     auth = auth_ports(passwords, clock, world.concurrency, main.spool_directory, identity)
     deliveries = local_deliveries(configuration, reactor, world.calls, clock, journal, identity)
-    remote = remote_ports(reactor, clock, journal, world.random, spool, schedule, configuration.retry, auth)
+    remote = remote_ports(
+        reactor, clock, journal, world.random, spool, schedule, configuration.retry, auth, retry_times(main)
+    )
     transports = smtp_transports(configuration, remote, scope)
     attempts = _attempt_ports(configuration, world, spool, scope, transports, deliveries.transports, routing)
-    runner = DeliveryRunner(reactor, clock, spool, schedule, attempts, journal)
+    runner = DeliveryRunner(reactor, clock, spool, schedule, attempts, journal, frozen_rules(main))
     callouts = host_callouts(configuration, transports, remote, SpoolHints(spool, clock))
     conditions = _conditions(configuration, world, spool, scope, routing, callouts)
     crowd = crowd if crowd is not None else Crowd(main.smtp_accept_max)
@@ -239,6 +244,7 @@ def build(
         clock=clock,
         identity=identity,
         deliveries=deliveries,
+        watch=HostWatch(reactor, runner.network_changed, runner.clock_set_back),
         spool_directory=main.spool_directory,
         pid_file=wishes.pid_file or main.pid_file_path,
         location=Location(path),
@@ -449,7 +455,6 @@ def _attempt_ports(
     local: Mapping[str, LocalDelivery],
     routing: RoutingPorts,
 ) -> AttemptPorts:
-    main = configuration.main
     return AttemptPorts(
         clock=world.clock,
         journal=world.journal,
@@ -461,5 +466,6 @@ def _attempt_ports(
         retry_rules=configuration.retry,
         remote=remote,
         local=local,
-        bounces=BounceSettings(main.primary_hostname, main.qualify_domain, main.bounce_return_size_limit),
+        settling=settle_rules(configuration.main),
+        reports=report_rules(configuration),
     )

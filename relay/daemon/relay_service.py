@@ -138,6 +138,7 @@ class RelayService(Service):
         for port in self._ports:
             port.startReading()
         self._relay.runner.start()
+        self._relay.watch.start()
         if self._worker in (None, 0):
             self._relay.queue_length.start()
 
@@ -165,6 +166,7 @@ class RelayService(Service):
         for factory in (relay.plain, relay.secure):
             for connection in list(factory.connections):
                 connection.shut_down()
+        relay.watch.stop()
         relay.maildrop.stop()
         relay.queue_length.stop()
         await relay.runner.stop(PATIENCE)

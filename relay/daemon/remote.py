@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -19,20 +20,27 @@ from relay.net.connection import is_cancellation
 from relay.net.dialer import SocketDialer
 from relay.net.threads import ThreadedSpool
 from relay.policy.authenticate import AuthPorts
-from relay.policy.retry import RetryRule
+from relay.policy.retry import LONGEST_INTERVAL, RetryRule
 from relay.spool.hints import Kind, RetryHint, forget_retry_hint, keep_retry_hint, retry_hint
 
-# Seconds for which a record is kept behind its next try (Exim: retry_data_expire).
-KEEP = 7 * 86400.0
-
 _log = Logger()
+
+
+@dataclass(frozen=True, slots=True)
+class RetryTimes:
+    """Main options, in seconds: retry_interval_max, retry_data_expire."""
+
+    longest: float = LONGEST_INTERVAL
+    expire: float = 7 * 86400.0
 
 
 class SpoolHostRecords:
     """The `HostRecords` port: hints in the queue's database."""
 
-    def __init__(self, spool: ThreadedSpool) -> None:
+    def __init__(self, spool: ThreadedSpool, keep: float) -> None:
+        """`keep`: seconds for which a record is kept behind its next try (Exim: retry_data_expire)."""
         self._spool = spool
+        self._keep = keep
 
     async def load(self, key: str, now: float) -> RetryHint | None:
         """Raises SpoolUnavailable."""
@@ -40,7 +48,7 @@ class SpoolHostRecords:
 
     async def keep(self, key: str, hint: RetryHint) -> None:
         """Raises SpoolUnavailable."""
-        await self._spool.write(lambda queue: keep_retry_hint(queue, Kind.HOST, key, hint, KEEP))
+        await self._spool.write(lambda queue: keep_retry_hint(queue, Kind.HOST, key, hint, self._keep))
 
     async def forget(self, key: str) -> None:
         """Raises SpoolUnavailable."""
@@ -56,12 +64,13 @@ def remote_ports(
     schedule: Schedule,
     retry_rules: Sequence[RetryRule],
     auth: AuthPorts | None = None,
+    times: RetryTimes = RetryTimes(),
 ) -> RemotePorts:
     """One for all transports of a process."""
     return RemotePorts(
         conversation=ConversationPorts(SocketDialer(reactor, clock.now), clock, journal, auth),
         lines=HostLines(schedule, Deferred),
-        memory=HostMemory(SpoolHostRecords(spool), retry_rules, source),
+        memory=HostMemory(SpoolHostRecords(spool, times.expire), retry_rules, source, times.longest),
         spawn=spawn,
         source=source,
     )

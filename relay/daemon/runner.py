@@ -17,8 +17,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.delivery.attempt import AttemptPorts, Unsettled, attempt, give_up
+from relay.delivery.frozen import NEVER_RELEASED, TIMED_OUT, FrozenRules, Release, release_of
 from relay.delivery.schedule import Schedule
-from relay.mail.events import MessageNote, Trouble
+from relay.mail.events import DaemonNote, MessageNote, Trouble
 from relay.mail.ports import Cancelled, Clock, Journal, SpoolUnavailable
 from relay.mail.queue import QueuedMessage, QueueEntry, Settlement
 from relay.net.connection import is_cancellation
@@ -29,6 +30,8 @@ from relay.spool.store import Change
 PAUSE = 10.0
 # Seconds after which a message whose attempt broke down by our own fault is tried again.
 AFTER_FAULT = 300.0
+# Seconds from one look at the frozen messages to the next.
+UPKEEP = 300.0
 _PAGE = 100
 
 
@@ -53,6 +56,7 @@ class DeliveryRunner:
         schedule: Schedule,
         ports: AttemptPorts,
         journal: Journal,
+        frozen: FrozenRules = NEVER_RELEASED,
     ) -> None:
         self._reactor = reactor
         self._clock = clock
@@ -62,6 +66,8 @@ class DeliveryRunner:
         # Whatever is not tried on arrival or by hand is tried in what Exim calls a queue run ($queue_running).
         self._run_ports = replace(ports, scope=ports.scope.child(queue_running=True))
         self._journal = journal
+        self._frozen = frozen
+        self._kept_up_at: float | None = None
         self._timer: IDelayedCall | None = None
         self._working = False
         self._woken = False
@@ -101,6 +107,26 @@ class DeliveryRunner:
         self._schedule.queue_run()
         self._wake_at(0)
 
+    def network_changed(self, why: str) -> None:
+        """What failed before may go now: it is tried at once, whatever the retry times are."""
+        self._forgive()
+        self._spawn(self._advance(self._clock.now(), why)).addErrback(self._report)
+
+    def clock_set_back(self) -> None:
+        """No retry time may be further away than the rules let it be."""
+        self._kept_up_at = None
+        self._wake_at(0)
+
+    async def _advance(self, now: float, why: str) -> None:
+        try:
+            count = await self._spool.write(lambda queue: queue.advance(now, now))
+        except SpoolUnavailable as error:
+            self._journal.record(Trouble(f"{why}, and the queue can't be run: {error}"))
+            return
+        if count:
+            self._journal.record(DaemonNote(f"{why}: {count} waiting message(s) are tried at once"))
+        self.queue_run()
+
     async def sweep(
         self,
         wants: Callable[[QueueEntry], bool],
@@ -123,7 +149,7 @@ class DeliveryRunner:
             after = page[-1].message_id
             for entry in page:
                 swept = replace(swept, seen=swept.seen + 1)
-                if wants(entry) and await self._try_out_of_turn(entry.message_id, entry.frozen, thaw, self._run_ports):
+                if wants(entry) and await self._sweep_one(entry, thaw):
                     begun.add(entry.message_id)
                     swept = replace(swept, tried=swept.tried + 1)
                     told(swept)
@@ -137,7 +163,11 @@ class DeliveryRunner:
         """Attempts one message, due or not, and waits for the end; False where it is gone, held or another's."""
         if force:
             self._forgive()
-        if not await self._try_out_of_turn(message_id, frozen, thaw, self._ports):
+        if frozen:
+            begun = thaw and await self._release(message_id, Release.FORCED, self._ports)
+        else:
+            begun = await self._claim_and_begin(message_id, self._ports)
+        if not begun:
             return False
         await self._until(lambda: message_id not in self._attempts)
         return True
@@ -161,19 +191,37 @@ class DeliveryRunner:
         """Waits until no attempt is under way or about to begin."""
         await self._until(lambda: self._schedule.is_idle)
 
-    async def _try_out_of_turn(self, message_id: str, frozen: bool, thaw: bool, ports: AttemptPorts) -> bool:
-        now = self._clock.now()
+    async def _sweep_one(self, entry: QueueEntry, thaw: bool) -> bool:
+        message_id = entry.message_id
+        if not entry.frozen:
+            return await self._claim_and_begin(message_id, self._run_ports)
+        release = release_of(entry, self._clock.now(), self._frozen) or (Release.FORCED if thaw else None)
+        if release is None:
+            self._journal.record(MessageNote(message_id, "Message is frozen"))
+            return False
+        return await self._release(message_id, release, self._run_ports)
+
+    async def _release(self, message_id: str, release: Release, ports: AttemptPorts) -> bool:
+        """Thaws a message and begins with it; False where it is not to be had."""
         if self._stopping:
             return False
-        if frozen:
-            if not thaw:
+        now = self._clock.now()
+        match await self._spool.change(lambda queue: queue.thaw(message_id, now)):
+            case Change.DONE:
+                self._journal.record(MessageNote(message_id, release.value))
+            case Change.ALREADY if release is Release.FORCED:
+                pass
+            case _:
                 return False
-            if await self._spool.change(lambda queue: queue.thaw(message_id, now)) is Change.DONE:
-                self._journal.record(MessageNote(message_id, "Unfrozen by forced delivery"))
-        message = await self._spool.claim_one(message_id, now)
+        return await self._claim_and_begin(message_id, ports, TIMED_OUT if release is Release.CANCELLED else "")
+
+    async def _claim_and_begin(self, message_id: str, ports: AttemptPorts, giving_up: str = "") -> bool:
+        if self._stopping:
+            return False
+        message = await self._spool.claim_one(message_id, self._clock.now())
         if message is None or not self._schedule.attempt_started(message_id):
             return False
-        self._begin(message_id, message, ports)
+        self._begin(message_id, message, ports, giving_up)
         return True
 
     async def _until(self, condition: Callable[[], bool]) -> None:
@@ -249,6 +297,7 @@ class DeliveryRunner:
         if abs(now - self._looked_at) >= self._schedule.limits.longest_sleep:
             self._look = True  # whoever else adds to the queue does not tell us
         try:
+            await self._keep_up(now)
             await self._claim_due(now)
             if self._look:
                 self._look = False
@@ -262,6 +311,29 @@ class DeliveryRunner:
         wakeup = self._schedule.next_wakeup(now, self._next_due)
         if wakeup is not None:
             self._wake_at(max(wakeup - now, 0.0))
+
+    async def _keep_up(self, now: float) -> None:
+        """From time to time: lets frozen messages go whose time has come, and mends retry times that a clock has left
+        too far ahead."""
+        if self._kept_up_at is not None and 0 <= now - self._kept_up_at < UPKEEP:
+            return
+        longest = self._ports.settling.longest_interval
+        if await self._spool.write(lambda queue: queue.advance(now, now + longest)):
+            self._look = True
+        after = ""
+        while page := await self._frozen_behind(after):
+            after = page[-1].message_id
+            for entry in page:
+                release = release_of(entry, now, self._frozen)
+                if release is None:
+                    continue
+                if len(self._schedule.running) >= self._schedule.limits.attempts or self._stopping:
+                    return  # the end of an attempt wakes us, and the rest is looked at then
+                await self._release(entry.message_id, release, self._run_ports)
+        self._kept_up_at = now
+
+    async def _frozen_behind(self, after: str) -> tuple[QueueEntry, ...]:
+        return await self._spool.read(lambda queue: queue.frozen(_PAGE, after))
 
     async def _claim_due(self, now: float) -> None:
         if not self._look and (self._next_due is None or self._next_due > now):

@@ -7,9 +7,9 @@ leaves; those that no router takes have their outcome already (`_route_all`); 2.
 transport, hosts and whatever else has to be the same (`_grouped`), at most as many in a group as the transport
 takes; 3. each group is handed to its transport (`_deliver_group`), and each outcome goes into the log as it comes;
 4. where more groups follow, deliveries that succeeded are written down first (`_checkpoint`), so that a crash
-repeats nothing but what was in flight; 5. the outcomes are judged (`settle.judge`), a bounce is written for
-those given up, and both are committed in one step; what follows from it (Completed, the bounce's arrival) is
-told afterwards.
+repeats nothing but what was in flight; 5. the outcomes are judged (`settle.judge`), reports are written to
+those who are to be told (`reporting`), and all is committed in one step; what follows from it (Completed, the arrival
+of a bounce) is told afterwards.
 
 The dialog with a server and the writing of files are behind `RemoteTransport` and `LocalTransport`.
 """
@@ -17,20 +17,22 @@ The dialog with a server and the writing of files are behind `RemoteTransport` a
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ParamSpec, Protocol, TypeVar, assert_never
 
-from relay.delivery.bounce import Bounce, BounceSettings, make_bounce, to_report, wanted_of_body
+from relay.delivery.bounce import wants_report
 from relay.delivery.family import Leaf, route_recipients
 from relay.delivery.header_edits import RouterEdits
 from relay.delivery.local_address import LocalAddress
 from relay.delivery.remembering import Remembering, RememberingDNS
+from relay.delivery.report import Report
+from relay.delivery.reporting import Reporting, ReportRules
 from relay.delivery.scopes import local_address, message_scope, remote_scope, without_affixes
 from relay.delivery.settle import (
-    GivenUp,
     Judgement,
     Result,
+    SettleRules,
     delivered_only,
     judge,
     without,
@@ -61,7 +63,7 @@ from relay.mail.ports import (
     SpoolUnavailable,
     TemporaryFailure,
 )
-from relay.mail.queue import NewBounce, QueuedMessage, RecipientUpdate, Settlement, make_message_id
+from relay.mail.queue import NewBounce, QueuedMessage, RecipientUpdate, Settlement
 from relay.policy.retry import RULES_UNAVAILABLE, RetryRule, choose_rule, host_key
 from relay.policy.routers.answers import Discarded, HostOrder, Routed, RouteDeferred, RouteHost, Unroutable
 from relay.policy.routers.ports import RoutingPorts
@@ -156,7 +158,8 @@ class AttemptPorts:
     retry_rules: Sequence[RetryRule]
     remote: Mapping[str, RemoteTransport] = field(default_factory=dict)
     local: Mapping[str, LocalTransport] = field(default_factory=dict)
-    bounces: BounceSettings
+    settling: SettleRules = field(default_factory=SettleRules)
+    reports: ReportRules
 
 
 class Unsettled(SpoolUnavailable):
@@ -211,6 +214,7 @@ class _Attempt:
         self._ports = ports
         self._results: list[Result] = []
         self._written: tuple[RecipientUpdate, ...] = ()
+        self._is_given_up = False
         self._scope = message_scope(message, ports.scope, ports.clock.now())
 
     async def run(self) -> Settlement:
@@ -227,6 +231,7 @@ class _Attempt:
     async def give_up(self, why: str) -> Settlement:
         """Nobody is told where there is no sender: such a message would otherwise be held for ever."""
         nobody = NULL_SENDER if self._message.sender.is_null else None
+        self._is_given_up = True
         self._results = [Result(each, Failed(why), errors_to=nobody) for each in self._message.pending]
         return await self._settle()
 
@@ -467,20 +472,24 @@ class _Attempt:
         ports, now = self._ports, self._ports.clock.now()
         written = {update.number for update in self._written if update.is_attempt}
         results = [each for each in self._results if each.recipient.number not in written]
-        judgement = judge(self._message, results, now, ports.source)
+        judgement = judge(self._message, results, now, ports.source, ports.settling)
         self._record_expired(judgement)
-        bounces = await self._bounces(judgement.given_up, now)
-        first = bounces[0] if bounces else None
+        reporting = Reporting(self._message, self._body, self._scope, ports.reports, ports.journal, ports.source, now)
+        written_now = await reporting.reports(judgement, self._results)
+        reports = written_now.reports
+        first = reports[0] if reports else None
         settlement = Settlement(
             message_id=self._message.message_id,
             updates=judgement.updates,
             due=judgement.due,
             freeze=bool(judgement.freeze),
+            frozen_at=now if judgement.freeze else None,
+            warnings=written_now.warnings,
             bounce=first.message if first else None,
             bounce_body=first.body if first else b"",
-            more_bounces=tuple(NewBounce(each.message, each.body) for each in bounces[1:]),
+            more_bounces=tuple(NewBounce(each.message, each.body) for each in reports[1:]),
         )
-        consequences = self._consequences(judgement, bounces, now)
+        consequences = self._consequences(judgement, reports, now)
         await self._write(settlement, now, consequences)
         for event in consequences:
             ports.journal.record(event)
@@ -498,36 +507,18 @@ class _Attempt:
             if each.last is not None:
                 self._record(replace(each.result, outcome=each.failed), first=True, elapsed=0.0)
 
-    async def _bounces(self, given_up: Sequence[GivenUp], now: float) -> tuple[Bounce, ...]:
-        """A report for each of those who are to be told."""
-        told = to_report(self._message, given_up)
-        if not told:
-            return ()
-        settings = self._ports.bounces
-        try:
-            body = await read_body(self._body, wanted_of_body(self._message, settings))
-        except SpoolUnavailable:
-            # What was delivered has to be written down now; the report then has the header only.
-            body = b""
-        return tuple(
-            make_bounce(
-                self._message, reported, body, settings, make_message_id(now, self._ports.source), now, to=address
-            )
-            for address, reported in told.items()
-        )
-
-    def _consequences(self, judgement: Judgement, bounces: Sequence[Bounce], now: float) -> tuple[Event, ...]:
+    def _consequences(self, judgement: Judgement, reports: Sequence[Report], now: float) -> tuple[Event, ...]:
         """What is true as soon as the settlement is on disk, in the order of Exim's log."""
         message_id = self._message.message_id
-        events: list[Event] = []
-        for bounce in bounces:
-            new = bounce.message
+        events: list[Event] = [*self._ignored(judgement)]
+        for report in reports:
+            new = report.message
             events.append(
                 Arrived(
                     message_id=new.message_id,
                     sender=new.sender,
                     session=new.facts.session,
-                    size=len(new.header) + 2 + len(bounce.body),
+                    size=len(new.header) + 2 + len(report.body),
                     recipients=tuple(each.address for each in new.recipients),
                     bounce_of=message_id,
                 )
@@ -537,6 +528,19 @@ class _Attempt:
         if judgement.is_complete:
             events.append(Completed(message_id, now - self._message.facts.received_at))
         return tuple(events)
+
+    def _ignored(self, judgement: Judgement) -> Iterator[MessageNote]:
+        """Failures that nobody is told of, in Exim's words; why a message is given up whole is in the log already."""
+        if self._is_given_up and self._message.sender.is_null:
+            return
+        for each in judgement.given_up:
+            told = each.is_told_to(self._message.sender)
+            row = each.result.recipient.recipient
+            if each.is_ignored or (told is not None and told.is_null):
+                yield MessageNote(self._message.message_id, f"{row.address}: error ignored")
+            elif told is not None and not wants_report(row):
+                why = "RFC 3461 DSN, failure notify not requested"
+                yield MessageNote(self._message.message_id, f"{row.address}: error ignored: {why}")
 
 
 def _shared_by_group(routed: Routed) -> object:
@@ -551,12 +555,3 @@ def _shared_by_group(routed: Routed) -> object:
         carried.headers_add,
         carried.headers_remove,
     )
-
-
-async def read_body(body: Body, size: int) -> bytes:
-    """The first `size` octets; fewer where the body ends before."""
-    pieces: list[bytes] = []
-    while size > 0 and (piece := await body.piece(len(pieces))):
-        pieces.append(piece[:size])
-        size -= len(pieces[-1])
-    return b"".join(pieces)

@@ -19,7 +19,7 @@ from relay.expand.scope import Scope
 from relay.mail.address import Address
 from relay.mail.outcome import Deferred, ErrorClass, Outcome, RemoteHost
 from relay.mail.ports import TemporaryFailure
-from relay.policy.retry import RULES_UNAVAILABLE, RetryRule, Step, choose_rule, host_key, next_try
+from relay.policy.retry import LONGEST_INTERVAL, RULES_UNAVAILABLE, RetryRule, Step, choose_rule, host_key, next_try
 from relay.spool.hints import RetryHint
 
 # Seconds for which what was read counts as known.
@@ -55,10 +55,18 @@ def record_key(host: RemoteHost, *, with_address: bool) -> str:
 class HostMemory:
     """The records of one process."""
 
-    def __init__(self, records: HostRecords, rules: Sequence[RetryRule], source: random.Random) -> None:
+    def __init__(
+        self,
+        records: HostRecords,
+        rules: Sequence[RetryRule],
+        source: random.Random,
+        longest: float = LONGEST_INTERVAL,
+    ) -> None:
+        """`longest` is the longest time between two tries, in seconds (Exim: retry_interval_max)."""
         self._records = records
         self._rules = rules
         self._source = source
+        self._longest = longest
         self._known: dict[str, _Known] = {}
         self._forgiven_at = float("-inf")
 
@@ -71,7 +79,8 @@ class HostMemory:
         hint = await self._hint(key, now)
         if hint is None or now >= hint.next_try or hint.last_try <= self._forgiven_at:
             return None
-        return hint
+        # A time before the last try, or too far from the next one: the clock was set back.
+        return None if now < hint.last_try or hint.next_try > now + self._longest else hint
 
     async def failed(self, key: str, outcome: Deferred, sender: Address, scope: Scope, now: float) -> None:
         """The host failed, now. The time of the next try is the retry rules'."""
@@ -79,13 +88,16 @@ class HostMemory:
         steps = await self._steps(outcome, sender, scope)
         if not steps:
             return
-        first = earlier.first_failed if earlier is not None else now
-        gap = earlier.next_try - earlier.last_try if earlier is not None else 0.0
-        due = next_try(steps, first, gap, now, self._source)
+        first, gap = now, 0.0
+        if earlier is not None:
+            # That nobody has tried, because there was nothing to send or this machine slept, is no failure.
+            first = min(earlier.first_failed + max(now - earlier.next_try, 0.0), now)
+            gap = max(min(now, earlier.next_try) - earlier.last_try, 0.0)
+        due = next_try(steps, first, gap, now, self._source, self._longest)
         hint = RetryHint(
             first_failed=first,
             last_try=now,
-            next_try=due if due is not None else now + steps[-1].interval,
+            next_try=due if due is not None else now + min(steps[-1].interval, self._longest),
             reason=outcome.reason,
             error=outcome.error.value,
             exhausted=due is None,

@@ -212,6 +212,7 @@ class _Delivery:
             host=host,
             host_wide=True,
             not_before=hint.next_try,
+            cause=hint.reason,
         )
 
     # Hosts

@@ -17,13 +17,23 @@ from typing import assert_never
 from relay.mail.address import Address
 from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, Outcome
 from relay.mail.queue import QueuedMessage, QueuedRecipient, RecipientState, RecipientUpdate
-from relay.policy.retry import Step, next_try, replayed_gap
+from relay.policy.retry import LONGEST_INTERVAL, Step, next_try, replayed_gap
 
 # How soon a recipient is tried again whose host can't be reached because there is no network. A network that
 # comes back wakes the queue earlier, so this is only the safety net.
 OFFLINE_INTERVAL = 300.0
 
 RETRY_TIMEOUT = "retry timeout exceeded"
+
+
+@dataclass(frozen=True, slots=True)
+class SettleRules:
+    """What holds for all messages, times in seconds."""
+
+    longest_interval: float = LONGEST_INTERVAL
+    """Exim: retry_interval_max."""
+    ignore_bounce_errors_after: float = 70 * 86400.0
+    """The age from which a failure of a bounce is forgotten (Exim's name)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +71,24 @@ class GivenUp:
     result: Result
     failed: Failed
     last: Deferred | None = None
+    is_ignored: bool = False
+    """Nobody can be told, and nobody is to be asked what to do about it (Exim: error ignored)."""
 
     def is_told_to(self, sender: Address) -> Address | None:
         """Who is told: None: nobody can be, the sender being null; the null sender: nobody is to be."""
         if self.result.errors_to is not None:
             return self.result.errors_to
         return None if sender.is_null else sender
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A recipient that has to wait."""
+
+    result: Result
+    deferred: Deferred
+    until: float | None = None
+    """When it is given up, seconds since the epoch; None: nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,25 +103,36 @@ class Judgement:
     """Why the message is to be held; empty where it is not."""
     is_complete: bool = False
     """No recipient is pending any more."""
+    waiting: tuple[Waiting, ...] = ()
+    """Whom the sender may have to be told of."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Waits:
     update: RecipientUpdate
     due: float
+    waiting: Waiting
 
 
 _Verdict = RecipientUpdate | _Waits | GivenUp
 
 
-def judge(message: QueuedMessage, results: Sequence[Result], now: float, source: random.Random) -> Judgement:
+def judge(
+    message: QueuedMessage,
+    results: Sequence[Result],
+    now: float,
+    source: random.Random,
+    rules: SettleRules = SettleRules(),
+) -> Judgement:
     """The judgement on an attempt that ended at `now`.
 
-    Recipients without a result stay as they are and due at `now`. A recipient of a bounce who would be given
-    up stays pending instead, and the message is frozen: there is nobody to tell (Exim: "delivery error
-    message").
+    Recipients without a result stay as they are and due at `now`. A recipient of a bounce who is refused stays pending
+    instead, and the message is frozen: there is nobody to tell (Exim: "delivery error message"). It is forgotten where
+    it was only late, or where the bounce is old enough.
     """
-    verdicts = [(result, _verdict(message, result, now, source)) for result in results]
+    forgets = now - message.facts.received_at >= rules.ignore_bounce_errors_after
+    judged = ((result, _verdict(message, result, now, source, rules)) for result in results)
+    verdicts = [(result, _forgotten(message, verdict, forgets)) for result, verdict in judged]
     stuck = {id(verdict) for _, verdict in verdicts if _is_stuck(message, verdict)}
     by_number: dict[int, list[tuple[Result, _Verdict]]] = {}
     for result, verdict in verdicts:
@@ -111,18 +144,27 @@ def judge(message: QueuedMessage, results: Sequence[Result], now: float, source:
     freeze = next((_words(result.outcome) for result in results if result.freeze), "")
     if stuck:
         freeze = "delivery error message"
+    ordered = [verdict for result, verdict in verdicts if not result.is_echo]
     return Judgement(
         updates=updates,
         due=now if untouched else min(waiting, default=now),
-        given_up=tuple(verdict for result, verdict in verdicts if isinstance(verdict, GivenUp) and not result.is_echo),
+        given_up=tuple(verdict for verdict in ordered if isinstance(verdict, GivenUp)),
         freeze=freeze,
         is_complete=not (waiting or untouched or stuck),
+        waiting=tuple(verdict.waiting for verdict in ordered if isinstance(verdict, _Waits)),
     )
+
+
+def _forgotten(message: QueuedMessage, verdict: _Verdict, forgets: bool) -> _Verdict:
+    """A failure that nobody can be told of, and that is no matter for an operator either."""
+    if not isinstance(verdict, GivenUp) or verdict.is_told_to(message.sender) is not None:
+        return verdict
+    return replace(verdict, is_ignored=forgets or verdict.last is not None)
 
 
 def _is_stuck(message: QueuedMessage, verdict: _Verdict) -> bool:
     """A failure that there is nobody to tell of."""
-    return isinstance(verdict, GivenUp) and verdict.is_told_to(message.sender) is None
+    return isinstance(verdict, GivenUp) and not verdict.is_ignored and verdict.is_told_to(message.sender) is None
 
 
 def _update_of(number: int, group: Sequence[tuple[Result, _Verdict]], stuck: Collection[int]) -> RecipientUpdate:
@@ -135,10 +177,10 @@ def _update_of(number: int, group: Sequence[tuple[Result, _Verdict]], stuck: Col
         match verdict:
             case RecipientUpdate():
                 delivered = delivered or verdict
-            case _Waits(row, _):
+            case _Waits(row):
                 waits = waits or row
                 continue
-            case GivenUp(_, why, _):
+            case GivenUp(failed=why):
                 is_stuck = id(verdict) in stuck
                 state = RecipientState.PENDING if is_stuck else RecipientState.FAILED
                 row = RecipientUpdate(number, state, why.reason, result.recipient.first_failed)
@@ -157,7 +199,7 @@ def _update_of(number: int, group: Sequence[tuple[Result, _Verdict]], stuck: Col
     return update
 
 
-def _verdict(message: QueuedMessage, result: Result, now: float, source: random.Random) -> _Verdict:
+def _verdict(message: QueuedMessage, result: Result, now: float, source: random.Random, rules: SettleRules) -> _Verdict:
     number = result.recipient.number
     match result.outcome:
         case Delivered(confirmation):
@@ -167,24 +209,36 @@ def _verdict(message: QueuedMessage, result: Result, now: float, source: random.
         case Deferred(error=ErrorClass.NO_NETWORK) as deferred:
             return _offline(message, result, deferred, now)
         case Deferred() as deferred:
-            return _deferred(result, deferred, now, source)
+            return _deferred(message, result, deferred, now, source, rules.longest_interval)
         case _ as never:
             assert_never(never)
 
 
-def _deferred(result: Result, deferred: Deferred, now: float, source: random.Random) -> _Verdict:
+def _deferred(
+    message: QueuedMessage, result: Result, deferred: Deferred, now: float, source: random.Random, longest: float
+) -> _Verdict:
     recipient = result.recipient
-    first_failed = now if recipient.first_failed is None else recipient.first_failed
     if result.freeze:
         # Whoever thaws the message wants it tried at once, and the time on ice is no failure of the host.
-        return _Waits(_update(recipient, deferred, recipient.first_failed), now)
-    gap = replayed_gap(result.steps, first_failed, recipient.attempts, now)
-    due = next_try(result.steps, first_failed, gap, now, source)
+        return _Waits(_update(recipient, deferred, recipient.first_failed), now, Waiting(result, deferred))
+    first_failed = _counted_from(message, recipient, now)
+    gap = replayed_gap(result.steps, first_failed, recipient.attempts, now, longest)
+    due = next_try(result.steps, first_failed, gap, now, source, longest)
     if due is None:
         return GivenUp(result, expired(deferred), deferred)
     if deferred.not_before is not None:
-        due = max(deferred.not_before, now)
-    return _Waits(_update(recipient, deferred, first_failed), due)
+        due = min(max(deferred.not_before, now), now + longest)
+    until = first_failed + result.steps[-1].cutoff
+    return _Waits(_update(recipient, deferred, first_failed), due, Waiting(result, deferred, until))
+
+
+def _counted_from(message: QueuedMessage, recipient: QueuedRecipient, now: float) -> float:
+    """From when its time counts. An attempt that is late by more than an interval means that this host slept, was off
+    or had no daemon: nobody tried meanwhile, and that uses up nothing."""
+    if recipient.first_failed is None:
+        return now
+    late = now - message.due
+    return min(recipient.first_failed + late, now) if late > OFFLINE_INTERVAL else min(recipient.first_failed, now)
 
 
 def _offline(message: QueuedMessage, result: Result, deferred: Deferred, now: float) -> _Waits:
@@ -196,7 +250,8 @@ def _offline(message: QueuedMessage, result: Result, deferred: Deferred, now: fl
     first_failed = result.recipient.first_failed
     if first_failed is not None:
         first_failed = min(first_failed + OFFLINE_INTERVAL + max(now - message.due, 0.0), now)
-    return _Waits(_update(result.recipient, deferred, first_failed), now + OFFLINE_INTERVAL)
+    update = _update(result.recipient, deferred, first_failed)
+    return _Waits(update, now + OFFLINE_INTERVAL, Waiting(result, deferred))
 
 
 def _update(recipient: QueuedRecipient, deferred: Deferred, first_failed: float | None) -> RecipientUpdate:

@@ -31,6 +31,15 @@ def _escape(match: re.Match[bytes]) -> bytes:
     return _NAMED.get(octet) or b"\\%03o" % octet
 
 
+def readable(text: str, limit: int = 0) -> str:
+    """Text on one line for those who read what is outside US-ASCII: only what has no shape of its own (controls, marks
+    that turn the direction of writing, octets that are no text) is escaped as in `printable`."""
+    shown = text if text.isprintable() else "".join(each if each.isprintable() else printable(each) for each in text)
+    if limit and len(shown) > limit:
+        return shown[: max(limit - 3, 0)] + "..."
+    return shown
+
+
 def printable(text: str, limit: int = 0) -> str:
     """Text with every byte outside printable ASCII as a backslash escape (Exim: string_printing).
 

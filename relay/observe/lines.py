@@ -364,6 +364,9 @@ class EximLines:
             number = f"{number}: {error}"
             reason = "" if reason == error else reason
         names = _names(event.router, event.transport) or " routing"
+        if outcome.not_before is not None:
+            # Nobody was spoken to. Exim: ERRNO_HRETRY.
+            return f"== {_named(event)}{names} defer (-54): {free(outcome.reason)}"
         text = f"== {_named(event)}{names}{number}{self._remote(outcome.host)}"
         return f"{text}: {reason}" if reason else text
 

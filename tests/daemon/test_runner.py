@@ -13,13 +13,15 @@ from twisted.internet.task import Clock as ReactorClock
 
 from delivery.post import Notebook, Pieces, StoppedClock, make_message
 from relay.daemon import runner as daemon_runner
-from relay.daemon.runner import AFTER_FAULT, PAUSE, DeliveryRunner, Swept
+from relay.daemon.runner import AFTER_FAULT, PAUSE, UPKEEP, DeliveryRunner, Swept
 from relay.delivery.attempt import AttemptPorts, Unsettled
-from relay.delivery.bounce import BounceSettings
+from relay.delivery.frozen import NEVER_RELEASED, TIMED_OUT, FrozenRules
+from relay.delivery.report import ReportSettings
+from relay.delivery.reporting import ReportRules
 from relay.delivery.schedule import Limits, Schedule
 from relay.expand.scope import Scope
-from relay.mail.address import NULL_SENDER
-from relay.mail.events import Completed, Trouble
+from relay.mail.address import NULL_SENDER, address_from_text
+from relay.mail.events import Completed, DaemonNote, MessageNote, Trouble
 from relay.mail.facts import MessageFacts, SessionFacts
 from relay.mail.ports import SpoolUnavailable
 from relay.mail.queue import NewMessage, QueuedMessage, QueueEntry, Settlement
@@ -48,10 +50,11 @@ class Queue:
     """
 
     waiting: dict[str, float] = field(default_factory=dict)
-    frozen: set[str] = field(default_factory=set)
+    on_ice: set[str] = field(default_factory=set)
     held: set[str] = field(default_factory=set)
     trouble: dict[str, Exception] = field(default_factory=dict)
     gates: dict[str, Deferred[None]] = field(default_factory=dict)
+    bounces: set[str] = field(default_factory=set)
     settlements: list[Settlement] = field(default_factory=list)
     tell: Callable[[], object] = lambda: None
     looks: int = 0
@@ -65,12 +68,12 @@ class Queue:
 
     async def claim(self, now: float, limit: int) -> tuple[QueuedMessage, ...]:
         await self._enter("claim")
-        due = sorted((time, each) for each, time in self.waiting.items() if time <= now and each not in self.frozen)
+        due = sorted((time, each) for each, time in self.waiting.items() if time <= now and each not in self.on_ice)
         return tuple(self._take(each) for _, each in due[:limit])
 
     async def claim_one(self, message_id: str, now: float) -> QueuedMessage | None:
         await self._enter("claim_one")
-        if message_id in self.frozen or not (message_id in self.held or message_id in self.waiting):
+        if message_id in self.on_ice or not (message_id in self.held or message_id in self.waiting):
             return None
         return self._take(message_id)
 
@@ -88,7 +91,7 @@ class Queue:
     async def next_due(self) -> float | None:
         self.looks += 1
         await self._enter("next_due")
-        return min((time for each, time in self.waiting.items() if each not in self.frozen), default=None)
+        return min((time for each, time in self.waiting.items() if each not in self.on_ice), default=None)
 
     async def settle(self, settlement: Settlement, now: float) -> None:
         await self._enter("settle")
@@ -111,19 +114,39 @@ class Queue:
         return Pieces(b"body\r\n")
 
     async def entries(self, limit: int, after: str = "") -> tuple[QueueEntry, ...]:
-        ids = sorted(each for each in {*self.waiting, *self.frozen} if each > after)[:limit]
+        ids = sorted(each for each in {*self.waiting, *self.on_ice} if each > after)[:limit]
         return tuple(
-            QueueEntry(each, NULL_SENDER, START, 10, each in self.frozen, self.waiting.get(each, START), ())
+            QueueEntry(each, NULL_SENDER, START, 10, each in self.on_ice, self.waiting.get(each, START), ())
             for each in ids
         )
 
     async def change(self, wish: Callable[[Any], T]) -> T:
         return wish(self)
 
+    async def write(self, operation: Callable[[Any], T]) -> T:
+        await self._enter("write")
+        return operation(self)
+
+    async def read(self, question: Callable[[Any], T]) -> T:
+        return question(self)
+
     def thaw(self, message_id: str, due: float) -> Change:
-        self.frozen.discard(message_id)
+        self.on_ice.discard(message_id)
         self.waiting[message_id] = due
         return Change.DONE
+
+    def _frozen_entry(self, message_id: str) -> QueueEntry:
+        sender = NULL_SENDER if message_id in self.bounces else address_from_text("anna@laptop.test")
+        return QueueEntry(message_id, sender, START, 10, True, START, (), frozen_at=START)
+
+    def frozen(self, limit: int, after: str) -> tuple[QueueEntry, ...]:
+        ids = sorted(each for each in self.on_ice if each > after)[:limit]
+        return tuple(self._frozen_entry(each) for each in ids)
+
+    def advance(self, now: float, beyond: float) -> int:
+        late = [each for each, due in self.waiting.items() if due > beyond]
+        self.waiting.update(dict.fromkeys(late, now))
+        return len(late)
 
 
 class Attempts:
@@ -133,6 +156,7 @@ class Attempts:
         self.queue = queue
         self.begun: list[str] = []
         self.in_runs: list[str] = []
+        self.given_up: list[tuple[str, str]] = []
         self.under_way: dict[str, Deferred[Settlement]] = {}
         self.ends: dict[str, Exception] = {}
 
@@ -153,6 +177,12 @@ class Attempts:
         self.queue.settled(settlement)
         return settlement
 
+    async def give_up(self, message: QueuedMessage, body: Any, ports: AttemptPorts, why: str) -> Settlement:
+        self.given_up.append((message.message_id, why))
+        settlement = Settlement(message.message_id, (), START)
+        self.queue.settled(settlement)
+        return settlement
+
     def finish(self, message_id: str, bounce: NewMessage | None = None, due: float = START) -> None:
         self.under_way[message_id].callback(Settlement(message_id, (), due, bounce=bounce))
 
@@ -163,7 +193,7 @@ class Attempts:
 class Daemon:
     """A runner with everything around it."""
 
-    def __init__(self, schedule: Schedule) -> None:
+    def __init__(self, schedule: Schedule, frozen: FrozenRules = NEVER_RELEASED) -> None:
         self.reactor = ReactorClock()
         self.queue = Queue()
         self.attempts = Attempts(self.queue)
@@ -177,7 +207,7 @@ class Daemon:
             routing=RoutingPorts(resolver=None),  # type: ignore[arg-type]
             routers=(),
             retry_rules=(),
-            bounces=BounceSettings("relay.test", "relay.test"),
+            reports=ReportRules(settings=ReportSettings("relay.test", "relay.test")),
         )
         self.runner = DeliveryRunner(
             self.reactor,
@@ -186,6 +216,7 @@ class Daemon:
             schedule,
             ports,
             self.journal,
+            frozen,
         )
 
     def arrive(self, message_id: str) -> None:
@@ -201,6 +232,10 @@ class Daemon:
             self.reactor.advance(step)
             seconds -= step
         self.reactor.advance(0)
+
+    @property
+    def notes(self) -> list[tuple[str, str]]:
+        return [(each.message_id, each.text) for each in self.journal.of(MessageNote)]
 
     @property
     def troubles(self) -> list[str]:
@@ -221,9 +256,10 @@ class Started:
 
 @pytest.fixture
 def make_daemon(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Daemon]:
-    def make(*, serving: bool = True, **limits: Any) -> Daemon:
-        daemon = Daemon(Schedule(Limits(**limits)))
+    def make(*, serving: bool = True, frozen: FrozenRules = NEVER_RELEASED, **limits: Any) -> Daemon:
+        daemon = Daemon(Schedule(Limits(**limits)), frozen)
         monkeypatch.setattr(daemon_runner, "attempt", daemon.attempts)
+        monkeypatch.setattr(daemon_runner, "give_up", daemon.attempts.give_up)
         if serving:
             daemon.runner.start()
         return daemon
@@ -620,9 +656,10 @@ def test_a_sweep_leaves_frozen_messages_unless_it_is_to_thaw_them(
 ) -> None:
     daemon = make_daemon(serving=False)
     daemon.queue.waiting = {"a": START, "b": START}
-    daemon.queue.frozen = {"a"}
+    daemon.queue.on_ice = {"a"}
     Started(daemon.runner.sweep(everything, thaw=thaw))
     assert daemon.attempts.begun == begun
+    assert daemon.notes == [("a", "Unfrozen by forced delivery" if thaw else "Message is frozen")]
 
 
 def test_a_sweep_takes_what_it_wants(make_daemon: Callable[..., Daemon]) -> None:
@@ -655,7 +692,7 @@ def test_a_sweep_tells_how_far_it_is(make_daemon: Callable[..., Daemon]) -> None
 def test_one_message_is_tried_now(make_daemon: Callable[..., Daemon], frozen: bool, thaw: bool, begun: bool) -> None:
     daemon = make_daemon(serving=False)
     daemon.queue.waiting = {"a": START + 3600}
-    daemon.queue.frozen = {"a"} if frozen else set()
+    daemon.queue.on_ice = {"a"} if frozen else set()
     tried = Started(daemon.runner.try_now("a", frozen=frozen, thaw=thaw, force=False))
     assert bool(daemon.attempts.begun) is begun
     if begun:
@@ -672,22 +709,13 @@ def test_nothing_is_tried_out_of_turn_once_it_stops(make_daemon: Callable[..., D
     assert Started(daemon.runner.try_now("a", frozen=False, thaw=False, force=False)).results == [False]
 
 
-def test_giving_up_is_an_attempt_of_its_own(
-    make_daemon: Callable[..., Daemon], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_giving_up_is_an_attempt_of_its_own(make_daemon: Callable[..., Daemon]) -> None:
     daemon = make_daemon(serving=False)
-    given_up: list[str] = []
-
-    async def give_up(message: QueuedMessage, body: Any, ports: AttemptPorts, why: str) -> Settlement:
-        given_up.append(why)
-        daemon.queue.settled(Settlement(message.message_id, (), START))
-        return daemon.queue.settlements[-1]
-
-    monkeypatch.setattr(daemon_runner, "give_up", give_up)
     daemon.queue.held.add("a")
     ended = Started(daemon.runner.give_up(replace(make_message(), message_id="a"), "cancelled"))
     daemon.wait()
-    assert (ended.results, given_up, daemon.attempts.begun) == ([True], ["cancelled"], [])
+    assert (ended.results, daemon.attempts.given_up, daemon.attempts.begun) == ([True], [("a", "cancelled")], [])
+    assert daemon.queue.held == set()
 
 
 def test_what_is_not_tried_on_arrival_or_by_hand_is_tried_in_a_queue_run(make_daemon: Callable[..., Daemon]) -> None:
@@ -702,3 +730,108 @@ def test_what_is_not_tried_on_arrival_or_by_hand_is_tried_in_a_queue_run(make_da
     daemon.wait()
     assert sorted(daemon.attempts.begun) == ["by hand", "due", "new", "wanted"]
     assert daemon.attempts.in_runs == ["due", "wanted"]
+
+
+# Frozen messages
+
+
+def test_a_frozen_message_goes_on_when_its_time_has_come(make_daemon: Callable[..., Daemon]) -> None:
+    daemon = make_daemon(serving=False, frozen=FrozenRules(auto_thaw=UPKEEP))
+    daemon.queue.on_ice = {"a"}
+    daemon.runner.start()
+    daemon.wait(UPKEEP)
+    assert daemon.attempts.begun == []
+    daemon.wait(UPKEEP + 60)
+    assert daemon.attempts.begun == ["a"]
+    assert daemon.notes == [("a", "Unfrozen by auto-thaw")]
+
+
+def test_a_frozen_message_that_is_too_old_is_given_up_without_a_try(make_daemon: Callable[..., Daemon]) -> None:
+    daemon = make_daemon(serving=False, frozen=FrozenRules(timeout_frozen_after=10))
+    daemon.queue.on_ice = {"a", "b"}
+    daemon.reactor.advance(10)
+    daemon.runner.start()
+    daemon.wait()
+    assert (daemon.attempts.begun, daemon.attempts.given_up) == ([], [("a", TIMED_OUT), ("b", TIMED_OUT)])
+    assert daemon.notes == [(each, "cancelled by timeout_frozen_after") for each in "ab"]
+    assert not daemon.queue.held
+
+
+def test_more_old_frozen_messages_than_there_is_room_for(make_daemon: Callable[..., Daemon]) -> None:
+    daemon = make_daemon(serving=False, attempts=1, frozen=FrozenRules(timeout_frozen_after=10))
+    daemon.queue.on_ice = {"a"}
+    daemon.reactor.advance(10)
+    daemon.arrive("new")
+    daemon.runner.start()
+    daemon.wait()
+    assert (daemon.attempts.begun, daemon.attempts.given_up) == (["new"], [])
+    daemon.attempts.finish("new")
+    daemon.wait()
+    assert daemon.attempts.given_up == [("a", TIMED_OUT)]
+
+
+def test_an_old_bounce_is_tried_once_more(make_daemon: Callable[..., Daemon]) -> None:
+    daemon = make_daemon(serving=False, frozen=FrozenRules(ignore_bounce_errors_after=10))
+    daemon.queue.on_ice = daemon.queue.bounces = {"a"}
+    daemon.reactor.advance(10)
+    daemon.runner.start()
+    daemon.wait()
+    assert daemon.attempts.begun == ["a"]
+    assert daemon.notes == [("a", "Unfrozen by errmsg timer")]
+
+
+def test_a_queue_run_gives_up_what_is_too_old(make_daemon: Callable[..., Daemon]) -> None:
+    daemon = make_daemon(serving=False, frozen=FrozenRules(timeout_frozen_after=10))
+    daemon.queue.on_ice = {"a"}
+    daemon.queue.waiting = {"a": START}
+    daemon.reactor.advance(10)
+    Started(daemon.runner.sweep(everything, thaw=False))
+    assert daemon.attempts.given_up == [("a", TIMED_OUT)]
+
+
+# The network, sleep, the clock
+
+
+def test_when_the_network_changes_what_waits_is_tried_at_once(make_daemon: Callable[..., Daemon]) -> None:
+    daemon = make_daemon(serving=False)
+    daemon.queue.waiting = {"a": START + 3600, "b": START + 7200}
+    daemon.runner.start()
+    daemon.wait(10)
+    assert daemon.attempts.begun == []
+    daemon.runner.network_changed("the network has changed")
+    daemon.wait()
+    assert daemon.attempts.begun == ["a", "b"]
+    (note,) = daemon.journal.of(DaemonNote)
+    assert note.text == "the network has changed: 2 waiting message(s) are tried at once"
+
+
+def test_when_nothing_waits_a_change_of_the_network_is_no_news(daemon: Daemon) -> None:
+    daemon.runner.network_changed("the network has changed")
+    daemon.wait()
+    assert daemon.journal.events == []
+
+
+def test_a_queue_that_fails_meanwhile_is_told(daemon: Daemon) -> None:
+    daemon.wait()
+    daemon.queue.trouble["write"] = FULL
+    daemon.runner.network_changed("the network has changed")
+    assert daemon.troubles == ["the network has changed, and the queue can't be run: no room"]
+
+
+def test_a_retry_time_that_a_clock_has_left_too_far_ahead_is_mended(make_daemon: Callable[..., Daemon]) -> None:
+    """The clock was a year ahead when the message failed, and was set back."""
+    daemon = make_daemon(serving=False)
+    daemon.queue.waiting = {"a": START + 365 * 86400, "b": START + 3600}
+    daemon.runner.start()
+    daemon.wait()
+    assert daemon.attempts.begun == ["a"]
+
+
+def test_a_clock_that_is_set_back_is_looked_after_at_once(daemon: Daemon) -> None:
+    daemon.wait()
+    daemon.queue.waiting = {"a": START + 365 * 86400}
+    daemon.wait(20)
+    assert daemon.attempts.begun == []
+    daemon.runner.clock_set_back()
+    daemon.wait()
+    assert daemon.attempts.begun == ["a"]

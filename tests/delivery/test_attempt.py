@@ -24,16 +24,17 @@ from delivery.post import (
     make_recipient,
     run,
 )
-from relay.delivery.attempt import AttemptPorts, Unsettled, attempt, give_up, read_body
-from relay.delivery.bounce import BounceSettings
+from relay.delivery.attempt import AttemptPorts, Unsettled, attempt, give_up
 from relay.delivery.header_edits import RouterEdits
 from relay.delivery.local_address import LocalAddress
+from relay.delivery.report import ReportSettings
+from relay.delivery.reporting import ReportRules, read_body
 from relay.expand.evaluate import compile_expansion
 from relay.expand.lists import ListKind, compile_list
 from relay.expand.scope import Scope
 from relay.mail.address import address_from_text
 from relay.mail.envelope import Envelope
-from relay.mail.events import AddressDelivered, Arrived, Frozen
+from relay.mail.events import AddressDelivered, Arrived, Frozen, MessageNote
 from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, Outcome, RemoteHost
 from relay.mail.ports import Body, SpoolUnavailable
 from relay.mail.queue import QueuedMessage, RecipientState, Settlement
@@ -172,11 +173,14 @@ class Attempted:
             retry_rules=rules,
             remote={"smtp": self.sending},
             local={"maildir": self.filing},
-            bounces=BounceSettings("relay.test", "example.org"),
+            reports=ReportRules(settings=ReportSettings("relay.test", "example.org")),
         )
 
     def run(self) -> Settlement:
         return run(attempt(self.message, Pieces(BODY), self.ports))
+
+    def give_up(self) -> Settlement:
+        return run(give_up(self.message, Pieces(BODY), self.ports, "delivery cancelled"))
 
 
 def row_states(settlement: Settlement) -> dict[int, RecipientState]:
@@ -414,7 +418,9 @@ def test_a_recipient_that_wants_no_report_gets_none() -> None:
     settlement = done.run()
     assert settlement.bounce is None
     assert row_states(settlement) == {0: FAILED}
-    assert done.notebook.words() == ["AddressFailed", "Settlement", "Completed"]
+    assert done.notebook.words() == ["AddressFailed", "Settlement", "MessageNote", "Completed"]
+    (note,) = done.notebook.of(MessageNote)
+    assert note.text == "bert@far.test: error ignored: RFC 3461 DSN, failure notify not requested"
 
 
 @pytest.mark.parametrize("size, expected", [(0, b""), (3, b"one"), (5, b"onetw"), (100, b"onetwo")])
@@ -525,18 +531,47 @@ def test_fallback_hosts_get_what_would_have_to_wait() -> None:
     assert [hosts for hosts, _ in done.sending.calls] == [(HUB,), (RemoteHost("192.0.2.99", "192.0.2.99", 25),)]
 
 
+# Reports and what is given up
+
+
 def test_what_is_given_up_is_not_tried_and_its_sender_is_told() -> None:
-    rows = (make_recipient("a@far.test"), make_recipient("b@near.test", 1))
-    done = Attempted({}, *rows)
-    settlement = run(give_up(done.message, Pieces(BODY), done.ports, "cancelled"))
-    assert done.notebook.words() == ["Settlement", "Arrived", "Completed"]
+    done = Attempted({"a@far.test": SENT, "b@far.test": SENT})
+    settlement = done.give_up()
+    assert done.sending.calls == []
     assert row_states(settlement) == {0: FAILED, 1: FAILED}
     assert settlement.bounce is not None
-    assert b"b@near.test" in settlement.bounce_body
+    assert b"b@far.test" in settlement.bounce_body
+    assert done.notebook.words() == ["Settlement", "Arrived", "Completed"]
 
 
 def test_without_a_sender_nobody_is_told_and_nothing_is_held() -> None:
     done = Attempted({}, sender="")
-    settlement = run(give_up(done.message, Pieces(BODY), done.ports, "cancelled"))
+    settlement = done.give_up()
     assert done.notebook.words() == ["Settlement", "Completed"]
     assert (row_states(settlement), settlement.bounces, settlement.freeze) == ({0: FAILED}, (), False)
+
+
+def test_a_bounce_that_is_refused_is_frozen_now() -> None:
+    settlement = Attempted({"a@far.test": REFUSED}, sender="").run()
+    assert (settlement.freeze, settlement.frozen_at) == (True, NOW)
+
+
+def test_a_delay_is_told_and_counted_in_the_same_step() -> None:
+    done = Attempted({"bert@far.test": BUSY})
+    done.ports = replace(done.ports, reports=replace(done.ports.reports, delay_warning=(60.0,)))
+    settlement = done.run()
+    assert settlement.warnings == 1
+    assert settlement.bounce is not None
+    assert done.notebook.words() == ["AddressDeferred", "Settlement", "Arrived"]
+
+
+def test_a_delivery_that_somebody_wants_to_hear_of() -> None:
+    asked = {"parameters": {"NOTIFY": "SUCCESS"}}
+    rows = [make_recipient(f"{name}@here.test", number, **asked) for number, name in enumerate(("anna", "bert"))]
+    done = Attempted({}, *rows, make_recipient("carl@far.test", 2, **asked))
+    done.sending.outcomes["carl@far.test"] = SENT
+    settlement = done.run()
+    assert settlement.bounce is not None
+    assert settlement.more_bounces == ()
+    assert settlement.bounce_body.count(b"Action: delivered") == 2
+    assert settlement.bounce_body.count(b"Action: relayed") == 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import email
-import email.policy
 from email.message import EmailMessage
 from typing import Any
 
@@ -11,15 +9,11 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
+from delivery import reports
 from delivery.post import BODY, HEADER, NOW, make_message, make_recipient
-from relay.delivery.bounce import (
-    Bounce,
-    BounceSettings,
-    make_bounce,
-    status_code,
-    to_report,
-    wanted_of_body,
-)
+from delivery.reports import blocks, read, words
+from relay.delivery.bounce import make_bounce, status_code, to_report
+from relay.delivery.report import Report, ReportSettings, wanted_of_body
 from relay.delivery.settle import GivenUp, Result, expired
 from relay.mail.envelope import BodyType
 from relay.mail.outcome import Deferred, ErrorClass, Failed, RemoteHost
@@ -27,7 +21,7 @@ from relay.mail.queue import QueuedMessage
 from relay.mail.reply import Reply
 from relay.mail.text import from_wire
 
-SETTINGS = BounceSettings("relay.test", "example.org")
+SETTINGS = ReportSettings("relay.test", "example.org")
 HUB = RemoteHost("hub.test", "192.0.2.7", 25)
 REFUSED = Failed("no such user here", Reply(550, "5.1.1", ("no such user", "really")), HUB)
 
@@ -45,35 +39,16 @@ def late(error: ErrorClass, reason: str = "it did not work", reply: Reply | None
 
 
 def bounce_of(
-    message: QueuedMessage, *reported: GivenUp, body: bytes = BODY, settings: BounceSettings = SETTINGS
-) -> Bounce:
+    message: QueuedMessage, *reported: GivenUp, body: bytes = BODY, settings: ReportSettings = SETTINGS
+) -> Report:
     needed = body if wanted_of_body(message, settings) else b""
     return make_bounce(message, reported or (given_up(REFUSED),), needed, settings, "1ZZZZZ-YYYYYY-XX", NOW)
 
 
-def read(bounce: Bounce) -> EmailMessage:
-    whole = bounce.message.header + b"\r\n" + bounce.body
-    assert not whole.replace(b"\r\n", b"").count(b"\n")
-    assert not whole.replace(b"\r\n", b"").count(b"\r")
-    return email.message_from_bytes(whole, policy=email.policy.default)  # type: ignore[return-value]
-
-
-def parts(bounce: Bounce) -> tuple[EmailMessage, EmailMessage, EmailMessage]:
-    report = read(bounce)
-    assert report.get_content_type() == "multipart/report"
-    assert report.get_param("report-type") == "delivery-status"
-    assert not report.defects
-    human, machine, original = report.iter_parts()
-    assert [each.get_content_type() for each in (human, machine)] == ["text/plain", "message/delivery-status"]
-    return human, machine, original  # type: ignore[return-value]
-
-
-def blocks(machine: EmailMessage) -> list[Any]:
-    return machine.get_payload()  # type: ignore[return-value]
-
-
-def words(part: EmailMessage) -> str:
-    return " ".join(str(part.get_content()).split())
+def parts(bounce: Report) -> tuple[EmailMessage, EmailMessage, EmailMessage]:
+    human, machine, original = reports.parts(bounce)
+    assert machine.get_content_type() == "message/delivery-status"
+    return human, machine, original
 
 
 def test_the_envelope_and_header_of_a_bounce() -> None:

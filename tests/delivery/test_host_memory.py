@@ -54,6 +54,7 @@ def test_a_host_before_its_time_is_not_dialled() -> None:
     assert isinstance(outcome, Deferred)
     assert outcome.reason == "retry time not reached for any host for 'far.test'"
     assert (outcome.error, outcome.host, outcome.not_before) == (ErrorClass.CONNECTION_REFUSED, ONE, NOW + 3000)
+    assert outcome.cause == "Connection refused"
     assert sent.records.hints == {KEY: hint()}, "that is no failure of its own"
 
 
@@ -185,3 +186,34 @@ def test_somebody_wants_all_hosts_tried() -> None:
     assert run(memory.in_force(KEY, NOW)) is None
     run(memory.failed(KEY, DOWN, SENDER, Scope(), NOW + 1))
     assert run(memory.in_force(KEY, NOW + 2)) is not None, "once"
+
+
+def test_time_in_which_nobody_tried_is_no_failure() -> None:
+    """Five days later somebody writes again, or the laptop is opened: that one failure more is not the end."""
+    records = Records({})
+    memory = make_memory(records)
+    run(memory.failed(KEY, DOWN, SENDER, Scope(), NOW))
+    later = NOW + 5 * 86400
+    run(make_memory(records).failed(KEY, DOWN, SENDER, Scope(), later))
+    kept = records.hints[KEY]
+    assert (kept.exhausted, kept.last_try - kept.first_failed) == (False, 3600)
+
+
+@pytest.mark.parametrize(
+    "changes, in_force",
+    [
+        ({}, True),
+        ({"first_failed": NOW + 90000, "last_try": NOW + 90000, "next_try": NOW + 93600}, False),
+        ({"next_try": NOW + 2 * 86400}, False),
+    ],
+)
+def test_a_clock_that_was_set_back_keeps_no_host_away(changes: dict[str, float], in_force: bool) -> None:
+    memory = make_memory(Records({KEY: hint(**changes)}))
+    assert (run(memory.in_force(KEY, NOW)) is not None) is in_force
+
+
+def test_no_wait_is_longer_than_the_operator_lets_it_be() -> None:
+    records = Records({})
+    memory = HostMemory(records, HOURLY, random.Random(1), longest=60.0)
+    run(memory.failed(KEY, DOWN, SENDER, Scope(), NOW))
+    assert records.hints[KEY].next_try == NOW + 60

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -14,11 +15,13 @@ from relay.delivery.settle import (
     GivenUp,
     Judgement,
     Result,
+    SettleRules,
     delivered_only,
     expired,
     judge,
     without,
 )
+from relay.mail.facts import MessageFacts, SessionFacts
 from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, Outcome, RemoteHost
 from relay.mail.queue import QueuedMessage, RecipientState, RecipientUpdate
 from relay.mail.reply import Reply
@@ -184,5 +187,52 @@ def test_whatever_happens_the_judgement_is_whole(cases: list[tuple[Outcome, floa
         assert {each.result.recipient.number for each in judgement.given_up} == failed
         assert judgement.freeze == ""
     else:
-        assert not any(update.state is FAILED for update in judgement.updates)
+        failed = {number for number, update in by_number.items() if update.state is FAILED}
+        late = {each.result.recipient.number for each in judgement.given_up if each.last is not None}
+        assert failed == late == {each.result.recipient.number for each in judgement.given_up if each.is_ignored}
     assert all(isinstance(each, GivenUp) for each in judgement.given_up)
+
+
+def test_an_attempt_that_comes_late_uses_up_nothing() -> None:
+    """The laptop was closed for five days; nobody tried, and one failure more is not the end."""
+    recipient = make_recipient("bert@far.test", attempts=1, first_failed=NOW - 120 * HOUR - 900)
+    message = make_message(recipient, due=NOW - 120 * HOUR)
+    (update,) = judged(message, BUSY).updates
+    assert (update.state, update.first_failed) == (PENDING, NOW - 900)
+
+
+def test_an_attempt_in_time_counts_from_the_first_failure() -> None:
+    recipient = make_recipient("bert@far.test", attempts=1, first_failed=NOW - 120 * HOUR)
+    assert judged(make_message(recipient, due=NOW - 60), BUSY).updates[0].state is FAILED
+
+
+def test_a_bounce_that_was_late_too_long_is_forgotten() -> None:
+    judgement = one(BUSY, NOW - 97 * HOUR, sender="")
+    assert (judgement.freeze, judgement.is_complete) == ("", True)
+    assert [each.is_ignored for each in judgement.given_up] == [True]
+
+
+@pytest.mark.parametrize("age, is_frozen", [(HOUR - 1, True), (HOUR, False)])
+def test_an_old_bounce_that_is_refused_is_forgotten(age: float, is_frozen: bool) -> None:
+    message = replace(make_message(sender=""), facts=MessageFacts(SessionFacts(), NOW - age))
+    rules = SettleRules(ignore_bounce_errors_after=HOUR)
+    judgement = judge(message, [Result(message.recipients[0], REFUSED)], NOW, random.Random(1), rules)
+    assert bool(judgement.freeze) is is_frozen
+    assert judgement.is_complete is not is_frozen
+
+
+def test_no_wait_is_longer_than_the_operator_lets_it_be() -> None:
+    message = make_message(make_recipient("bert@far.test", first_failed=NOW - 3 * HOUR, attempts=9))
+    row = message.recipients[0]
+    rules = SettleRules(longest_interval=HOUR)
+    far = replace(BUSY, not_before=NOW + 1000 * HOUR)
+    for outcome in (BUSY, far):
+        judgement = judge(message, [Result(row, outcome, steps=STEPS)], NOW, random.Random(1), rules)
+        assert judgement.due == NOW + HOUR
+
+
+def test_who_waits_is_told_with_the_end_of_the_waiting() -> None:
+    (waiting,) = one(BUSY, NOW - HOUR).waiting
+    assert (waiting.deferred, waiting.until) == (BUSY, NOW + 95 * HOUR)
+    assert one(OFFLINE).waiting[0].until is None
+    assert one(REFUSED).waiting == ()

@@ -96,9 +96,27 @@ def test_a_mailbox_that_was_not_read_for_long() -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["*", "auth_failed", "lookup", "lost_connection", "quota", "quota_7d", "refused", "refused_MX", "refused_A"]
-    + ["timeout", "timeout_A", "timeout_MX", "timeout_connect", "timeout_connect_MX", "tls_required", "rcpt_45x", "data_4xx"],
-)  # fmt: skip
+    "word",
+    [
+        "*",
+        "auth_failed",
+        "lookup",
+        "lost_connection",
+        "quota",
+        "quota_7d",
+        "refused",
+        "refused_MX",
+        "refused_A",
+        "timeout",
+        "timeout_A",
+        "timeout_MX",
+        "timeout_connect",
+        "timeout_connect_MX",
+        "tls_required",
+        "rcpt_45x",
+        "data_4xx",
+    ],
+)
 def test_a_failure_by_its_name_is_one_that_the_rule_of_that_name_is_for(word: str) -> None:
     (rule,) = rules_of(f"* {word} F,1h,1m")
     assert rule.covers(outcome_named(word, NOW), NOW)

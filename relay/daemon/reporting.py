@@ -1,0 +1,58 @@
+"""Main options about reports, retries and frozen messages, as deliveries take them (edge)."""
+
+from __future__ import annotations
+
+from relay.config.main_options import MainOptions
+from relay.config.read import Configuration
+from relay.daemon.remote import RetryTimes
+from relay.delivery.frozen import FrozenRules
+from relay.delivery.report import ReportSettings
+from relay.delivery.reporting import ReportRules
+from relay.delivery.settle import SettleRules
+from relay.mail.address import address_from_text
+from relay.policy.retry import LONGEST_INTERVAL
+
+
+def report_rules(configuration: Configuration) -> ReportRules:
+    """Who is told what."""
+    main = configuration.main
+    settings = ReportSettings(
+        primary_hostname=main.primary_hostname,
+        qualify_domain=main.qualify_domain,
+        return_size_limit=main.bounce_return_size_limit,
+        return_line_limit=main.bounce_return_linesize_limit,
+        returns_message=main.bounce_return_message,
+        returns_body=main.bounce_return_body,
+        reply_to=main.errors_reply_to,
+        bounce_text=main.bounce_message_text,
+    )
+    told = (address_from_text(each.strip()) for each in main.freeze_tell.split(",") if each.strip())
+    return ReportRules(
+        settings=settings,
+        dsn_from=main.dsn_from,
+        errors_copy=configuration.error_copies,
+        bounce_message_file=main.bounce_message_file,
+        warn_message_file=main.warn_message_file,
+        delay_warning=tuple(float(each) for each in main.delay_warning),
+        delay_warning_condition=main.delay_warning_condition,
+        freeze_tell=tuple(each.qualified(main.qualify_recipient) for each in told),
+    )
+
+
+def settle_rules(main: MainOptions) -> SettleRules:
+    """What outcomes mean."""
+    return SettleRules(_longest_interval(main), float(main.ignore_bounce_errors_after))
+
+
+def frozen_rules(main: MainOptions) -> FrozenRules:
+    """When frozen messages go on."""
+    return FrozenRules(float(main.timeout_frozen_after), float(main.auto_thaw), float(main.ignore_bounce_errors_after))
+
+
+def retry_times(main: MainOptions) -> RetryTimes:
+    """How long hosts are left alone and remembered."""
+    return RetryTimes(_longest_interval(main), float(main.retry_data_expire))
+
+
+def _longest_interval(main: MainOptions) -> float:
+    return min(float(main.retry_interval_max), LONGEST_INTERVAL)
