@@ -98,6 +98,7 @@ class _Race:
         self._won: Deferred[ESMTPClient] = Deferred(self._cancelled)
         self._failure: Failure | None = None
         self._timer: Any = None
+        self._is_over = False
 
     async def run(self) -> ESMTPClient:
         self._next()
@@ -115,7 +116,7 @@ class _Race:
 
     def _connected(self, client: ESMTPClient, running: Deferred[ESMTPClient]) -> None:
         self._running.remove(running)
-        if self._won.called:
+        if self._is_over:
             client.abort()
             return
         self._end()
@@ -123,7 +124,7 @@ class _Race:
 
     def _failed(self, failure: Failure, running: Deferred[ESMTPClient]) -> None:
         self._running.remove(running)
-        if self._won.called:
+        if self._is_over:
             return
         self._failure = self._failure or failure
         if self._dials:
@@ -133,6 +134,8 @@ class _Race:
             self._won.errback(self._failure)
 
     def _end(self) -> None:
+        # Before the others are cancelled: their failures come at once, and are none of the race any more.
+        self._is_over = True
         self._stop_timer()
         self._dials.clear()
         for each in list(self._running):
