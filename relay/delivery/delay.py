@@ -32,7 +32,6 @@ from relay.delivery.settle import Waiting
 from relay.esmtp.parameters import Notify, wanted_notices
 from relay.mail.address import Address
 from relay.mail.header import split_header
-from relay.mail.outcome import ErrorClass
 from relay.mail.queue import QueuedMessage
 from relay.mail.text import from_wire, printable, readable
 
@@ -62,17 +61,12 @@ def due_warning(times: Sequence[float], age: float) -> DueWarning:
 
 
 def to_warn(message: QueuedMessage, waiting: Sequence[Waiting]) -> dict[Address, tuple[Waiting, ...]]:
-    """Who is to be told that which recipients have to wait, as far as NOTIFY lets us (RFC 3461 4.1).
-
-    Nobody is told of a network that this host does not have: the notice would wait with the message.
-    """
+    """Who is to be told that which recipients have to wait, as far as NOTIFY lets us (RFC 3461 4.1)."""
     told: dict[Address, tuple[Waiting, ...]] = {}
     for each in waiting:
         address = each.result.errors_to or message.sender
         notices = wanted_notices(each.result.recipient.recipient.parameters)
         if address.is_null or (notices is not None and Notify.DELAY not in notices):
-            continue
-        if each.deferred.error is ErrorClass.NO_NETWORK or each.result.freeze:
             continue
         told[address] = (*told.get(address, ()), each)
     return told

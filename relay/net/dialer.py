@@ -7,6 +7,7 @@ are raced, each a moment behind the one before it.
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from relay.delivery.link import LinkFailed, Manners
 from relay.esmtp.client import ClientSettings, Protocol
 from relay.mail.outcome import ErrorClass, RemoteHost
 from relay.net.client import ESMTPClient
+from relay.net.resolver import has_network
 from relay.tls.contexts import ContextCache, make_client_context
 from relay.tls.policy import ClientTLS
 from relay.tls.sessions import TLSSessions
@@ -81,7 +83,7 @@ class SocketDialer:
         try:
             client = await endpoint.connect(factory)
         except (error.ConnectError, OSError) as failure:
-            failed = LinkFailed(_class_of(failure), _why(failure))
+            failed = LinkFailed(*_what_failed(failure, has_network))
             failed.host = host
             raise failed from None
         assert isinstance(client, ESMTPClient)
@@ -162,24 +164,16 @@ class _ClientFactory(Factory):
 _NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL})
 
 
-def _class_of(failure: Exception) -> ErrorClass:
+def _what_failed(failure: Exception, is_online: Callable[[], bool]) -> tuple[ErrorClass, str]:
+    """The kind of failure, and the words for it. Without a way to one host there may be ways to others: only a machine
+    that has none at all is offline, and its time does not count."""
     if isinstance(failure, error.TimeoutError):
-        return ErrorClass.TIMEOUT_CONNECT
+        return ErrorClass.TIMEOUT_CONNECT, "Connection timed out"
     if isinstance(failure, error.ConnectionRefusedError):
-        return ErrorClass.CONNECTION_REFUSED
+        return ErrorClass.CONNECTION_REFUSED, "Connection refused"
     number = getattr(failure, "osError", None) or getattr(failure, "errno", None)
     if isinstance(failure, error.NoRouteError) or number in _NO_ROUTE:
-        return ErrorClass.NO_NETWORK
-    return ErrorClass.OTHER
-
-
-def _why(failure: Exception) -> str:
-    match _class_of(failure):
-        case ErrorClass.TIMEOUT_CONNECT:
-            return "Connection timed out"
-        case ErrorClass.CONNECTION_REFUSED:
-            return "Connection refused"
-        case ErrorClass.NO_NETWORK:
-            return "No route to the host (offline?)"
-        case _:
-            return f"could not connect: {failure}"
+        if not is_online():
+            return ErrorClass.NO_NETWORK, "No route to the host: this machine is offline"
+        return ErrorClass.OTHER, os.strerror(number) if number in _NO_ROUTE else "No route to host"
+    return ErrorClass.OTHER, f"could not connect: {failure}"

@@ -107,16 +107,29 @@ def lookup_addresses(name: str) -> tuple[str, ...]:
 
 
 def has_network() -> bool:
-    """False where no interface but the loopback has a route: a laptop with its lid just opened, or in a tunnel."""
+    """False where no route leads further than to neighbours: a laptop with its lid just opened, or in a tunnel. The
+    bridges of its containers and virtual machines are there all the time, and lead nowhere."""
     try:
         with open("/proc/net/route", encoding="ascii") as table:
-            if any(line.split()[0] != "lo" for line in table.readlines()[1:] if line.strip()):
+            if any(_is_default(line.split(), _V4) for line in table.readlines()[1:]):
                 return True
         with open("/proc/net/ipv6_route", encoding="ascii") as table:
-            # The last column is the interface; fe80::/10 is there without any network.
-            return any(line.split()[9] != "lo" and not line.startswith(("fe80", "ff")) for line in table)
+            return any(_is_default(line.split(), _V6) for line in table)
     except OSError:
         return True  # a system that does not tell
+
+
+# Where in a line the network, its length or mask, the flags and the interface are.
+_V4, _V6 = (1, 7, 3, 0), (0, 1, 8, 9)
+_REJECT = 0x200
+
+
+def _is_default(columns: list[str], places: tuple[int, int, int, int]) -> bool:
+    """A line of the kernel's table for a route to everywhere."""
+    if len(columns) <= max(places):
+        return False
+    network, length, flags, interface = (columns[place] for place in places)
+    return not network.strip("0") and not length.strip("0") and not int(flags, 16) & _REJECT and interface != "lo"
 
 
 def lookup_names(address: str) -> tuple[str, ...]:

@@ -133,9 +133,13 @@ def test_notify_is_obeyed(notify: str | None, told: bool) -> None:
     assert bool(to_warn(make_message(row), [waiting(recipient=row)])) is told
 
 
-def test_nobody_is_told_of_a_missing_network_or_of_a_bounce() -> None:
-    offline = Deferred("offline", ErrorClass.NO_NETWORK)
-    assert to_warn(make_message(), [waiting(offline)]) == {}
+def test_a_missing_network_is_told_too() -> None:
+    offline = waiting(Deferred("offline", ErrorClass.NO_NETWORK))
+    assert to_warn(make_message(), [offline]) == {make_message().sender: (offline,)}
+    assert "This server had no connection to the network." in words(parts(notice_of(make_message(), offline))[0])
+
+
+def test_nobody_is_told_of_a_bounce() -> None:
     assert to_warn(make_message(sender=""), [waiting()]) == {}
     assert to_warn(make_message(), [waiting(errors_to=NULL_SENDER)]) == {}
 

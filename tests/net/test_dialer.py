@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from relay.delivery.link import LinkFailed
 from relay.mail.outcome import ErrorClass
-from relay.net.dialer import RACE_DISTANCE, _class_of, _Race, _why
+from relay.net.dialer import RACE_DISTANCE, _Race, _what_failed
 
 
 class Connection:
@@ -95,17 +95,23 @@ def test_who_is_not_waited_for_dials_no_more() -> None:
     assert failure.check(CancelledError, LinkFailed)
 
 
+OFFLINE = (ErrorClass.NO_NETWORK, "No route to the host: this machine is offline")
+
+
 @pytest.mark.parametrize(
-    "failure, kind, words",
+    "failure, online, offline",
     [
-        (error.TimeoutError(), ErrorClass.TIMEOUT_CONNECT, "Connection timed out"),
-        (error.ConnectionRefusedError(), ErrorClass.CONNECTION_REFUSED, "Connection refused"),
-        (error.NoRouteError(), ErrorClass.NO_NETWORK, "No route to the host (offline?)"),
-        (error.ConnectError(osError=errno.ENETUNREACH), ErrorClass.NO_NETWORK, "No route to the host (offline?)"),
-        (error.ConnectError(osError=errno.EHOSTUNREACH), ErrorClass.NO_NETWORK, "No route to the host (offline?)"),
-        (OSError(errno.ENETDOWN, "down"), ErrorClass.NO_NETWORK, "No route to the host (offline?)"),
-        (OSError(errno.EACCES, "no"), ErrorClass.OTHER, "could not connect: [Errno 13] no"),
+        (error.TimeoutError(), (ErrorClass.TIMEOUT_CONNECT, "Connection timed out"), None),
+        (error.ConnectionRefusedError(), (ErrorClass.CONNECTION_REFUSED, "Connection refused"), None),
+        (error.NoRouteError(), (ErrorClass.OTHER, "No route to host"), OFFLINE),
+        (error.ConnectError(osError=errno.ENETUNREACH), (ErrorClass.OTHER, "Network is unreachable"), OFFLINE),
+        (error.ConnectError(osError=errno.EHOSTUNREACH), (ErrorClass.OTHER, "No route to host"), OFFLINE),
+        (OSError(errno.ENETDOWN, "down"), (ErrorClass.OTHER, "Network is down"), OFFLINE),
+        (OSError(errno.EACCES, "no"), (ErrorClass.OTHER, "could not connect: [Errno 13] no"), None),
     ],
 )
-def test_what_a_failure_is_called(failure: Exception, kind: ErrorClass, words: str) -> None:
-    assert (_class_of(failure), _why(failure)) == (kind, words)
+def test_what_a_failure_is_called(failure: Exception, online: Any, offline: Any) -> None:
+    """A host without a way to it is the host's failure, as long as there are ways to others: otherwise its mail would
+    never be given up."""
+    assert _what_failed(failure, lambda: True) == online
+    assert _what_failed(failure, lambda: False) == (offline or online)

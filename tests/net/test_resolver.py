@@ -227,11 +227,14 @@ def test_what_is_no_address_has_no_name(reverse: Callable[..., list[str]]) -> No
 
 # Is there a network
 
-V4 = "Iface\tDestination\tGateway\n"
-V4_ROUTE = V4 + "wlan0\t00000000\t0101A8C0\n"
+V4 = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
+V4_ROUTE = V4 + "wlan0\t00000000\t0101A8C0\t0003\t0\t0\t600\t00000000\t0\t0\t0\n"
+V4_BRIDGE = V4 + "docker0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n"
+V4_REJECTED = V4 + "*\t00000000\t00000000\t0201\t0\t0\t0\t00000000\t0\t0\t0\n"
 V6_LOOPBACK = "00000000000000000000000000000001 80 0 00 0 00000000 2 0 80200001       lo\n"
 V6_LINK = "fe800000000000000000000000000000 40 0 00 0 00000100 1 0 00000001    wlan0\n"
 V6_MULTICAST = "ff000000000000000000000000000000 08 0 00 0 00000100 1 0 00000001    wlan0\n"
+V6_NOWHERE = "00000000000000000000000000000000 00 0 00 0 ffffffff 1 0 00200200       lo\n"
 V6_ROUTE = "00000000000000000000000000000000 00 0 00 fe800001 00000400 1 0 00000003    wlan0\n"
 
 
@@ -240,13 +243,15 @@ V6_ROUTE = "00000000000000000000000000000000 00 0 00 fe800001 00000400 1 0 00000
     [
         (V4, "", False),
         (V4, V6_LOOPBACK + V6_LINK + V6_MULTICAST, False),
-        (V4 + "lo\t0000007F\t00000000\n", V6_LOOPBACK, False),
+        (V4 + "lo\t0000007F\t00000000\t0001\t0\t0\t0\t000000FF\t0\t0\t0\n", V6_LOOPBACK, False),
         (V4_ROUTE, "", True),
+        (V4_BRIDGE, V6_LOOPBACK, False),
+        (V4_REJECTED, V6_NOWHERE, False),
         (V4, V6_LOOPBACK + V6_ROUTE, True),
         (V4 + "\n", "", False),
         (None, V6_LOOPBACK, True),
     ],
-    ids=["nothing", "link-local", "loopback", "IPv4", "IPv6", "empty line", "no such file"],
+    ids=["nothing", "link-local", "loopback", "IPv4", "a bridge", "rejected", "IPv6", "empty line", "no such file"],
 )
 def test_whether_there_is_a_network(
     monkeypatch: pytest.MonkeyPatch, v4: str | None, v6: str | None, expected: bool
