@@ -151,6 +151,17 @@ def test_the_group_of_the_key_exchange(group: str, selectors: str, field: str) -
             "",
             f"== bob@there.example R=r defer (111): Connection refused {MX}",
         ),
+        (
+            events.AddressDeferred(
+                here.ID,
+                here.BOB,
+                "r",
+                "t",
+                Deferred("retry time not reached", ErrorClass.TIMEOUT, host=here.HOST, not_before=1.0),
+            ),
+            "",
+            "== bob@there.example R=r T=t defer (-54): retry time not reached",
+        ),
         (here.FAILED, "", f"** {BOB}: Unrouteable address"),
         (
             replace(here.FAILED, router="", transport="", outcome=Failed("no", host=here.HOST)),
