@@ -85,6 +85,7 @@ def as_data(message: QueuedMessage, log: list[str]) -> dict[str, Any]:
         "frozen": message.frozen,
         "due": message.due,
         "attempts": message.attempts,
+        "warnings": message.warnings,
         "recipients": [
             {
                 **recipient_as_data(each),

@@ -1,7 +1,7 @@
 """A queued message in the shape of Exim's spool files, as far as it can be told (values).
 
 Exim: "Format of spool files". Programs read what `-Mvh` prints. What we do not keep (header fields that were taken
-out, when the last octet came, warnings) is left out or stands as if it had never been.
+out, when the last octet came) is left out or stands as if it had never been.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _envelope(
     brought = caller or originator
     yield f"{brought.login} {brought.uid} {brought.gid}"
     yield f"<{_one_line(str(message.sender))}>"
-    yield f"{int(at)} 0"
+    yield f"{int(at)} {message.warnings}"
     micro = int(at * 1_000_000) % 1_000_000
     yield f"-received_time_usec .{micro:06d}"
     yield f"-received_time_complete {int(at)}.{micro:06d}"

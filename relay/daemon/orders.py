@@ -314,6 +314,7 @@ def encode_entries(entries: tuple[QueueEntry, ...]) -> bytes:
             "due": each.due,
             "to": [_recipient(recipient) for recipient in each.recipients],
             "caller": each.caller,
+            "frozen_at": each.frozen_at,
         }
         for each in entries
     ]
@@ -333,6 +334,7 @@ def decode_entries(fields: Fields) -> tuple[QueueEntry, ...]:
                 due=float(row["due"]),
                 recipients=tuple(_recipient_of(each) for each in row["to"]),
                 caller=str(row["caller"]),
+                frozen_at=None if row["frozen_at"] is None else float(row["frozen_at"]),
             )
             for row in fields["entries"]
         )
@@ -356,6 +358,7 @@ def encode_message(message: QueuedMessage | None) -> bytes:
                 "frozen": message.frozen,
                 "due": message.due,
                 "attempts": message.attempts,
+                "warnings": message.warnings,
             }
         }
     )
@@ -380,6 +383,7 @@ def decode_message(fields: Fields) -> QueuedMessage | None:
             frozen=bool(row["frozen"]),
             due=float(row["due"]),
             attempts=int(row["attempts"]),
+            warnings=int(row["warnings"]),
         )
     except (TypeError, ValueError, LookupError):
         raise BadOrder("a message that can't be read") from None

@@ -73,7 +73,8 @@ def test_a_message_of_the_network() -> None:
 def test_a_message_of_a_local_caller() -> None:
     session = SessionFacts(caller=LocalCaller("anna", 1000, 1001))
     message = replace(make_message("c@d", sender="anna@x"), facts=MessageFacts(session, NOW), frozen=True, attempts=2)
-    shown = lines(message)
+    shown = lines(replace(message, warnings=3))
+    assert shown[3] == f"{int(NOW)} 3"
     assert shown[1] == "anna 1000 1001"
     assert "-auth_sender anna@relay.test" in shown
     assert "-local" in shown

@@ -107,7 +107,7 @@ def test_a_page_comes_back() -> None:
         last_error='"quoted" \udcff',
         done=("a@b", "c@d/transport"),
     )
-    page = (entry(make_recipient("a@far.test"), done), entry(frozen=True, sender=""))
+    page = (entry(make_recipient("a@far.test"), done), replace(entry(frozen=True, sender=""), frozen_at=7.5))
     line = encode_entries(page)
     assert line.count(b"\n") == 1
     assert decode_entries(decode_line(line)) == page
@@ -115,6 +115,7 @@ def test_a_page_comes_back() -> None:
 
 def test_a_message_comes_back() -> None:
     message = make_message("a@far.test", make_recipient("b@far.test", 1), parameters={"RET": "HDRS"})
+    message = replace(message, warnings=2)
     assert decode_message(decode_line(encode_message(message))) == message
     assert decode_message(decode_line(encode_message(None))) is None
 
