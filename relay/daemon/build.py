@@ -187,9 +187,7 @@ def make_world(configuration: Configuration, reactor: Any) -> World:
     )
 
 
-def build(
-    configuration: Configuration, reactor: Any, path: str, wishes: Wishes, crowd: Crowd | None = None
-) -> Relay:
+def build(configuration: Configuration, reactor: Any, path: str, wishes: Wishes, crowd: Crowd | None = None) -> Relay:
     """Joins a relay; `crowd` counts its connections where others do so as well.
 
     Raises ConfigurationError for what can only be seen now (no such user, a bad log path).
@@ -206,9 +204,8 @@ def build(
     identity = identity_of(main.exim_user, main.exim_group, configuration.place("exim_user"))
     auth = auth_ports(passwords, clock, world.concurrency, main.spool_directory, identity)
     deliveries = local_deliveries(configuration, reactor, world.calls, clock, journal, identity)
-    remote = remote_ports(
-        reactor, clock, journal, world.random, spool, schedule, configuration.retry, auth, retry_times(main)
-    )
+    times = retry_times(main)
+    remote = remote_ports(reactor, clock, journal, world.random, spool, schedule, configuration.retry, auth, times)
     transports = smtp_transports(configuration, remote, scope)
     attempts = _attempt_ports(configuration, world, spool, scope, transports, deliveries.transports, routing)
     runner = DeliveryRunner(reactor, clock, spool, schedule, attempts, journal, frozen_rules(main))
