@@ -453,7 +453,7 @@ def test_values_of_a_batch_come_in_order(store: Store) -> None:
     assert results == [Done(number) for number in range(5)]
 
 
-def test_how_often_a_sender_was_warned_is_kept(store: SQLiteStore) -> None:
+def test_how_often_a_sender_was_warned_is_kept(store: Store) -> None:
     do(store, lambda queue: queue.accept_message(message(), 0, b""))
     do(store, lambda queue: queue.claim_one(ID))
     do(store, lambda queue: queue.settle(replace(deferred(due=NOW), warnings=2)))
@@ -464,7 +464,7 @@ def test_how_often_a_sender_was_warned_is_kept(store: SQLiteStore) -> None:
         do(store, lambda queue: queue.settle(deferred(due=NOW)))
 
 
-def test_frozen_messages_are_found_with_the_time_since_when(store: SQLiteStore) -> None:
+def test_frozen_messages_are_found_with_the_time_since_when(store: Store) -> None:
     do(store, lambda queue: queue.accept_message(message(), 0, b""))
     assert store.read(lambda queue: queue.frozen(10)) == ()
     do(store, lambda queue: queue.claim_one(ID))
@@ -479,7 +479,7 @@ def test_frozen_messages_are_found_with_the_time_since_when(store: SQLiteStore) 
     assert entry.frozen_at is None
 
 
-def test_what_failed_before_can_be_made_due(store: SQLiteStore) -> None:
+def test_what_failed_before_can_be_made_due(store: Store) -> None:
     """What was never tried waits for something else: its release, or a queue run."""
     for name in ("tried", "never"):
         do(store, lambda queue, name=name: queue.accept_message(message(name, due=NOW), 0, b""))
