@@ -90,6 +90,9 @@ def make_installation(
     text = templates.fill(templates.read_template(f"{role.name}.conf"), values)
     if user is not None:
         text = text.replace("spool_directory = SPOOL\n", f"spool_directory = SPOOL\nexim_user = {user.pw_name}\n")
+    elif os.geteuid() != 0:
+        me = pwd.getpwuid(os.geteuid()).pw_name
+        text = text.replace("spool_directory = SPOOL\n", f"spool_directory = SPOOL\ntrusted_users = {me}\n")
     try:
         with _workshop(places.directory) as workshop:
             certificate = make.write_identity(

@@ -80,6 +80,11 @@ class MainOptions:
         Kind.ACCOUNTS, "", "Groups whose members are trusted users.", "users"))
     admin_groups: tuple[str, ...] = field(metadata=row(
         Kind.ACCOUNTS, "", "Groups whose members may look at the queue and change it.", "users"))
+    gecos_pattern: str | None = field(metadata=row(
+        Kind.STRING, None, "Regular expression for an account's comment; gecos_name says what is made of it.",
+        "users"))
+    gecos_name: Expansion | None = field(metadata=row(
+        Kind.EXPANDED, None, "A local caller's full name, with $1 and so on of gecos_pattern.", "users"))
     untrusted_set_sender: MatchList | None = field(metadata=row(
         Kind.ADDRESSES, None, "Senders that users who are not trusted may give.", "users"))
     local_from_check: bool = field(metadata=row(

@@ -26,8 +26,6 @@ OTHER_OPTIONS: tuple[Option, ...] = (
         exim_path                          string
         exim_version                       string
         finduser_retries                   integer    0
-        gecos_name                         string
-        gecos_pattern                      string
         gnutls_allow_auto_pkcs11           boolean    false
         gnutls_compat_mode                 boolean    false
         keep_environment                   string

@@ -91,7 +91,7 @@ def take_batch(
     caller = Credentials(os.getuid(), os.getgid())
 
     async def work(relay: Relay) -> int:
-        originator = relay.callers.identify(caller)
+        originator = relay.callers.identify_owner(caller)
 
         async def submit(sender: Address, recipients: tuple[Address, ...], message: IO[bytes]) -> str:
             request = SubmissionRequest(

@@ -21,7 +21,7 @@ from relay.config.old_options import log_selector_text
 from relay.config.read import Configuration
 from relay.config.references import acl_options
 from relay.daemon.addresses import local_addresses
-from relay.daemon.callers import TrustedCallers, trusted_callers
+from relay.daemon.callers import TrustedCallers, full_names, trusted_callers
 from relay.daemon.callouts import host_callouts, smtp_transports
 from relay.daemon.capacity import MachineCapacity
 from relay.daemon.capacity_settings import capacity_limits
@@ -217,7 +217,8 @@ def build(configuration: Configuration, reactor: Any, path: str, wishes: Wishes,
     plain = _server_factory(configuration, reception, world, scope, tls_on_connect=False)
     secure = _server_factory(configuration, reception, world, scope, tls_on_connect=True)
     submit = _submission(configuration, world, spool, runner, scope, reception.ports, wishes).submit
-    callers = trusted_callers(main.trusted_users, main.trusted_groups)
+    believed = (*main.trusted_users, main.exim_user) if main.exim_user else main.trusted_users
+    callers = trusted_callers(believed, main.trusted_groups, full_names(configuration))
     folder = MaildropFolder(main.spool_directory)
     return Relay(
         reactor=reactor,

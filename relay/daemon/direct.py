@@ -46,7 +46,7 @@ def submit_alone(
     caller = Credentials(os.getuid(), os.getgid())
 
     async def work(relay: Relay) -> int:
-        originator = relay.callers.identify(caller)
+        originator = relay.callers.identify_owner(caller)
         answer = await relay.submissions.submit(request, originator, _Read(read))
         tell(answer)
         await relay.runner.until_idle()

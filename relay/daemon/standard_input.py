@@ -76,7 +76,7 @@ def serve_standard_input(configuration: str, macros: Mapping[str, str], wish: Se
 
     async def work(relay: Relay) -> int:
         connection = network_socket(0)
-        originator = relay.callers.identify(caller)
+        originator = relay.callers.identify_owner(caller)
         facts = SessionFacts() if connection else session_of(originator.caller, wish.given)
         ports = relay.reception.ports
         how = await _hold(relay, _Client(connection, facts, originator.full_name), ports, wish)

@@ -6,7 +6,9 @@ import socket
 
 import pytest
 
-from relay.daemon.callers import Credentials, TrustedCallers, peer_credentials
+from relay.daemon.callers import Credentials, FullNames, TrustedCallers, peer_credentials
+from relay.expand.evaluate import compile_expansion
+from relay.expand.patterns import Pattern
 
 NOBODY = pwd.getpwnam("nobody")
 
@@ -34,6 +36,34 @@ def test_who_is_trusted(trusted: TrustedCallers, expected: bool) -> None:
 def test_root_and_ourselves_are_trusted() -> None:
     assert TrustedCallers().identify(Credentials(0, 0)).caller.trusted
     assert TrustedCallers().identify(Credentials(os.geteuid(), os.getegid())).caller.trusted
+
+
+def test_the_owner_of_a_process_is_not_trusted_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Credentials(NOBODY.pw_uid, NOBODY.pw_gid)
+    monkeypatch.setattr(os, "geteuid", lambda: NOBODY.pw_uid)
+    assert TrustedCallers().identify(own).caller.trusted
+    assert not TrustedCallers().identify_owner(own).caller.trusted
+    assert TrustedCallers(uids=frozenset({NOBODY.pw_uid})).identify_owner(own).caller.trusted
+    assert TrustedCallers().identify_owner(Credentials(0, 0)).caller.trusted
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "expected"),
+    [
+        (r"^([^/]*)/", "$1", "Anne, in Room 5"),
+        ("", "Somebody", "Somebody"),
+        ("^x", "Somebody", "Anne"),
+        ("", "${if eq{a}{b}{c}fail}", "Anne"),
+        ("", None, "Anne"),
+    ],
+)
+def test_a_full_name_is_made_by_rule(
+    pattern: str, name: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = pwd.struct_passwd(("anne", "x", 4711, 4711, "&, in Room 5/the attic", "/", "/bin/sh"))
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: account)
+    rule = FullNames(Pattern(pattern), compile_expansion(name) if name is not None else None)
+    assert TrustedCallers(full_names=rule).identify(Credentials(4711, 4711)).full_name == expected
 
 
 def test_an_id_without_an_account() -> None:
