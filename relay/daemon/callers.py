@@ -107,9 +107,7 @@ def full_names(configuration: Configuration) -> FullNames:
         raise ConfigurationError(problem) from None
 
 
-def trusted_callers(
-    users: Iterable[str], groups: Iterable[str], full_names: FullNames | None = None
-) -> TrustedCallers:
+def trusted_callers(users: Iterable[str], groups: Iterable[str], full_names: FullNames | None = None) -> TrustedCallers:
     """Names and numbers of an option as ids. Names that the system does not know give nobody a right."""
     uids, gids = set(), set()
     for user in users:
