@@ -373,7 +373,7 @@ class EximLines:
     def _failed(self, event: AddressFailed) -> str:
         names = _names(event.router, event.transport)
         host = self._remote(event.outcome.host)
-        return f"** {_named(event)}{names}{host}: {free(event.outcome.reason)}"
+        return f"** {_named(event)}{names}{host} : {free(event.outcome.reason)}"
 
     def _host_failed(self, outcome: Deferred) -> str:
         return f"{self._remote(outcome.host)} {_reason(outcome)}".lstrip()

@@ -162,11 +162,11 @@ def test_the_group_of_the_key_exchange(group: str, selectors: str, field: str) -
             "",
             "== bob@there.example R=r T=t defer (-54): retry time not reached",
         ),
-        (here.FAILED, "", f"** {BOB}: Unrouteable address"),
+        (here.FAILED, "", f"** {BOB} : Unrouteable address"),
         (
             replace(here.FAILED, router="", transport="", outcome=Failed("no", host=here.HOST)),
             "",
-            f"** bob@there.example {MX}: no",
+            f"** bob@there.example {MX} : no",
         ),
         (events.Completed(here.ID, 125.0), "", "Completed"),
         (events.Completed(here.ID, 125.0), "+queue_time_overall", "Completed QT=2m5s"),

@@ -213,7 +213,7 @@ def test_lmtp_with_a_command() -> None:
         (home / "server.sh").write_text(LMTP_SERVER)
         names = [f"{name}@lmtp.test" for name in ("a", "full", "nobody")]
         assert daemon.sendmail("-i", "-f", "me@relay.test", *names, message=MESSAGE).returncode == 0
-        daemon.wait_for_log("** nobody@lmtp.test R=lmtp T=lmtp: LMTP error after RCPT TO:<nobody@lmtp.test>")
+        daemon.wait_for_log("** nobody@lmtp.test R=lmtp T=lmtp : LMTP error after RCPT TO:<nobody@lmtp.test>")
         log = daemon.log_text()
         assert f'=> a <a@lmtp.test> R=lmtp T=lmtp C="250 2.1.5 in {home}/got"' in log
         assert "== full@lmtp.test R=lmtp T=lmtp defer (-46): LMTP error after end of data: 452 4.2.2 full" in log
