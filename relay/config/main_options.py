@@ -89,6 +89,10 @@ class MainOptions:
         Kind.ADDRESSES, None, "Senders that users who are not trusted may give.", "users"))
     local_from_check: bool = field(metadata=row(
         Kind.BOOLEAN, "true", "Add Sender: where a local From: is not the caller's.", "users"))
+    local_from_prefix: tuple[str, ...] = field(metadata=row(
+        Kind.ITEMS, "", "What may stand before the caller's name in a local From:, as in local_part_prefix.", "users"))
+    local_from_suffix: tuple[str, ...] = field(metadata=row(
+        Kind.ITEMS, "", "What may stand behind it.", "users"))
     local_sender_retain: bool = field(metadata=row(
         Kind.BOOLEAN, "false", "Keep a Sender: that a local caller gives.", "users"))
     extract_addresses_remove_arguments: bool = field(metadata=row(

@@ -121,8 +121,6 @@ OTHER_OPTIONS: tuple[Option, ...] = (
         envelope_to_remove                 boolean    true
         ignore_fromline_hosts              string
         ignore_fromline_local              boolean    false
-        local_from_prefix                  string
-        local_from_suffix                  string
         message_id_header_domain           expanded
         message_id_header_text             expanded
         pipelining_connect_advertise_hosts hosts      *

@@ -40,7 +40,7 @@ from relay.daemon.reporting import frozen_rules, report_rules, retry_times, sett
 from relay.daemon.routing import routing_ports
 from relay.daemon.runner import DeliveryRunner
 from relay.daemon.server_contexts import CachedContexts
-from relay.daemon.session_rules import received_header, session_rules, size_limit
+from relay.daemon.session_rules import from_affixes, received_header, session_rules, size_limit
 from relay.daemon.turns import QueueTurns
 from relay.daemon.wishes import Wishes
 from relay.delivery.attempt import AttemptPorts
@@ -421,6 +421,7 @@ def _submission(
             extract_addresses_remove_arguments=main.extract_addresses_remove_arguments,
             local_from_check=main.local_from_check,
             local_sender_retain=main.local_sender_retain,
+            from_affixes=from_affixes(main),
             rewrite=configuration.rewrite,
             local_acls=LocalACLs(dict(acl_options(main)), configuration.acls, ports.conditions),
             queue_only_override=main.queue_only_override,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from relay.config.main_options import MainOptions
 from relay.config.options import BadValue
 from relay.config.pauses import read_slowing
 from relay.config.read import Configuration
@@ -14,6 +15,7 @@ from relay.expand.scope import Scope
 from relay.mail.source import ConfigurationError, Problem
 from relay.policy.authenticators import AuthRules
 from relay.policy.tls import ServerTLSRules
+from relay.reception.fixups import FromAffixes
 from relay.reception.greeting import size_of
 from relay.reception.rules import ClientRules, EtrnRules, OfferRules, QueueRules, Rules, Slowing
 
@@ -60,6 +62,7 @@ def session_rules(configuration: Configuration, scope: Scope, queue_interval: fl
         untrusted_set_sender=main.untrusted_set_sender,
         local_from_check=main.local_from_check,
         local_sender_retain=main.local_sender_retain,
+        from_affixes=from_affixes(main),
         recipients_max_reject=main.recipients_max_reject,
         header_maxsize=main.header_maxsize,
         header_line_maxsize=main.header_line_maxsize,
@@ -177,3 +180,10 @@ def _settings(configuration: Configuration) -> ServerSettings:
         host_name=main.primary_hostname,
         remember_esmtp=main.tls_remember_esmtp,
     )
+
+
+def from_affixes(main: MainOptions) -> FromAffixes | None:
+    """What a local From: may have around the caller's name; None where nothing."""
+    if not main.local_from_prefix and not main.local_from_suffix:
+        return None
+    return FromAffixes(main.local_from_prefix, main.local_from_suffix)

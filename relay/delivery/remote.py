@@ -252,7 +252,7 @@ class _Delivery:
         """One conversation; the addresses that are left to try."""
         self._tried += 1
         if self._failure is not None:
-            self._ports.conversation.journal.record(HostFailed(self._errand.message.message_id, self._failure))
+            self._tell(self._failure)
             self._failure = None
         part = replace(
             self._errand.envelope,
@@ -274,9 +274,23 @@ class _Delivery:
             self._outcomes[place] = result
         await self._remember(dialled, results)
         self._waiting = [place for place in self._waiting if _another_host_may_take(self._outcomes[place])]
-        last = self._outcomes[self._waiting[0]] if self._waiting else None
-        self._failure = last if isinstance(last, Deferred) else None
+        blamed = next((each for each in results if isinstance(each, Deferred) and self._is_told_at_once(each)), None)
+        if blamed is not None:
+            self._tell(blamed)
+        else:
+            last = self._outcomes[self._waiting[0]] if self._waiting else None
+            self._failure = last if isinstance(last, Deferred) else None
         return [each for each in addresses if each not in dialled]
+
+    def _is_told_at_once(self, failure: Deferred) -> bool:
+        """Whether the host has a line of its own, be it the last or not (Exim: write_logs): where the failure is that
+        of no single recipient. Others have one where another host is tried."""
+        if self._rules.lmtp and failure.error is ErrorClass.DATA_4XX:
+            return False
+        return failure.host is not None and failure.error not in _TOLD_WITH_RECIPIENT
+
+    def _tell(self, failure: Deferred) -> None:
+        self._ports.conversation.journal.record(HostFailed(self._errand.message.message_id, failure))
 
     def _for_this_host(self, refused: HostRefused, host: RemoteHost) -> Deferred:
         """Why a host did not get as far as the message. Where it wants nothing of us, another one may."""
@@ -382,6 +396,18 @@ def _unread(error: SpoolUnavailable) -> Deferred:
     """For the rest, where the queue stopped giving the message when others had it: that they have it must be recorded,
     or they would get it again."""
     return Deferred(f"the queue did not give the message: {error}", ErrorClass.LOCAL)
+
+
+_TOLD_WITH_RECIPIENT = frozenset(
+    {
+        ErrorClass.RCPT_4XX,
+        ErrorClass.AUTH_FAILED,
+        ErrorClass.TLS_FAILED,
+        ErrorClass.TLS_REQUIRED,
+        ErrorClass.LOCAL,
+        ErrorClass.LOOKUP,
+    }
+)
 
 
 def _another_host_may_take(outcome: Outcome) -> bool:

@@ -490,11 +490,12 @@ class Client:
     def _data_answered(self, reply: Reply) -> None:
         transaction = self._transaction
         assert transaction is not None
-        if reply.code < 400 and reply.code != 354:
+        goes_on = 300 <= reply.code < 400  # RFC 5321 4.2.1: the first digit says it; some servers send 350
+        if reply.code < 300:
             self._garbled(f"unexpected reply to DATA: {shown(reply)}")
-        elif reply.code == 354 and transaction.accepted:
+        elif goes_on and transaction.accepted:
             self._want_body(DataWriter())
-        elif reply.code == 354:
+        elif goes_on:
             # RFC 2920 3.1: sent in a group, and nobody was accepted. A message of no lines ends it.
             self._out.append(b".\r\n")
             self._needs_reset = False

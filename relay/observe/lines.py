@@ -120,6 +120,9 @@ _DEFERS = {
 }
 
 
+_UNREACHED = frozenset({ErrorClass.CONNECTION_REFUSED, ErrorClass.TIMEOUT_CONNECT})
+"""No connection came about: the line of the host says with whom, that of the recipient what it was."""
+
 _Judged = (
     CommandRejected
     | ClientNote
@@ -367,7 +370,8 @@ class EximLines:
         if outcome.not_before is not None:
             # Nobody was spoken to. Exim: ERRNO_HRETRY.
             return f"== {_named(event)}{names} defer (-54): {free(outcome.reason)}"
-        text = f"== {_named(event)}{names}{number}{self._remote(outcome.host)}"
+        host = "" if outcome.error in _UNREACHED else self._remote(outcome.host)
+        text = f"== {_named(event)}{names}{number}{host}"
         return f"{text}: {reason}" if reason else text
 
     def _failed(self, event: AddressFailed) -> str:
@@ -376,7 +380,11 @@ class EximLines:
         return f"** {_named(event)}{names}{host} : {free(event.outcome.reason)}"
 
     def _host_failed(self, outcome: Deferred) -> str:
-        return f"{self._remote(outcome.host)} {_reason(outcome)}".lstrip()
+        host = self._remote(outcome.host).lstrip()
+        if outcome.error in _UNREACHED or outcome.error is ErrorClass.NO_NETWORK:
+            return f"{host} {_reason(outcome)}"
+        error = _DEFERS[outcome.error][1]
+        return f"{host}: {_reason(outcome)}{': ' if error else ''}{error}"
 
     def _discarded(self, event: RecipientDiscarded) -> str:
         who = f"{self._host(event.session)} F=<{word(str(event.sender))}> RCPT {free(event.recipient)}"

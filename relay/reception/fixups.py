@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.header import Header
 from email.utils import formatdate
 
@@ -18,6 +18,8 @@ from relay.esmtp.header_addresses import read_address_list
 from relay.mail.address import Address
 from relay.mail.header import Field, make_field
 from relay.mail.text import from_wire
+from relay.policy.routers.arriving import split_prefix, split_suffix
+from relay.policy.routers.settings import Affixes
 
 _PHRASE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]*")
 _NO_ID_DOMAIN = re.compile(r"[^A-Za-z0-9.-]")
@@ -38,6 +40,22 @@ class Fixing(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class FromAffixes:
+    """Forms of prefixes and suffixes, as routers have them."""
+
+    prefixes: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = ()
+
+    def without(self, local_part: str) -> str:
+        """The local part without the first prefix and the first suffix that it has."""
+        prefix = split_prefix(local_part, Affixes(self.prefixes, True))
+        if prefix is not None:
+            local_part = local_part[len(prefix[0]) :]
+        suffix = split_suffix(local_part, Affixes(self.suffixes, True))
+        return local_part if suffix is None else local_part[: len(local_part) - len(suffix[0])]
+
+
+@dataclass(frozen=True, slots=True)
 class HeaderNeeds:
     """What the fields are made from. `originator` is who called, `sender` who stands in the envelope."""
 
@@ -51,6 +69,8 @@ class HeaderNeeds:
     name_in_from: bool
     drop_sender_field: bool
     drop_bcc: bool
+    from_affixes: FromAffixes | None = None
+    """What a From: may have around the originator's local part (Exim: local_from_prefix, local_from_suffix)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +153,14 @@ def _completed(kept: list[Field], prefix: str, needs: HeaderNeeds, *, has_id: bo
         address = needs.originator if needs.sender.is_null else needs.sender
         author = make_field(f"{prefix}From", _mailbox(address, needs.full_name if needs.name_in_from else ""))
         added.append(author)
-    if needs.fixing is Fixing.COMPLETE_AND_CHECK_FROM and not _is_from(author, needs.originator):
+    if needs.fixing is Fixing.COMPLETE_AND_CHECK_FROM and not _is_from(author, needs.originator, needs.from_affixes):
         added.append(make_field(f"{prefix}Sender", _mailbox(needs.originator, needs.full_name)))
     if _first(kept, f"{prefix}Date") is None:
         added.append(make_field(f"{prefix}Date", formatdate(needs.now, localtime=True)))
     return [*added, *kept] if prefix else [*kept, *added]
 
 
-def _is_from(author: Field, originator: Address) -> bool:
+def _is_from(author: Field, originator: Address, affixes: FromAffixes | None) -> bool:
     """Whether a From: names the caller and nobody else; the letters' case does not count."""
     try:
         named = read_address_list(from_wire(author.value))
@@ -148,7 +168,10 @@ def _is_from(author: Field, originator: Address) -> bool:
         return False
     if len(named) != 1:
         return False
-    return str(named[0].qualified(originator.domain)).lower() == str(originator).lower()
+    address = named[0].qualified(originator.domain)
+    if affixes is not None:
+        address = replace(address, local_part=affixes.without(address.local_part))
+    return str(address).lower() == str(originator).lower()
 
 
 def _mailbox(address: Address, name: str) -> str:

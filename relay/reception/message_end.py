@@ -184,6 +184,7 @@ class MessageEnd:
             name_in_from=not caller.trusted,
             drop_sender_field=not caller.trusted and not rules.local_sender_retain,
             drop_bcc=False,
+            from_affixes=rules.from_affixes,
         )
 
     def _submission_needs(self, transaction: Transaction, submission: Submission, now: float) -> HeaderNeeds:

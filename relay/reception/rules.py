@@ -22,6 +22,7 @@ from relay.policy.authenticate import AuthPorts
 from relay.policy.authenticators import AuthRules
 from relay.policy.rewrite import RewriteRule
 from relay.policy.tls import ServerTLSRules
+from relay.reception.fixups import FromAffixes
 from relay.tls.contexts import TLSContext
 from relay.tls.faults import HandshakeGuard
 from relay.tls.policy import ServerTLS
@@ -138,6 +139,7 @@ class Rules:
     untrusted_set_sender: MatchList | None = None
     local_from_check: bool = True
     local_sender_retain: bool = False
+    from_affixes: FromAffixes | None = None
     recipients_max_reject: bool = False
     header_maxsize: int = 1024 * 1024
     header_line_maxsize: int = 0

@@ -29,7 +29,7 @@ from relay.policy.acl_values import Deferred as Refused
 from relay.policy.acl_values import Denied, Discarded, Freeze, Queueing, Switch, Verdict, Where
 from relay.policy.rewrite import RewriteContext, RewriteRule
 from relay.reception.fields import change_header
-from relay.reception.fixups import FixedHeader, Fixing, HeaderNeeds, fix_header, recipients_in_header
+from relay.reception.fixups import FixedHeader, Fixing, FromAffixes, HeaderNeeds, fix_header, recipients_in_header
 from relay.reception.given import read_given, session_of
 from relay.reception.local_acls import LocalACLs, LocalJudge
 from relay.reception.local_text import BodyLineEnds, HeaderCutter, HeaderTooLong
@@ -99,6 +99,7 @@ class SubmissionSettings:
     extract_addresses_remove_arguments: bool = True
     local_from_check: bool = True
     local_sender_retain: bool = False
+    from_affixes: FromAffixes | None = None
     rewrite: tuple[RewriteRule, ...] = ()
     local_acls: LocalACLs = field(default_factory=LocalACLs)
     queue_only_override: bool = True
@@ -481,6 +482,7 @@ class Submission:
             name_in_from=use_name,
             drop_sender_field=not caller.trusted and request.fix_header and not self._settings.local_sender_retain,
             drop_bcc=request.extract_recipients,
+            from_affixes=self._settings.from_affixes,
         )
 
 

@@ -257,7 +257,10 @@ def test_the_failure_of_the_last_host_is_the_outcome() -> None:
     refused = LinkFailed(ErrorClass.CONNECTION_REFUSED, "Connection refused")
     sent = Sent(Server(dial=refused), Server(dial=LinkFailed(ErrorClass.TIMEOUT_CONNECT, "Connection timed out")))
     assert sent.outcome == Deferred("Connection timed out", ErrorClass.TIMEOUT_CONNECT, host=TWO, host_wide=True)
-    assert sent.hosts_that_failed == [("one.test", ErrorClass.CONNECTION_REFUSED)]
+    assert sent.hosts_that_failed == [
+        ("one.test", ErrorClass.CONNECTION_REFUSED),
+        ("two.test", ErrorClass.TIMEOUT_CONNECT),
+    ]
 
 
 @pytest.mark.parametrize(

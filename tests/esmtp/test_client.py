@@ -638,3 +638,11 @@ def test_a_local_part_outside_us_ascii_stays_as_it_is() -> None:
     (outcome,) = talk.outcomes
     assert isinstance(outcome, Failed)
     assert outcome.status == "5.6.7"
+
+
+@pytest.mark.parametrize("code", [300, 350, 354])
+def test_any_3xx_lets_the_message_come(code: int) -> None:
+    talk = ready()
+    talk.client.transact(envelope("c"))
+    talk.hear(b"250 OK\r\n250 OK\r\n")
+    assert talk.hear(b"%d go\r\n" % code) == [BodyWanted()]

@@ -79,9 +79,7 @@ def test_an_arrival_with_everything() -> None:
 def test_the_group_of_the_key_exchange(group: str, selectors: str, field: str) -> None:
     arrived = replace(here.ARRIVED, session=replace(here.SESSION, tls=replace(here.TLS, group=group)))
     assert f" SNI=relay.example{field} FP={here.FP} " in written(arrived, f"+tls_sni {selectors}")
-    delivered = replace(
-        here.DELIVERED, outcome=Delivered("250 OK", here.HOST, replace(here.SERVER_TLS, group=group))
-    )
+    delivered = replace(here.DELIVERED, outcome=Delivered("250 OK", here.HOST, replace(here.SERVER_TLS, group=group)))
     assert f" CV=yes{field} FP={here.FP} " in written(delivered, selectors)
 
 
@@ -108,9 +106,7 @@ def test_the_group_of_the_key_exchange(group: str, selectors: str, field: str) -
             f'=> {BOB} {MX}* C="250 OK"',
         ),
         (
-            replace(
-                here.DELIVERED, outcome=Delivered("250 OK", here.HOST, dialog=Dialog("plain:me mine", True, True))
-            ),
+            replace(here.DELIVERED, outcome=Delivered("250 OK", here.HOST, dialog=Dialog("plain:me mine", True, True))),
             "",
             f'=> {BOB} {MX} A=plain:me\\040mine K C="250 OK"',
         ),
@@ -149,7 +145,7 @@ def test_the_group_of_the_key_exchange(group: str, selectors: str, field: str) -
                 Deferred("Connection refused", ErrorClass.CONNECTION_REFUSED, host=here.HOST),
             ),
             "",
-            f"== bob@there.example R=r defer (111): Connection refused {MX}",
+            f"== bob@there.example R=r defer (111): Connection refused",
         ),
         (
             events.AddressDeferred(
@@ -171,7 +167,17 @@ def test_the_group_of_the_key_exchange(group: str, selectors: str, field: str) -
         (events.Completed(here.ID, 125.0), "", "Completed"),
         (events.Completed(here.ID, 125.0), "+queue_time_overall", "Completed QT=2m5s"),
         (events.Frozen(here.ID, "by anne"), "", "Frozen (by anne)"),
-        (events.HostFailed(here.ID, Deferred("Connection refused", host=here.HOST)), "", f"{MX} Connection refused"),
+        (
+            events.HostFailed(here.ID, Deferred("Connection refused", ErrorClass.CONNECTION_REFUSED, host=here.HOST)),
+            "",
+            f"{MX} Connection refused",
+        ),
+        (
+            events.HostFailed(here.ID, Deferred("SMTP timeout after MAIL", ErrorClass.TIMEOUT, host=here.HOST)),
+            "",
+            f"{MX}: SMTP timeout after MAIL: Connection timed out",
+        ),
+        (events.HostFailed(here.ID, Deferred("busy", host=here.HOST)), "", f"{MX}: busy"),
         (
             here.REJECTED,
             "",

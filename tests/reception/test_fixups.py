@@ -7,7 +7,7 @@ import pytest
 
 from relay.mail.address import Address
 from relay.mail.header import join_fields, split_header
-from relay.reception.fixups import Fixing, HeaderNeeds, fix_header, phrase
+from relay.reception.fixups import Fixing, FromAffixes, HeaderNeeds, fix_header, phrase
 
 NEEDS = HeaderNeeds(
     fixing=Fixing.COMPLETE_AND_CHECK_FROM,
@@ -99,3 +99,24 @@ def test_a_name_in_other_letters_is_an_encoded_word() -> None:
     assert all(line.startswith(" ") for line in written.split("\r\n")[1:])
     assert str(make_header(decode_header(written))) == name.strip()
     assert "\n" not in phrase("\udcff\udcfe\n").replace("\r\n ", "")
+
+
+@pytest.mark.parametrize(
+    ("author", "own"),
+    [
+        ("page+anne", True),
+        ("a.b-anne", True),
+        ("anne=list", True),
+        ("anne&page", True),
+        ("page+anne&page", True),
+        ("call+anne", False),
+        ("anne&call", False),
+        ("page+bert", False),
+        ("anne", True),
+    ],
+)
+def test_a_prefix_or_suffix_may_stand_in_from(author: str, own: bool) -> None:
+    affixes = FromAffixes(("page+", "*-"), ("=*", "&page"))
+    header = f"From: {author}@example.org\r\n".encode()
+    assert ("Sender: " not in fixed(header, from_affixes=affixes)) is own
+    assert ("Sender: " not in fixed(header)) is (author == "anne")
