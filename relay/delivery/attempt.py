@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from typing import ParamSpec, Protocol, TypeVar, assert_never
 
 from relay.delivery.bounce import wants_report
-from relay.delivery.family import Leaf, route_recipients
+from relay.delivery.family import Leaf, in_order_of_delivery, in_order_of_routing, route_recipients
 from relay.delivery.header_edits import RouterEdits
 from relay.delivery.local_address import LocalAddress
 from relay.delivery.remembering import Remembering, RememberingDNS
@@ -248,7 +248,7 @@ class _Attempt:
         )
         family = await route_recipients(self._message, ports.routers, self._scope, routing)
         taken: list[_Member] = []
-        for leaf in family.leaves:
+        for leaf in in_order_of_routing(family.leaves):
             match leaf.end:
                 case Routed() as routed if self._is_known(routed.transport):
                     taken.append(_Member(leaf, routed))
@@ -264,7 +264,8 @@ class _Attempt:
                 case _ as never:
                     assert_never(never)
         self._results += [Result(each, Delivered(each.last_error), is_echo=True) for each in family.finished]
-        return taken
+        places = {id(leaf): place for place, leaf in enumerate(in_order_of_delivery(family.leaves))}
+        return sorted(taken, key=lambda member: places[id(member.leaf)])
 
     def _is_known(self, transport: str) -> bool:
         return transport in self._ports.remote or transport in self._ports.local

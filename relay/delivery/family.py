@@ -57,6 +57,14 @@ class Leaf:
         return self.item.top.address
 
     @property
+    def generation(self) -> int:
+        """How often something was made of a recipient until it came to this; 0: it is a recipient."""
+        depth = sum(1 for _ in self.item.ancestors())
+        if isinstance(self.end, Routed) and self.end.clone is not None:
+            return depth - 1  # taken by a router with `unseen`, it has a copy of itself as its parent
+        return depth + 1 if self.text else depth
+
+    @property
     def text(self) -> str:
         """The file or command where it is one."""
         return self.end.text if isinstance(self.end, Routed) else ""
@@ -69,6 +77,20 @@ class Family:
 
     leaves: tuple[Leaf, ...]
     finished: tuple[QueuedRecipient, ...] = ()
+
+
+def in_order_of_routing(leaves: Sequence[Leaf]) -> list[Leaf]:
+    """As Exim comes to them: one generation after the other, each from its end to its beginning."""
+    backwards = leaves[::-1]
+    return sorted(backwards, key=lambda leaf: leaf.generation)
+
+
+def in_order_of_delivery(leaves: Sequence[Leaf]) -> list[Leaf]:
+    """As Exim's deliveries follow each other: the last generation first; in each of them files and commands stand
+    behind addresses, and from their end to their beginning."""
+    addresses = [leaf for leaf in leaves if not leaf.text]
+    texts = [leaf for leaf in reversed(leaves) if leaf.text]
+    return sorted([*addresses, *texts], key=lambda leaf: -leaf.generation)
 
 
 async def route_recipients(

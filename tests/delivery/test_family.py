@@ -9,7 +9,7 @@ import pytest
 
 from delivery.post import make_message, make_recipient, run
 from policy.routers.routing_world import Offering, accept, manual, redirect, when
-from relay.delivery.family import Family, Leaf, route_recipients
+from relay.delivery.family import Family, Leaf, in_order_of_delivery, in_order_of_routing, route_recipients
 from relay.mail.queue import RecipientState
 from relay.policy.routers.answers import Discarded, Routed, Unroutable
 from relay.policy.routers.settings import USUAL_ITEMS, Item
@@ -126,3 +126,31 @@ def test_an_unseen_delivery_and_its_copy() -> None:
     assert keys == ["anna@here.test/first", "anna@here.test/file"]
     row = replace(make_recipient("anna@here.test"), done=(keys[0],))
     assert ends(family(row, routers=routers)) == ["anna@here.test file"]
+
+
+def test_the_last_generation_is_delivered_first() -> None:
+    found = family("anna@here.test", "log@here.test", "team@here.test")
+    assert [shown(leaf) + " " + str(leaf.item.address) for leaf in in_order_of_delivery(found.leaves)] == [
+        "maildir bert@here.test",
+        "smtp carl@192.test",
+        "/box/log log@here.test",
+        "|/bin/log a log@here.test",
+        "maildir anna@here.test",
+    ]
+
+
+def test_recipients_are_routed_from_the_last_to_the_first() -> None:
+    found = family("no@here.test", "hole@here.test", "chiefs@here.test")
+    assert [str(leaf.item.address) for leaf in in_order_of_routing(found.leaves)] == [
+        "hole@here.test",
+        "no@here.test",
+        "carl@192.test",
+        "bert@here.test",
+        "anna@here.test",
+    ]
+
+
+def test_a_copy_is_delivered_before_what_it_is_a_copy_of() -> None:
+    routers = (accept("first", unseen=True, preconditions=when(domains="here.test")), accept("second", "file"))
+    found = family("anna@here.test", routers=routers)
+    assert [shown(leaf) for leaf in in_order_of_delivery(found.leaves)] == ["file", "maildir"]
