@@ -272,7 +272,7 @@ def _logs(configuration: Configuration, clock: SystemClock) -> MainLog:
         selectors = parse_selector(log_selector_text(main))
     except ValueError as error:
         raise ConfigurationError(Problem(configuration.place("log_selector"), str(error))) from None
-    return MainLog(sink, clock, selectors, zone=main.log_timezone)
+    return MainLog(sink, clock, selectors, zone=main.log_timezone, rejects=main.write_rejectlog)
 
 
 def base_scope(configuration: Configuration, world: World, passwords: Passwords) -> Scope:

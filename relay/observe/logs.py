@@ -55,15 +55,18 @@ class MainLog:
         *,
         zone: bool = False,
         one_stream: bool = False,
+        rejects: bool = True,
         process_id: Callable[[], int] = os.getpid,
     ) -> None:
-        """`one_stream`: a line that belongs to several logs is written once."""
+        """`one_stream`: a line that belongs to several logs is written once. `rejects`: there is a reject log (Exim:
+        write_rejectlog)."""
         self._sink = sink
         self._clock = clock
         self._lines = EximLines(selectors)
         self._stamp = Stamp(millisec="millisec" in selectors, zone=zone)
         self._process_id = process_id if "pid" in selectors else None
         self._one_stream = one_stream
+        self._rejects = rejects
 
     def record(self, event: Event) -> None:
         """Writes the event's line, if it has one."""
@@ -75,7 +78,8 @@ class MainLog:
         subject = f" {line.message_id}" if line.message_id else ""
         # What is in a line is printable ASCII; the replacement is for text of our own that is not.
         octets = f"{self._stamp.at(now)}{process}{subject} {line.text}\n".encode("ascii", "backslashreplace")
-        for log in line.logs[:1] if self._one_stream else line.logs:
+        logs = tuple(log for log in line.logs if self._rejects or log is not Log.REJECT)
+        for log in logs[:1] if self._one_stream else logs:
             more = "".join(f"{each}\n" for each in line.header) if log is Log.REJECT else ""
             self._sink.write(log, octets + more.encode("ascii"), now)
 

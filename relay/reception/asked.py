@@ -76,7 +76,7 @@ class Inquirer:
                 members = (printable(each) for each in found.members or (str(address),))
                 return Answer(reply.OK.with_text(*(f"<{each}>" for each in members)))
             case Finding.BAD:
-                return Answer(Reply(550, "5.1.1", (f"{address} is undeliverable",)))
+                return Answer(Reply(553, "5.1.1", (f"{address} is undeliverable",)))
             case Finding.UNKNOWN:
                 return Answer(reply.LOCAL_PROBLEM.with_text(f"{address} cannot be resolved at this time"))
 

@@ -170,6 +170,8 @@ class _Received:
     arrived: Arrived
     discarded: str | None = None
     """An ACL takes it and throws it away; the text is for the log."""
+    is_queued: bool = False
+    """An ACL wants it to wait for a queue run."""
 
 
 class Submission:
@@ -216,6 +218,8 @@ class Submission:
         if drop is not None:
             drop.committed()
         self._ports.journal.record(received.arrived)
+        if received.is_queued:
+            self._ports.journal.record(MessageNote(message_id, "no immediate delivery: queued by ACL"))
         if received.message.due is None and not received.message.frozen:
             await self._start(request.delivery, message_id)
         return SubmissionAnswer(Status.ACCEPTED, message_id)
@@ -305,7 +309,8 @@ class Submission:
         verdict = await self._verdict(parts, body, judge, session, now)
         header = join_fields(change_header(parts.fields, trace, judge.effects))
         controls = judge.effects.controls
-        queue_only = any(isinstance(each, Queueing) for each in controls) or await self._only_queues(request)
+        is_queued = any(isinstance(each, Queueing) for each in controls)
+        queue_only = is_queued or await self._only_queues(request)
         message = NewMessage(
             message_id=body.message_id,
             sender=parts.sender,
@@ -326,7 +331,7 @@ class Submission:
             subject=fixed.subject,
             recipients=addresses,
         )
-        return _Received(message, arrived, verdict.log_text if isinstance(verdict, Discarded) else None)
+        return _Received(message, arrived, verdict.log_text if isinstance(verdict, Discarded) else None, is_queued)
 
     def _scope(self, session: SessionFacts, view: MessageView, now: float) -> Scope:
         return self._ports.scope.child(session=session, now=now, message=view)

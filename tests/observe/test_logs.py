@@ -76,6 +76,7 @@ def test_process_milliseconds_and_zone() -> None:
 def test_a_rejection_is_in_two_logs_and_once_on_a_stream() -> None:
     assert [log for log, _ in logged(here.REJECTED)] == [Log.MAIN, Log.REJECT]
     assert [log for log, _ in logged(here.REJECTED, one_stream=True)] == [Log.MAIN]
+    assert [log for log, _ in logged(here.REJECTED, rejects=False)] == [Log.MAIN]
 
 
 def test_the_stamp_follows_the_clock() -> None:

@@ -68,7 +68,7 @@ def test_where_nobody_can_tell_vrfy_says_so() -> None:
     "text, code, line",
     [
         ("bert@far.test", 250, "<bert@far.test>"),
-        ("nobody@far.test", 550, "nobody@far.test is undeliverable"),
+        ("nobody@far.test", 553, "nobody@far.test is undeliverable"),
         ("later@far.test", 451, "later@far.test cannot be resolved at this time"),
         ("@@", 501, None),
         ("hole", 250, "mail to <hole@here.test> is discarded"),

@@ -136,6 +136,8 @@ def test_queue_only_waits_for_a_queue_run(mode: DeliveryMode) -> None:
     assert submit(place, request=replace(ONE, delivery=mode)).status is Status.ACCEPTED
     assert place.queue.accepted[0].due is not None
     assert (place.told.background, place.told.interactive) == ([], [])
+    notes = [each.text for each in place.events.recorded if isinstance(each, events.MessageNote)]
+    assert notes == ["no immediate delivery: queued by ACL"]
 
 
 @dataclass
