@@ -201,7 +201,7 @@ def build(configuration: Configuration, reactor: Any, path: str, wishes: Wishes,
         configuration, world.resolver, world.calls.call, journal, world.concurrency, scope.local_addresses
     )
     schedule = Schedule(Limits())
-    identity = identity_of(main.exim_user, main.exim_group, configuration.place("exim_user"))
+    identity = identity_of(main.exim_user, main.exim_group, configuration.place("exim_user"), main.spool_directory)
     auth = auth_ports(passwords, clock, world.concurrency, main.spool_directory, identity)
     deliveries = local_deliveries(configuration, reactor, world.calls, clock, journal, identity)
     times = retry_times(main)

@@ -21,13 +21,14 @@ class Identity:
     name: str
 
 
-def identity_of(user: str, group: str, location: Location) -> Identity | None:
-    """What `exim_user` and `exim_group` mean, names or numbers; None where no user is set: who starts it, runs it.
+def identity_of(user: str, group: str, location: Location, spool_directory: str) -> Identity | None:
+    """What `exim_user` and `exim_group` mean, names or numbers; None where who starts it runs it.
 
-    Raises ConfigurationError.
+    Where no user is set, root acts as the one whom the spool directory belongs to: what root left there, the owner
+    could not read or change any more. Raises ConfigurationError.
     """
     if not user:
-        return None
+        return _owner_of(spool_directory)
     try:
         entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
     except KeyError:
@@ -44,6 +45,18 @@ def identity_of(user: str, group: str, location: Location) -> Identity | None:
             )
             raise ConfigurationError(problem) from None
     return Identity(entry.pw_uid, gid, entry.pw_name)
+
+
+def _owner_of(directory: str) -> Identity | None:
+    """Whom root becomes for a directory of somebody else's. None for root's own, and for those who are not root."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        owner = os.stat(directory).st_uid
+        account = pwd.getpwuid(owner)
+    except (OSError, KeyError):
+        return None
+    return Identity(owner, account.pw_gid, account.pw_name) if owner != 0 else None
 
 
 def hand_over(directory: str, identity: Identity) -> None:

@@ -55,7 +55,9 @@ class WorkersService(Service):
         self._plan = plan
         self._logs = world.logs
         main = plan.compiled.main
-        self._identity = identity_of(main.exim_user, main.exim_group, plan.compiled.place("exim_user"))
+        self._identity = identity_of(
+            main.exim_user, main.exim_group, plan.compiled.place("exim_user"), main.spool_directory
+        )
         self._pid_file = plan.wishes.pid_file or main.pid_file_path
         self._ports: dict[Listener, Any] = {}
         self._generations: list[Generation] = []
