@@ -65,7 +65,9 @@ def test_without_root_the_port_is_one_that_can_be_opened(
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: uid)
     assert init_relay(tmp_path / "relay") == 0
-    assert templates.defined_macros((tmp_path / "relay/fingerpost.conf").read_text())["PORT"] == port
+    text = (tmp_path / "relay/fingerpost.conf").read_text()
+    assert templates.defined_macros(text)["PORT"] == port
+    assert ("\ntrusted_users = 1000\n" in text) is (uid != 0)
 
 
 @pytest.mark.parametrize(
