@@ -34,6 +34,7 @@ class Disk:
 
     def make_directory(self, path: str, mode: int) -> None:
         os.mkdir(path, mode)
+        os.chmod(path, mode)  # the umask is not the configuration's, and some bits mkdir never sets
 
     def create(self, path: str, mode: int) -> int:
         """A new file, never an existing one and never through a link."""

@@ -31,6 +31,8 @@ class ErrorClass(enum.Enum):
     """No route to the host exists: a laptop's offline time, which uses up no retry budget. Ours."""
     QUOTA = "quota"
     LOCAL = "local"
+    REDIRECTION = "redirection"
+    """The data of a redirection are wrong, or not permitted."""
     OTHER = "other"
 
 

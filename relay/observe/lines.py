@@ -113,6 +113,7 @@ _DEFER_NUMBERS = {
     ErrorClass.MAIL_4XX: -45,
     ErrorClass.DATA_4XX: -46,
     ErrorClass.LOCAL: -1,
+    ErrorClass.REDIRECTION: -17,
     ErrorClass.OTHER: -1,
 }
 _DEFERS = {

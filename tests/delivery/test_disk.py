@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -49,3 +51,12 @@ def test_directories_are_made_durable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(MailboxTrouble, match="no directory is in the way"):
         make_directories(Disk(), str(tmp_path / "file" / "b"), 0o750)
+
+
+def test_a_directory_has_the_mode_that_is_wanted_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        make_directories(Disk(), str(tmp_path / "open"), 0o3777)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "open").stat().st_mode) == 0o3777

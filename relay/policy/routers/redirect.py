@@ -18,6 +18,7 @@ from relay.expand.evaluate import Expansion
 from relay.expand.scope import FileStatus
 from relay.expand.values import from_octets, is_tainted
 from relay.mail.address import Address
+from relay.mail.outcome import ErrorClass
 from relay.mail.ports import TemporaryFailure
 from relay.mail.text import printable
 from relay.policy.routers.answers import (
@@ -74,12 +75,12 @@ async def run_redirect(router: Redirect, visit: Visit) -> RouterAnswer:
     language = filter_language(text)
     if language:
         what = f"{language} filters are not served here" if Item.FILTER in router.allowed else "filtering not enabled"
-        return RouteDeferred(_where(router, what, "filter"), router.name)
+        return RouteDeferred(_where(router, what, "filter"), router.name, ErrorClass.REDIRECTION)
     gathered = _Gathered()
     try:
         await _gather(text, router, visit, gathered, 0)
     except _BadItem as error:
-        return RouteDeferred(_where(router, str(error)), router.name)
+        return RouteDeferred(_where(router, str(error)), router.name, ErrorClass.REDIRECTION)
     if gathered.said is not None:
         return _said(gathered.said, router)
     if not gathered.items:

@@ -10,6 +10,7 @@ import pytest
 from policy.routers.routing_world import Disk, accept, offer, redirect, when
 from relay.expand.evaluate import compile_expansion
 from relay.mail.address import NULL_SENDER, Address
+from relay.mail.outcome import ErrorClass
 from relay.policy.routers.answers import Direct, Discarded, Redirected, Routed, RouteDeferred, Unroutable
 from relay.policy.routers.items import AddressItem, top_item
 from relay.policy.routers.ports import Purpose
@@ -124,6 +125,7 @@ def test_words_that_are_not_permitted(data: str) -> None:
     answer = offer(redirect(data))
     assert isinstance(answer, RouteDeferred)
     assert answer.reason == f'error in redirect data: "{data}" is not permitted'
+    assert answer.error is ErrorClass.REDIRECTION
 
 
 def test_a_reply_code_may_be_left_out() -> None:
