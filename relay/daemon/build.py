@@ -21,7 +21,7 @@ from relay.config.old_options import log_selector_text
 from relay.config.read import Configuration
 from relay.config.references import acl_options
 from relay.daemon.addresses import local_addresses
-from relay.daemon.callers import TrustedCallers, full_names, trusted_callers
+from relay.daemon.callers import TrustedCallers, caller_of_reports, full_names, trusted_callers
 from relay.daemon.callouts import host_callouts, smtp_transports
 from relay.daemon.capacity import MachineCapacity
 from relay.daemon.capacity_settings import capacity_limits
@@ -207,7 +207,7 @@ def build(configuration: Configuration, reactor: Any, path: str, wishes: Wishes,
     times = retry_times(main)
     remote = remote_ports(reactor, clock, journal, world.random, spool, schedule, configuration.retry, auth, times)
     transports = smtp_transports(configuration, remote, scope)
-    attempts = _attempt_ports(configuration, world, spool, scope, transports, deliveries.transports, routing)
+    attempts = _attempt_ports(configuration, world, spool, scope, transports, deliveries.transports, routing, identity)
     runner = DeliveryRunner(reactor, clock, spool, schedule, attempts, journal, frozen_rules(main))
     callouts = host_callouts(configuration, transports, remote, SpoolHints(spool, clock))
     conditions = _conditions(configuration, world, spool, scope, routing, callouts)
@@ -453,6 +453,7 @@ def _attempt_ports(
     remote: Mapping[str, SMTPTransport],
     local: Mapping[str, LocalDelivery],
     routing: RoutingPorts,
+    identity: Identity | None,
 ) -> AttemptPorts:
     return AttemptPorts(
         clock=world.clock,
@@ -466,5 +467,5 @@ def _attempt_ports(
         remote=remote,
         local=local,
         settling=settle_rules(configuration.main),
-        reports=report_rules(configuration),
+        reports=report_rules(configuration, caller_of_reports(identity)),
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from relay.config.convert import answered_now
 from relay.config.read import Configuration
+from relay.daemon.privileges import Identity
 from relay.expand.errors import ExpansionFailed
 from relay.expand.evaluate import Expansion
 from relay.expand.patterns import Pattern, PatternError
@@ -93,6 +94,13 @@ class TrustedCallers:
         if not self.gids:
             return False
         return gid in self.gids or not self.gids.isdisjoint(os.getgrouplist(login, gid))
+
+
+def caller_of_reports(identity: Identity | None) -> LocalCaller:
+    """Whom the log names as the one who hands reports in: the user that we run as."""
+    if identity is not None:
+        return LocalCaller(identity.name, identity.uid, identity.gid, trusted=True)
+    return TrustedCallers().identify(Credentials(os.geteuid(), os.getegid())).caller
 
 
 def full_names(configuration: Configuration) -> FullNames:

@@ -10,15 +10,17 @@ from relay.delivery.report import ReportSettings
 from relay.delivery.reporting import ReportRules
 from relay.delivery.settle import SettleRules
 from relay.mail.address import address_from_text
+from relay.mail.facts import LocalCaller
 from relay.policy.retry import LONGEST_INTERVAL
 
 
-def report_rules(configuration: Configuration) -> ReportRules:
-    """Who is told what."""
+def report_rules(configuration: Configuration, caller: LocalCaller) -> ReportRules:
+    """Who is told what. `caller` is the one who hands reports in, as the log has it."""
     main = configuration.main
     settings = ReportSettings(
         primary_hostname=main.primary_hostname,
         qualify_domain=main.qualify_domain,
+        caller=caller,
         return_size_limit=main.bounce_return_size_limit,
         return_line_limit=main.bounce_return_linesize_limit,
         returns_message=main.bounce_return_message,

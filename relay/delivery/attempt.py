@@ -143,6 +143,11 @@ class LocalTransport(Protocol):
         ...
 
 
+_NOWHERE = "/dev/null"
+_BYPASSED = "**bypassed**"
+"""What the log names as the transport of a redirection to nowhere: none is run."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptPorts:
     """All that attempts have in common: the configuration as built, and the world."""
@@ -318,7 +323,9 @@ class _Attempt:
         results: list[Result] = []
         first = True
         for member, outcome in zip(group.members, outcomes, strict=True):
-            found = await self._judged(member.leaf, outcome, member.routed.router, member.routed.transport)
+            is_nowhere = here and member.leaf.text == _NOWHERE
+            transport = _BYPASSED if is_nowhere else member.routed.transport
+            found = await self._judged(member.leaf, outcome, member.routed.router, transport)
             self._record(found[0], first, elapsed)
             first = first and not isinstance(outcome, Delivered)
             results += found
@@ -328,8 +335,8 @@ class _Attempt:
         addresses = tuple(
             local_address(self._scope, each.leaf.recipient.recipient, each.routed) for each in group.members
         )
-        if addresses[0].file == "/dev/null":
-            return (Delivered("/dev/null"),) * len(addresses)
+        if addresses[0].file == _NOWHERE:
+            return (Delivered(_NOWHERE),) * len(addresses)
         transport = self._ports.local[group.routed.transport]
         return await transport.deliver(addresses, self._message, self._body)
 

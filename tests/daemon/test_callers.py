@@ -6,9 +6,11 @@ import socket
 
 import pytest
 
-from relay.daemon.callers import Credentials, FullNames, TrustedCallers, peer_credentials
+from relay.daemon.callers import Credentials, FullNames, TrustedCallers, caller_of_reports, peer_credentials
+from relay.daemon.privileges import Identity
 from relay.expand.evaluate import compile_expansion
 from relay.expand.patterns import Pattern
+from relay.mail.facts import LocalCaller
 
 NOBODY = pwd.getpwnam("nobody")
 
@@ -64,6 +66,11 @@ def test_a_full_name_is_made_by_rule(
     monkeypatch.setattr(pwd, "getpwuid", lambda uid: account)
     rule = FullNames(Pattern(pattern), compile_expansion(name) if name is not None else None)
     assert TrustedCallers(full_names=rule).identify(Credentials(4711, 4711)).full_name == expected
+
+
+def test_reports_are_handed_in_by_the_user_that_we_run_as() -> None:
+    assert caller_of_reports(Identity(7, 8, "mail")) == LocalCaller("mail", 7, 8, trusted=True)
+    assert caller_of_reports(None).login == pwd.getpwuid(os.geteuid()).pw_name
 
 
 def test_an_id_without_an_account() -> None:

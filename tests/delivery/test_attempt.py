@@ -43,7 +43,7 @@ from relay.mail.source import Location
 from relay.policy.retry import parse_rules
 from relay.policy.routers.manualroute import compile_route_list
 from relay.policy.routers.ports import LOCAL, REMOTE, RoutingPorts
-from relay.policy.routers.settings import Accept, Affixes, Manualroute, Preconditions, Redirect
+from relay.policy.routers.settings import Accept, Affixes, Item, Manualroute, Preconditions, Redirect
 
 PENDING, DELIVERED, FAILED = RecipientState.PENDING, RecipientState.DELIVERED, RecipientState.FAILED
 PLACE = Location("relay.conf", 1)
@@ -529,6 +529,21 @@ def test_fallback_hosts_get_what_would_have_to_wait() -> None:
     done.ports = replace(done.ports, routers=routers)
     done.run()
     assert [hosts for hosts, _ in done.sending.calls] == [(HUB,), (RemoteHost("192.0.2.99", "192.0.2.99", 25),)]
+
+
+def test_a_redirection_to_nowhere_runs_no_transport() -> None:
+    done = Attempted({}, "team@alias.test")
+    nowhere = Redirect(
+        name="aliases",
+        location=PLACE,
+        data=compile_expansion("/dev/null"),
+        file_transport=compile_expansion("maildir"),
+        allowed=Item.FILE,
+    )
+    done.ports = replace(done.ports, routers=(nowhere,))
+    done.run()
+    assert [each.transport for each in done.notebook.of(AddressDelivered)] == ["**bypassed**"]
+    assert done.filing.given == []
 
 
 # Reports and what is given up

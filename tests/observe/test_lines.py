@@ -145,7 +145,7 @@ def test_the_group_of_the_key_exchange(group: str, selectors: str, field: str) -
                 Deferred("Connection refused", ErrorClass.CONNECTION_REFUSED, host=here.HOST),
             ),
             "",
-            f"== bob@there.example R=r defer (111): Connection refused",
+            "== bob@there.example R=r defer (111): Connection refused",
         ),
         (
             events.AddressDeferred(
