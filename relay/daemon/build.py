@@ -217,9 +217,7 @@ def build(configuration: Configuration, reactor: Any, path: str, wishes: Wishes,
     plain = _server_factory(configuration, reception, world, scope, tls_on_connect=False)
     secure = _server_factory(configuration, reception, world, scope, tls_on_connect=True)
     submit = _submission(configuration, world, spool, runner, scope, reception.ports, wishes).submit
-    believed = (*main.trusted_users, main.exim_user) if main.exim_user else main.trusted_users
-    callers = trusted_callers(believed, main.trusted_groups, full_names(configuration))
-    folder = MaildropFolder(main.spool_directory)
+    callers, folder = _callers(configuration), MaildropFolder(main.spool_directory)
     return Relay(
         reactor=reactor,
         reception=reception,
@@ -248,6 +246,13 @@ def build(configuration: Configuration, reactor: Any, path: str, wishes: Wishes,
         location=Location(path),
         version=__version__,
     )
+
+
+def _callers(configuration: Configuration) -> TrustedCallers:
+    """Whom to believe: those who are named, and the user that the daemon runs as."""
+    main = configuration.main
+    believed = (*main.trusted_users, main.exim_user) if main.exim_user else main.trusted_users
+    return trusted_callers(believed, main.trusted_groups, full_names(configuration))
 
 
 def queue_store(configuration: Configuration) -> Store:
