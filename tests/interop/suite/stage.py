@@ -111,7 +111,7 @@ class Stage:
             return text
         for own, other in self.program.read_as:
             text = text.replace(own, other)
-        return re.sub(rf"(Exim (?:version )?){re.escape(self.program.version)}\b", r"\1x.yz", text)
+        return re.sub(rf"([Ee]xim (?:version )?){re.escape(self.program.version)}\b", r"\1x.yz", text)
 
     def questions(self) -> tuple[str, ...]:
         """What the test has asked of the name server about others than this host."""
@@ -122,7 +122,14 @@ class Stage:
 
     def configure(self, test: str) -> None:
         """Writes `test-config` for the test."""
-        self.write("test-config", self.words.put_into(self.read(f"confs/{test}"), test))
+        text = self.words.put_into(self.read(f"confs/{test}"), test)
+        self.write("test-config", text)
+        included = self.suite / "aux-var-src/tls_conf_prefix"
+        if not self.program.patched and included.exists():
+            # An Exim that knows that it is being tested has another default here than its manual says.
+            more = "" if "smtputf8_advertise_hosts" in text else "smtputf8_advertise_hosts =\n"
+            prefix = self.words.put_into(self.read(f"aux-var-src/{included.name}"), test)
+            self.write(f"aux-var/{included.name}", prefix + more)
         if self.program.patched:
             # Exim, started by root, reads no file that belongs to somebody else.
             os.chown(self.directory / "test-config", 0, 0)
