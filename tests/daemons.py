@@ -98,7 +98,9 @@ spool_directory = {directory}/spool
 log_file_path = {directory}/log/%slog
 local_interfaces = 127.0.0.1
 daemon_smtp_ports = {port}
-log_selector = +smtp_connection +tls_peerdn +outgoing_port
+log_selector = +smtp_connection +tls_peerdn +outgoing_port +fingerpost
+enhanced_status_advertise_hosts = *
+binarymime_advertise_hosts = *
 """
 
 

@@ -176,6 +176,12 @@ class MainOptions:
         Kind.HOSTS, "*", "Hosts that CHUNKING is offered to.", "sessions"))
     smtputf8_advertise_hosts: MatchList | None = field(metadata=row(
         Kind.HOSTS, "*", "Hosts that SMTPUTF8 is offered to.", "sessions"))
+    enhanced_status_advertise_hosts: MatchList | None = field(metadata=row(
+        Kind.HOSTS, None, "Hosts that ENHANCEDSTATUSCODES is offered to.", "sessions",
+        ours=True))
+    binarymime_advertise_hosts: MatchList | None = field(metadata=row(
+        Kind.HOSTS, None, "Hosts that BINARYMIME is offered to, where CHUNKING is.", "sessions",
+        ours=True))
     limits_advertise_hosts: MatchList | None = field(metadata=row(
         Kind.HOSTS, "*", "Hosts that LIMITS is offered to.", "sessions"))
     dsn_advertise_hosts: MatchList | None = field(metadata=row(

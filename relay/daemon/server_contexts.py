@@ -14,6 +14,11 @@ from relay.tls.names import read_certificate
 from relay.tls.parameters import ParameterCache
 from relay.tls.policy import ServerTLS
 
+_NO_CERTIFICATE = DaemonNote(
+    "Warning: No server certificate defined; will use a selfsigned one.",
+    advice="Suggested action: either install a certificate or change tls_advertise_hosts option",
+)
+
 
 class CachedContexts:
     """The `TLSContexts` port: contexts are made here when they are not there yet. Told of files that can't be used."""
@@ -45,9 +50,11 @@ class CachedContexts:
         except TLSFileError as error:
             self._journal.record(TLSFileUnusable(str(error), "clients that ask for TLS are told that there is none"))
             return
+        self._journal.record(_NO_CERTIFICATE)
         shown = read_certificate(made.chain[0])
-        what = f"tls_certificate is not set: made a self-signed one for {rules.host_name} until the daemon stops"
-        self._journal.record(DaemonNote(f"{what}: FP={shown.fingerprint} KEY={shown.key_digest}"))
+        what = f"a self-signed one is made for {rules.host_name} until the daemon stops"
+        note = f"tls_certificate is not set: {what}: FP={shown.fingerprint} KEY={shown.key_digest}"
+        self._journal.record(DaemonNote(note, "configuration_notes"))
 
     def stop(self) -> None:
         """Ends what is being made in the background."""

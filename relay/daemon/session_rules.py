@@ -49,6 +49,8 @@ def session_rules(configuration: Configuration, scope: Scope, queue_interval: fl
         offers=OfferRules(
             accept_8bitmime=main.accept_8bitmime,
             chunking_hosts=main.chunking_advertise_hosts,
+            enhanced_status_hosts=main.enhanced_status_advertise_hosts,
+            binarymime_hosts=main.binarymime_advertise_hosts,
             smtputf8_hosts=main.smtputf8_advertise_hosts,
             dsn_hosts=main.dsn_advertise_hosts,
             limits_hosts=main.limits_advertise_hosts,

@@ -200,7 +200,7 @@ async def _hold(relay: Relay, client: _Client, ports: Ports, wish: SessionWish) 
     settings = relay.reception.settings
     if client.connection is None:
         settings = replace(settings, local=True)
-        rules = replace(rules, server_settings=settings, offers_more=False)
+        rules = replace(rules, server_settings=settings)
     rules = replace(rules, queue_only=rules.queue_only or wish.delivery is DeliveryMode.QUEUE)
     session_class = wish.session or (_PatientSession if wish.delivery is DeliveryMode.INTERACTIVE else Session)
 

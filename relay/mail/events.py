@@ -290,9 +290,15 @@ class Warned:
 
 @dataclass(frozen=True, slots=True)
 class DaemonNote:
-    """Start, stop, reload, listening addresses, queue runs: lines without a message."""
+    """Start, stop, reload, listening addresses, queue runs: lines without a message.
+
+    `selector`: of the log selectors the one that the line is written by; empty: it always is. `advice`: for a second
+    line, which begins with a blank.
+    """
 
     text: str
+    selector: str = ""
+    advice: str = ""
 
 
 @dataclass(frozen=True, slots=True)

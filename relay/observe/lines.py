@@ -1,8 +1,8 @@
 """Events as Exim's log lines: what is written, in which of the logs, in which order of fields (machine).
 
 exigrep, eximstats and fail2ban's filters read these lines, so the order of the fields is Exim's to the
-letter; `FP=` (fingerprint) and `PEER=` (device) are ours and follow the other TLS fields. A line here has
-neither time nor line end; `logs` adds both.
+letter; `G=` (group), `FP=` (fingerprint) and `PEER=` (device) are ours, are written where a selector of ours
+is on, and follow the other TLS fields. A line here has neither time nor line end; `logs` adds both.
 
 Whatever a peer chose is made printable. In a field that ends at a space a peer's spaces are escaped as
 well, and in a quoted field its quotes and backslashes: so a peer forges neither a line nor a field of one.
@@ -95,6 +95,8 @@ class Line:
     text: str
     header: tuple[str, ...] = ()
     """Further lines, for the reject log alone."""
+    more: tuple[str, ...] = ()
+    """Further lines in every log."""
 
 
 # What Exim writes in `defer (N)`: a system error by its number and text, its own by a negative number.
@@ -146,6 +148,7 @@ class EximLines:
     """Turns events into lines by the selectors that are on. It holds nothing but them."""
 
     def __init__(self, selectors: LogSelectors) -> None:
+        self._selectors = selectors
         self._incoming_interface = "incoming_interface" in selectors
         self._incoming_port = "incoming_port" in selectors
         self._outgoing_port = "outgoing_port" in selectors
@@ -219,7 +222,9 @@ class EximLines:
             case Warned():
                 return Line(MAIN, "", f"{self._host(event.session)} Warning: {free(event.text)}")
             case DaemonNote():
-                return Line(MAIN, "", free(event.text))
+                wanted = not event.selector or event.selector in self._selectors
+                more = (f" {free(event.advice)}",) if event.advice else ()
+                return Line(MAIN, "", free(event.text), more=more) if wanted else None
             case Trouble():
                 remedy = f" ({event.remedy})" if event.remedy else ""
                 return Line(MAIN_AND_PANIC, event.message_id, free(event.text + remedy))

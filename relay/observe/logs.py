@@ -77,7 +77,8 @@ class MainLog:
         process = f" [{self._process_id()}]" if self._process_id is not None else ""
         subject = f" {line.message_id}" if line.message_id else ""
         # What is in a line is printable ASCII; the replacement is for text of our own that is not.
-        octets = f"{self._stamp.at(now)}{process}{subject} {line.text}\n".encode("ascii", "backslashreplace")
+        text = "\n".join((f"{self._stamp.at(now)}{process}{subject} {line.text}", *line.more, ""))
+        octets = text.encode("ascii", "backslashreplace")
         logs = tuple(log for log in line.logs if self._rejects or log is not Log.REJECT)
         for log in logs[:1] if self._one_stream else logs:
             more = "".join(f"{each}\n" for each in line.header) if log is Log.REJECT else ""

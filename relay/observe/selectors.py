@@ -1,8 +1,9 @@
 """Exim's log selectors: their names, their defaults, and how an option's text chooses among them (values).
 
 Every name of Exim's is known, so that a `log_selector` written for Exim is read without complaint; the
-table says which of them change a line here. Two are ours: the fingerprint and the device name of a peer are
-logged unless switched off.
+table says which of them change a line here. Some are ours: `+fingerpost` chooses them together. Who brings a
+configuration of Exim's gets the lines that his log readers know: ours are off, and `+all` leaves them so. The
+device name alone is on, because only an option of ours names a device.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ _ROWS = (
     Selector("all_parents", False, has_effect=False),
     Selector("arguments", False, has_effect=False),
     Selector("connection_id", False, has_effect=False),
+    Selector("configuration_notes", False, ours=True),
     Selector("connection_reject", True, has_effect=False),
+    Selector("daemon_stop", False, ours=True),
     Selector("delay_delivery", True, has_effect=False),
     Selector("deliver_time", False),
     Selector("delivery_size", False, has_effect=False),
@@ -85,9 +88,9 @@ _ROWS = (
     Selector("subject", False),
     Selector("tls_certificate_verified", True),
     Selector("tls_cipher", True),
-    Selector("tls_client_certificate", True, ours=True),
-    Selector("tls_fingerprint", True, ours=True),
-    Selector("tls_group", True, ours=True),
+    Selector("tls_client_certificate", False, ours=True),
+    Selector("tls_fingerprint", False, ours=True),
+    Selector("tls_group", False, ours=True),
     Selector("tls_on_connect", False, has_effect=False),
     Selector("tls_peerdn", False),
     Selector("tls_resumption", False),
@@ -95,6 +98,10 @@ _ROWS = (
     Selector("unknown_in_list", False, has_effect=False),
 )
 SELECTORS = {row.name: row for row in _ROWS}
+_TOGETHER = {
+    "all": {row.name for row in _ROWS if not row.ours},
+    "fingerpost": {row.name for row in _ROWS if row.ours},
+}
 _SYNONYMS = {"rejected_headers": "rejected_header"}
 
 
@@ -117,7 +124,8 @@ DEFAULT_SELECTORS = LogSelectors(frozenset(row.name for row in _ROWS if row.defa
 
 
 def parse_selector(text: str) -> LogSelectors:
-    """Reads `+name -name …` on top of the defaults, left to right; `all` stands for every name.
+    """Reads `+name -name …` on top of the defaults, left to right; `+all` stands for every name
+    of Exim's, `+fingerpost` for every one of ours, `-all` for both.
 
     ValueError says what is wrong, in Exim's words with the nearest known name behind them.
     """
@@ -132,12 +140,14 @@ def parse_selector(text: str) -> LogSelectors:
             raise ValueError(f'malformed log_selector setting: + or - expected but found "{word}"')
         name = word[1:].strip().lower()
         name = _SYNONYMS.get(name, name)
-        if name == "all":
+        if (word[0], name) == ("-", "all"):
             chosen = set(SELECTORS)
+        elif name in _TOGETHER:
+            chosen = _TOGETHER[name]
         elif name in SELECTORS:
             chosen = {name}
         else:
-            near = difflib.get_close_matches(name, SELECTORS, n=1)
+            near = difflib.get_close_matches(name, [*SELECTORS, *_TOGETHER], n=1)
             hint = f' (did you mean "{word[0]}{near[0]}"?)' if near else ""
             raise ValueError(f"unknown log_selector setting: {word[0]}{name}{hint}")
         names = names | chosen if word[0] == "+" else names - chosen

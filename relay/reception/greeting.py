@@ -253,12 +253,12 @@ class Greeter:
             (("PIPELINING", ""), await self._offers_pipelining()),
             (("AUTH", auth), bool(auth)),
             (("CHUNKING", ""), chunking),
-            (("BINARYMIME", ""), chunking and has_8bit and self._rules.offers_more),
+            (("BINARYMIME", ""), chunking and has_8bit and await self._holds(offers.binarymime_hosts)),
             (("STARTTLS", ""), await self._offers_tls()),
             (XCLIENT_OFFER, self._client.proxied or await self._holds(offers.xclient_hosts)),
             (("SMTPUTF8", ""), has_8bit and await self._holds(offers.smtputf8_hosts)),
             (self._future_release(), offers.future_release_max > 0),
-            (("ENHANCEDSTATUSCODES", ""), self._rules.offers_more),
+            (("ENHANCEDSTATUSCODES", ""), await self._holds(offers.enhanced_status_hosts)),
             (("HELP", ""), True),
         )
         return Offers(tuple(item for item, offered in wanted if offered))

@@ -36,6 +36,9 @@ class OfferRules:
     chunking_hosts: MatchList | None = None
     smtputf8_hosts: MatchList | None = None
     dsn_hosts: MatchList | None = None
+    enhanced_status_hosts: MatchList | None = None
+    """Ours, as is the next one: Exim knows neither extension."""
+    binarymime_hosts: MatchList | None = None
     limits_hosts: MatchList | None = None
     xclient_hosts: MatchList | None = None
     """Exim: hosts_xclient."""
@@ -147,9 +150,6 @@ class Rules:
     message_body_visible: int = 500
     may_read_files: bool = False
     """Main option `expand_reads_files`, ours."""
-    offers_more: bool = True
-    """Extensions are offered that Exim does not know (ENHANCEDSTATUSCODES, BINARYMIME). Not on a pipe, where there is
-    no mail program that could use them, but scripts that compare texts."""
 
 
 class TLSContexts(Protocol):

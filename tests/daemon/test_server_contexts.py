@@ -59,7 +59,9 @@ def test_a_set_up_without_a_certificate_says_what_the_one_that_is_made_is_known_
     contexts: CachedContexts, book: Notebook
 ) -> None:
     contexts.start(ServerTLSRules(ANYBODY, host_name="relay.test"))
-    (note,) = book.events
+    warning, note = book.events
+    assert isinstance(warning, events.DaemonNote)
+    assert "selfsigned" in warning.text
     assert isinstance(note, events.DaemonNote)
     policy = ServerTLS("", self_signed_for="relay.test")
     shown = answer(contexts.server(policy)).ssl
@@ -92,7 +94,7 @@ def test_one_is_made_for_clients_that_get_tls_another_way(
         contexts.start(ServerTLSRules(NOBODY, host_name="relay.test"), on_connect=True)
     else:
         contexts.start(ServerTLSRules(NOBODY, on_connect_ports=frozenset({465}), host_name="relay.test"))
-    assert len(book.events) == 1
+    assert len(book.events) == 2
 
 
 def test_a_name_that_no_certificate_can_have(contexts: CachedContexts, book: Notebook) -> None:

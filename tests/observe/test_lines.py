@@ -57,9 +57,30 @@ INVALID = "syntactically invalid argument(s)"
 
 
 def written(event: events.Event, selectors: str = "") -> str:
-    line = EximLines(parse_selector(selectors)).line(event)
+    """With the fields and lines of our own."""
+    line = EximLines(parse_selector(f"+fingerpost {selectors}")).line(event)
     assert line is not None
     return line.text
+
+
+def test_who_does_not_ask_for_more_has_the_lines_that_exim_writes() -> None:
+    tls = replace(here.TLS, group="X25519MLKEM768")
+    arrived = replace(here.ARRIVED, session=replace(here.SESSION, tls=tls, peer_name=""))
+    for selectors in ("", "+all"):
+        lines = EximLines(parse_selector(selectors))
+        line = lines.line(arrived)
+        assert line is not None
+        assert {"FP", "G", "KEY"}.isdisjoint(field.partition("=")[0] for field in line.text.split(" "))
+        assert lines.line(events.TLSStarted(here.SESSION)) is None
+        assert lines.line(events.DaemonNote("the option has no effect", "configuration_notes")) is None
+        assert lines.line(events.DaemonNote("stopped", "daemon_stop")) is None
+        assert lines.line(events.DaemonNote("started")) is not None
+
+
+def test_a_second_line_is_no_event_of_its_own() -> None:
+    line = EximLines(parse_selector("")).line(events.DaemonNote("no certificate", advice="get\none"))
+    assert line is not None
+    assert line.more == (" get\\none",)
 
 
 def test_an_arrival_with_everything() -> None:

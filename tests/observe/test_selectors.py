@@ -23,7 +23,11 @@ def test_names_are_added_and_taken_away_in_their_order() -> None:
 
 
 def test_all() -> None:
-    assert set(parse_selector("+all")) == set(SELECTORS)
+    ours = {name for name, row in SELECTORS.items() if row.ours}
+    assert set(parse_selector("+all -peer_name")) == set(SELECTORS) - ours
+    assert set(parse_selector("+all +fingerpost")) == set(SELECTORS)
+    assert set(parse_selector("+fingerpost -all")) == set()
+    assert set(parse_selector("+all -fingerpost")) == set(SELECTORS) - ours
     assert set(parse_selector("-all +pid")) == {"pid"}
     assert "arguments" not in parse_selector("+all -arguments")
 

@@ -72,7 +72,7 @@ def keywords(asking: Client) -> list[str]:
 
 
 def test_the_lines_of_ehlo_stand_in_exims_order() -> None:
-    offers = OfferRules(True, ANYBODY, ANYBODY, ANYBODY, ANYBODY, ANYBODY, 3600)
+    offers = OfferRules(True, *[ANYBODY] * 7, 3600)
     acls = {**ANY_RCPT, Where.ETRN: "accept", Where.VRFY: "accept", Where.EXPN: "accept"}
     assert keywords(client(acls, offers=offers)) == [
         "SIZE", "LIMITS", "8BITMIME", "DSN", "ETRN", "VRFY", "EXPN", "PIPELINING", "CHUNKING", "BINARYMIME", "STARTTLS",
@@ -88,6 +88,7 @@ def test_the_lines_of_ehlo_stand_in_exims_order() -> None:
         ("dsn_hosts", "DSN"),
         ("limits_hosts", "LIMITS"),
         ("xclient_hosts", "XCLIENT"),
+        ("enhanced_status_hosts", "ENHANCEDSTATUSCODES"),
     ],
 )
 @pytest.mark.parametrize(("hosts", "offered"), [(US, True), (OTHERS, False), (None, False)])
@@ -96,14 +97,17 @@ def test_each_is_offered_to_its_hosts(option: str, keyword: str, hosts: MatchLis
 
 
 def test_without_8bitmime_there_is_no_smtputf8() -> None:
-    found = keywords(client(offers=OfferRules(accept_8bitmime=False, smtputf8_hosts=ANYBODY, chunking_hosts=ANYBODY)))
+    offers = OfferRules(False, chunking_hosts=ANYBODY, smtputf8_hosts=ANYBODY, binarymime_hosts=ANYBODY)
+    found = keywords(client(offers=offers))
     assert {"8BITMIME", "SMTPUTF8", "BINARYMIME"}.isdisjoint(found)
     assert "CHUNKING" in found
 
 
-def test_on_a_pipe_nothing_is_offered_that_exim_has_not() -> None:
-    found = keywords(local(offers_more=False, offers=OfferRules(chunking_hosts=ANYBODY)))
+def test_what_exim_has_not_is_offered_only_where_it_is_asked_for() -> None:
+    found = keywords(client(offers=OfferRules(chunking_hosts=ANYBODY)))
     assert {"ENHANCEDSTATUSCODES", "BINARYMIME"}.isdisjoint(found)
+    assert "BINARYMIME" not in keywords(client(offers=OfferRules(binarymime_hosts=ANYBODY)))
+    assert "BINARYMIME" in keywords(client(offers=OfferRules(chunking_hosts=US, binarymime_hosts=US)))
 
 
 def test_a_local_caller_is_greeted_by_name() -> None:

@@ -324,7 +324,7 @@ def test_offers_in_clear_and_in_tls() -> None:
     client = Client(message_size_limit=1000)
     offers = client.hello().offers
     assert offers is not None
-    assert dict(offers.items).keys() == {"SIZE", "8BITMIME", "ENHANCEDSTATUSCODES", "PIPELINING", "STARTTLS", "HELP"}
+    assert dict(offers.items).keys() == {"SIZE", "8BITMIME", "PIPELINING", "STARTTLS", "HELP"}
     assert ("SIZE", "1000") in offers.items
     client.tls()
     inside = client.hello().offers

@@ -413,10 +413,10 @@ def test_what_an_acl_sees_of_the_layer(tmp_path: Path) -> None:
     shown = "<$tls_in_resumption|$tls_in_ocsp|$tls_in_group|$tls_in_certificate_verified|$tls_in_certificate_error>"
     main = f"""tls_resumption_hosts = *
 tls_ocsp_file = {tmp_path}/staple
-log_selector = +tls_resumption
+log_selector = +tls_resumption +fingerpost
 acl_smtp_helo = acl_show"""
     text = daemons.relay_configuration(tmp_path, port, server, [certs.laptop()], trusted=[], main=main)
-    text = text.replace("log_selector = +smtp_connection +tls_peerdn +outgoing_port\n", "")
+    text = text.replace("log_selector = +smtp_connection +tls_peerdn +outgoing_port +fingerpost\n", "")
     text = text.replace("begin acl\n", f"begin acl\n\nacl_show:\n  accept logwrite = {shown}\n")
     with daemons.running(tmp_path, text, port) as relay:
         context = tls_context(certs.stranger(), tmp_path)
