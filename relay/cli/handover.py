@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from relay.reception.request import (
     ANSWER_LIMIT,
@@ -19,6 +19,7 @@ from relay.reception.request import (
     FRAME_LIMIT,
     MAILDROP_NAME,
     SOCKET_NAME,
+    STARTED_NAME,
     BadRequest,
     Status,
     SubmissionAnswer,
@@ -26,6 +27,7 @@ from relay.reception.request import (
     decode_answer,
     encode_request,
     frames,
+    started_with,
 )
 
 PREFETCH = 262144
@@ -83,9 +85,16 @@ Alone = Callable[[SubmissionRequest, Callable[[], bytes]], SubmissionAnswer]
 
 
 def hand_over(
-    spool_directory: str, request: SubmissionRequest, message: MessageInput, alone: Alone | None = None
+    spool_directory: str,
+    request: SubmissionRequest,
+    message: MessageInput,
+    alone: Alone | None = None,
+    *,
+    beside: bool = False,
 ) -> SubmissionAnswer:
     """Hands one message over: to the daemon, else to `alone`, else (where that is None) into the maildrop.
+
+    `beside`: to `alone`, whether there is a daemon or not.
 
     ACCEPTED comes with an empty id where it waits in the maildrop. Raises HandOverFailed.
     """
@@ -97,7 +106,7 @@ def hand_over(
             size += len(piece)
     except OSError as error:
         raise HandOverFailed(f"can't read the message: {error.strerror}") from None
-    connection = _connect(spool_directory)
+    connection = None if beside and alone is not None else _connect(spool_directory)
     if connection is None and alone is not None:
         pieces = _pieces(start, message)
         return alone(request, lambda: next(pieces, b""))
@@ -231,6 +240,15 @@ def _sync_folder(folder: str, descriptor: int) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
+
+
+def is_set_up_otherwise(spool_directory: str, configuration: str, macros: Mapping[str, str]) -> bool:
+    """Whether the daemon of this queue was started with another configuration or macros, if we may know."""
+    try:
+        with open(os.path.join(spool_directory, STARTED_NAME), "rb") as file:
+            return file.read() != started_with(configuration, macros)
+    except OSError:
+        return False
 
 
 def may_open_queue(spool_directory: str) -> bool:

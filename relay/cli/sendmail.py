@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from relay import __version__
 from relay.cli.arguments import Arguments, Mode, UsageError, read_arguments
 from relay.cli.background import in_background
-from relay.cli.handover import HandOverFailed, MessageInput, hand_over, may_open_queue
+from relay.cli.handover import HandOverFailed, MessageInput, hand_over, is_set_up_otherwise, may_open_queue
 from relay.mail.text import printable
 from relay.reception.request import DeliveryMode, Status, SubmissionAnswer, SubmissionRequest
 
@@ -117,7 +117,10 @@ def _hand_over(arguments: Arguments) -> int:
     message = MessageInput(lambda size: os.read(0, size), dot_ends=arguments.dot_ends)
     spool = _spool_directory(arguments)
     alone = (lambda wish, read: _submit_alone(arguments, wish, read)) if may_open_queue(spool) else None
-    answer = hand_over(spool, request, message, alone)
+    # The daemon has one set-up. Who names another one, and may do without the daemon, gets what was named.
+    named = arguments.configuration or arguments.macros
+    beside = bool(named) and is_set_up_otherwise(spool, _configuration(arguments), dict(arguments.macros))
+    answer = hand_over(spool, request, message, alone, beside=beside)
     _tell(arguments, answer)
     return 0
 
@@ -374,6 +377,7 @@ def _be_daemon(arguments: Arguments) -> int:
         float(min(intervals, default=0)),
         tls_on_connect=arguments.tls_on_connect,
         pid_file=arguments.pid_file,
+        program=os.path.basename(sys.argv[0]),
     )
     if arguments.foreground:
         return _serve(arguments, wishes, None)

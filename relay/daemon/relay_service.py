@@ -6,7 +6,6 @@ what was left in the maildrop. Stop: close the ports, say 421, let deliveries fi
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.application.service import Service
@@ -17,9 +16,18 @@ from relay.daemon.control import listen_for_submissions
 from relay.daemon.listening import listening_on, open_port
 from relay.daemon.metrics_page import listen_for_metrics
 from relay.daemon.operator_socket import listen_for_orders
-from relay.daemon.plan import refuse_errors
+from relay.daemon.plan import Plan, refuse_errors
 from relay.daemon.privileges import drop, hand_over
-from relay.daemon.traces import make_spool_directory, record_start, record_stop, remove_pid, spool_problem, write_pid
+from relay.daemon.traces import (
+    make_spool_directory,
+    record_start,
+    record_stop,
+    remove_pid,
+    remove_started,
+    spool_problem,
+    write_pid,
+    write_started,
+)
 from relay.mail.events import DaemonNote
 from relay.mail.ports import SpoolUnavailable
 from relay.mail.source import ConfigurationError, Problem
@@ -70,20 +78,18 @@ class RelayService(Service):
         self,
         sockets: Sockets,
         relay: Relay,
-        check: Callable[[], list[Problem]],
-        warnings: tuple[Problem, ...] = (),
+        plan: Plan,
         *,
         worker: int | None = None,
     ) -> None:
-        """`check` looks at files and directories again, as the user that the daemon becomes.
+        """`plan` is what `relay` was built from.
 
         `worker` is its number among several; None: it is the daemon, says so in the log and has the pid file. One
         process empties the maildrop: the daemon, or worker 0.
         """
         self._sockets = sockets
         self._relay = relay
-        self._check = check
-        self._warnings = warnings
+        self._plan = plan
         self._worker = worker
         self._ports: list[Any] = []
         self._page: Any = None
@@ -106,7 +112,7 @@ class RelayService(Service):
         if relay.identity is not None:
             hand_over(relay.spool_directory, relay.identity)
             drop(relay.identity)
-            refuse_errors(self._check())
+            refuse_errors(self._plan.check())
         try:
             make_spool_directory(relay.spool_directory)
             recovery = relay.spool.start(relay.clock.now())
@@ -114,6 +120,7 @@ class RelayService(Service):
             self._ports += (self._sockets.submissions(relay), self._sockets.orders(relay))
             if self._worker is None:
                 write_pid(relay.pid_file)
+                write_started(relay.spool_directory, self._plan)
         except SpoolUnavailable as error:
             raise ConfigurationError(Problem(relay.location, f"the queue can't be opened: {error}")) from None
         except OSError as error:
@@ -124,7 +131,8 @@ class RelayService(Service):
         self.running = True
         self._started = True
         if self._worker is None:
-            record_start(relay.journal, listening_on(zip(relay.listeners, self._ports, strict=False)), self._warnings)
+            where = listening_on(zip(relay.listeners, self._ports, strict=False))
+            record_start(relay.journal, self._plan, where)
         if str(recovery):
             relay.journal.record(DaemonNote(str(recovery)))
         # What waits in the maildrop comes before any delivery: its messages must not be found delivered and gone.
@@ -175,6 +183,7 @@ class RelayService(Service):
         relay.contexts.stop()
         if self._worker is None:
             remove_pid(relay.pid_file)
+            remove_started(relay.spool_directory)
             record_stop(relay.journal)
 
     def reopen_logs(self) -> None:
@@ -198,5 +207,3 @@ def _start_courier(relay: Relay) -> None:
     except OSError as error:
         what = f"the process for local deliveries can't be started: {error.strerror or error}"
         raise ConfigurationError(Problem(relay.location, what)) from None
-
-

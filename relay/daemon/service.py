@@ -32,7 +32,7 @@ def make_service(
     if plan.workers > 1:
         return WorkersService(reactor, plan)
     relay = build(plan.compiled, reactor, configuration, wishes)
-    return RelayService(OwnSockets(reactor), relay, plan.check, plan.warnings)
+    return RelayService(OwnSockets(reactor), relay, plan)
 
 
 def run(

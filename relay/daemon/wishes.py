@@ -17,6 +17,8 @@ class Wishes:
     """Every port begins with TLS (Exim: -tls-on-connect)."""
     pid_file: str = ""
     """Where the process id is written instead of pid_file_path (Exim: -oP)."""
+    program: str = ""
+    """The name by which the program was called, without its directory."""
 
 
 NO_WISHES = Wishes()

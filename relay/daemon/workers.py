@@ -32,7 +32,16 @@ from relay.daemon.listening import Listener, listening_on, open_port, smtp_liste
 from relay.daemon.metrics_page import listen_for_metrics
 from relay.daemon.plan import Plan, read_plan, refuse_errors
 from relay.daemon.privileges import as_root, hand_over, identity_of, lower
-from relay.daemon.traces import make_spool_directory, record_start, record_stop, remove_pid, spool_problem, write_pid
+from relay.daemon.traces import (
+    make_spool_directory,
+    record_start,
+    record_stop,
+    remove_pid,
+    remove_started,
+    spool_problem,
+    write_pid,
+    write_started,
+)
 from relay.daemon.worker_lines import Detach
 from relay.mail.events import DaemonNote, Trouble
 from relay.mail.source import ConfigurationError, Location, Problem
@@ -92,6 +101,7 @@ class WorkersService(Service):
             self.submissions = open_socket(directory)
             self.control = open_socket(directory, orders.SOCKET_NAME)
             write_pid(self._pid_file)
+            write_started(self._plan.compiled.main.spool_directory, self._plan)
             self._begin(Generation(self, self._plan, self._ports))
         except OSError as error:
             raise spool_problem(location, directory, error) from None
@@ -157,7 +167,7 @@ class WorkersService(Service):
                 self._take_over(older, generation)
         if not self._is_begun:
             self._is_begun = True
-            record_start(self.journal, listening_on(self._ports.items()), self._plan.warnings)
+            record_start(self.journal, self._plan, listening_on(self._ports.items()))
             self.begun.callback(None)
 
     def worker_lost(self, generation: Generation, worker: Worker, manner: str) -> bool:
@@ -250,6 +260,7 @@ class WorkersService(Service):
                 os.unlink(each.getsockname())
                 each.close()
         remove_pid(self._pid_file)
+        remove_started(self._plan.compiled.main.spool_directory)
         record_stop(self.journal)
 
 

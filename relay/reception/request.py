@@ -14,16 +14,23 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 VERSION = 1
 SOCKET_NAME = "submit.sock"
 MAILDROP_NAME = "maildrop"
+STARTED_NAME = "daemon.started"
 REQUEST_LIMIT = 4 * 1024 * 1024
 """Octets of the request line: as long as a command line can be."""
 FRAME_LIMIT = 65536
 ANSWER_LIMIT = 65536
+
+
+def started_with(configuration: str, macros: Mapping[str, str]) -> bytes:
+    """What stands in that file: the path of the daemon's configuration, and what -D has defined."""
+    lines = (configuration, *(f"{name}={value}" for name, value in sorted(macros.items())))
+    return "".join(f"{line}\0" for line in lines).encode("utf-8", "surrogateescape")
 
 
 class BadRequest(ValueError):

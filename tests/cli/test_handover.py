@@ -1,6 +1,8 @@
 """Where a message from a pipe ends, and what is left in the maildrop."""
 
 import os
+import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.cli.handover import PREFETCH, HandOverFailed, MessageInput, hand_over
-from relay.reception.request import SubmissionRequest, encode_request
+from relay.reception.request import SOCKET_NAME, Status, SubmissionAnswer, SubmissionRequest, encode_request
 
 REQUEST = SubmissionRequest(recipients=("bob@there.example",))
 
@@ -124,3 +126,21 @@ def test_a_folder_that_may_only_be_written_to_is_enough(spool: Path, monkeypatch
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(descriptor))
     hand_over(str(spool), REQUEST, message(b"x\n"))
     assert len(synced) == 2
+
+
+def test_beside_a_daemon_it_is_not_asked(spool: Path) -> None:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(spool / SOCKET_NAME))
+    listener.listen()
+    listener.setblocking(False)
+    taken: list[bytes] = []
+
+    def alone(_request: SubmissionRequest, next_piece: Callable[[], bytes]) -> SubmissionAnswer:
+        taken.extend(iter(next_piece, b""))
+        return SubmissionAnswer(Status.ACCEPTED, "id")
+
+    with listener:
+        assert hand_over(str(spool), REQUEST, message(b"x\n"), alone, beside=True).message_id == "id"
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    assert b"".join(taken) == b"x\n"
