@@ -1,6 +1,8 @@
 """One run over the queue in a process of its own, as `exim -q` makes it (edge).
 
 It opens the queue beside the daemon, which may run or not: whatever one of the two has claimed, the other leaves alone.
+As Exim's, a run tries one message after the other, in the order of their ids; who is in a hurry asks the daemon
+(`relay queue run`), which tries many at once.
 """
 
 from __future__ import annotations
@@ -67,6 +69,6 @@ async def _run(relay: Relay, wanted: QueueRun) -> None:
     began = relay.clock.now()
     relay.journal.record(DaemonNote(f"Start queue run: pid={os.getpid()}{wanted.letters}"))
     is_forced = wanted.force or wanted.selection != EVERYTHING
-    await relay.runner.sweep(lambda entry: wanted.wants(entry, began), thaw=wanted.thaw, force=is_forced)
+    await relay.runner.sweep(lambda entry: wanted.wants(entry, began), thaw=wanted.thaw, force=is_forced, at_once=1)
     await relay.runner.until_idle()
     relay.journal.record(DaemonNote(f"End queue run: pid={os.getpid()}{wanted.letters}"))

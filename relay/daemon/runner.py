@@ -133,16 +133,19 @@ class DeliveryRunner:
         *,
         thaw: bool,
         force: bool = False,
+        at_once: int = 0,
         told: Callable[[Swept], object] = lambda _: None,
     ) -> Swept:
         """Attempts every waiting message that `wants` picks, due or not, and waits for the end of these attempts.
 
-        `thaw` lets frozen ones go first; with `force` hosts are not waited for either. Messages that another process
-        has are left to it. `told` gets how far it is, after each page. Raises SpoolUnavailable.
+        `thaw` lets frozen ones go first; with `force` hosts are not waited for either. `at_once`: how many attempts
+        may be under way; 0: as many as ever. Messages that another process has are left to it. `told` gets how far
+        it is, after each page. Raises SpoolUnavailable.
         """
         if force:
             self._forgive()
         begun: set[str] = set()
+        limit = at_once or self._schedule.limits.attempts
         swept = Swept()
         after = ""
         while not self._stopping and (page := await self._spool.entries(_PAGE, after)):
@@ -153,7 +156,7 @@ class DeliveryRunner:
                     begun.add(entry.message_id)
                     swept = replace(swept, tried=swept.tried + 1)
                     told(swept)
-                    await self._until(lambda: len(self._attempts) < self._schedule.limits.attempts)
+                    await self._until(lambda: len(self._attempts) < limit)
             begun.intersection_update(self._attempts)
             told(swept)
         await self._until(lambda: begun.isdisjoint(self._attempts))
