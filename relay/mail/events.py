@@ -120,10 +120,11 @@ class ConnectionOpened:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionClosed:
-    """A client's connection ended; `how` is "by QUIT", "lost", "timed out", …"""
+    """A client's connection ended; `how` is "by QUIT", "lost", "timed out", …; `elapsed` seconds after it began."""
 
     session: SessionFacts
     how: str
+    elapsed: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

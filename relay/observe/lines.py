@@ -446,13 +446,15 @@ class EximLines:
                 return None
             count = f"(TCP/IP connection count = {event.count})"
             return Line(MAIN, "", f"SMTP connection from {client} {count}")
+        lasted = f"D={elapsed_time(event.elapsed)}"
         if event.how.startswith("timed out"):
-            text = f"SMTP command timeout on{' TLS' if event.session.tls else ''} connection from {client}"
+            text = f"SMTP command timeout on{' TLS' if event.session.tls else ''} connection from {client} {lasted}"
             return Line(MAIN, "", text) if self._lost_connections else None
         if not self._connections:
             return None
         how = free(event.how)
-        return Line(MAIN, "", f"SMTP connection from {client} {how if how == 'lost' else 'closed ' + how}")
+        ended = f"lost {lasted}" if how == "lost" else f"{lasted} closed {how}"
+        return Line(MAIN, "", f"SMTP connection from {client} {ended}")
 
     def _certificate_shown(self, session: SessionFacts) -> Line | None:
         """Every certificate that a client shows, by what an operator would trust it, with what is wrong with it."""

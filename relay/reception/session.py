@@ -62,6 +62,7 @@ class Session:
         self._context: TLSContext | None = None
         self._policy = ServerTLS("")
         self._has_quit = False
+        self._began = ports.clock.now()
 
     @property
     def facts(self) -> SessionFacts:
@@ -333,7 +334,7 @@ class Session:
         """The connection has ended."""
         if self._client.unlogged:
             return
-        self._ports.journal.record(events.ConnectionClosed(self.facts, how))
+        self._ports.journal.record(events.ConnectionClosed(self.facts, how, self._ports.clock.now() - self._began))
 
     def heard(self, command: esmtp.CommandRead) -> None:
         """The machine has read a command."""

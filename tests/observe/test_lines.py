@@ -219,15 +219,19 @@ def test_the_group_of_the_key_exchange(group: str, selectors: str, field: str) -
             f"SMTP connection from {CLIENT} (TCP/IP connection count = 3)",
         ),
         (
-            events.ConnectionClosed(here.PLAIN, "by QUIT"),
+            events.ConnectionClosed(here.PLAIN, "by QUIT", 125.0),
             "+smtp_connection",
-            f"SMTP connection from {CLIENT} closed by QUIT",
+            f"SMTP connection from {CLIENT} D=2m5s closed by QUIT",
         ),
-        (events.ConnectionClosed(here.PLAIN, "lost"), "+smtp_connection", f"SMTP connection from {CLIENT} lost"),
         (
-            events.ConnectionClosed(here.SESSION, "timed out"),
+            events.ConnectionClosed(here.PLAIN, "lost", 7.0),
+            "+smtp_connection",
+            f"SMTP connection from {CLIENT} lost D=7s",
+        ),
+        (
+            events.ConnectionClosed(here.SESSION, "timed out", 0.25),
             "",
-            f"SMTP command timeout on TLS connection from {CLIENT}",
+            f"SMTP command timeout on TLS connection from {CLIENT} D=0.250s",
         ),
         (events.TLSFailed(here.PLAIN, "peer", "no cipher"), "", f"TLS error on connection from {CLIENT} no cipher"),
         (
