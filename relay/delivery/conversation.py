@@ -191,7 +191,7 @@ class Conversation:
                 fell_back = True
         elif not may_go_clear(policy):
             avoided = policy.demand is TLSDemand.AVOID
-            why = "hosts_avoid_tls forbids it" if avoided else "the server did not offer it"
+            why = "hosts_avoid_tls forbids it" if avoided else "the server did not offer TLS support"
             what = f"a TLS session is required, but {why}"
             raise HostRefused(Deferred(what, ErrorClass.TLS_REQUIRED, host_wide=True))
         return await self._logged_in(None, offers, link, fell_back=fell_back)

@@ -387,6 +387,8 @@ class EximLines:
 
     def _host_failed(self, outcome: Deferred) -> str:
         host = self._remote(outcome.host).lstrip()
+        if outcome.host is None:
+            return _reason(outcome)
         if outcome.error in _UNREACHED or outcome.error is ErrorClass.NO_NETWORK:
             return f"{host} {_reason(outcome)}"
         error = _DEFERS[outcome.error][1]

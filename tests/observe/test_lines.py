@@ -199,6 +199,7 @@ def test_the_group_of_the_key_exchange(group: str, selectors: str, field: str) -
             f"{MX}: SMTP timeout after MAIL: Connection timed out",
         ),
         (events.HostFailed(here.ID, Deferred("busy", host=here.HOST)), "", f"{MX}: busy"),
+        (events.HostFailed(here.ID, Deferred("no TLS", ErrorClass.TLS_REQUIRED, host=here.HOST)), "", f"{MX}: no TLS"),
         (
             here.REJECTED,
             "",

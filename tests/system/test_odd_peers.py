@@ -101,7 +101,7 @@ ROWS: dict[str, Row] = {
     "shows another certificate in the second session": shown(
         certs.relay(), certs.stranger(), certs.relay(), messages=3
     ),
-    "does not offer STARTTLS": shown(says="a TLS session is required, but the server did not offer it"),
+    "does not offer STARTTLS": shown(says="a TLS session is required, but the server did not offer TLS support"),
     "answers STARTTLS with 454": good("the server refused STARTTLS", starttls=b"454 not now"),
     "answers STARTTLS with 502": good("the server refused STARTTLS", starttls=b"502 what?"),
     "answers STARTTLS with 421": good("421", starttls=b"421 closing"),
