@@ -34,8 +34,11 @@ class QueueRun:
     selection: Selection = EVERYTHING
 
     def wants(self, entry: QueueEntry, now: float) -> bool:
-        """Whether a message belongs to this run. One that was only queued has not been tried: it does."""
+        """Whether a message belongs to this run, which began `now`. One that was only queued has not been tried."""
         attempts = sum(each.attempts for each in entry.recipients)
+        if entry.received_at > now:
+            # It came while the run was under way, perhaps by one of its own deliveries: it belongs to the next one.
+            return False
         if self.first_only and attempts:
             return False
         if entry.message_id < self.start or (self.stop and entry.message_id > self.stop):
