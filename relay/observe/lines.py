@@ -149,6 +149,7 @@ class EximLines:
 
     def __init__(self, selectors: LogSelectors) -> None:
         self._selectors = selectors
+        self._millisec = "millisec" in selectors
         self._incoming_interface = "incoming_interface" in selectors
         self._incoming_port = "incoming_port" in selectors
         self._outgoing_port = "outgoing_port" in selectors
@@ -360,10 +361,11 @@ class EximLines:
         return f"{login}{groups}{' K' if dialog.by_chunks else ''}"
 
     def _duration(self, seconds: float) -> str:
-        return f" DT={elapsed_time(seconds)}" if self._deliver_time else ""
+        return f" DT={elapsed_time(seconds, millisec=self._millisec)}" if self._deliver_time else ""
 
     def _completed(self, event: Completed) -> str:
-        return f"Completed QT={elapsed_time(event.elapsed)}" if self._overall_time else "Completed"
+        spent = elapsed_time(event.elapsed, millisec=self._millisec)
+        return f"Completed QT={spent}" if self._overall_time else "Completed"
 
     def _deferred(self, event: AddressDeferred) -> str:
         outcome = event.outcome
@@ -448,7 +450,7 @@ class EximLines:
                 return None
             count = f"(TCP/IP connection count = {event.count})"
             return Line(MAIN, "", f"SMTP connection from {client} {count}")
-        lasted = f"D={elapsed_time(event.elapsed)}"
+        lasted = f"D={elapsed_time(event.elapsed, millisec=self._millisec)}"
         if event.how.startswith("timed out"):
             text = f"SMTP command timeout on{' TLS' if event.session.tls else ''} connection from {client} {lasted}"
             return Line(MAIN, "", text) if self._lost_connections else None

@@ -57,9 +57,9 @@ def _is_literal_of(helo: str, address: str) -> bool:
         return False
 
 
-def elapsed_time(seconds: float) -> str:
-    """A short duration as Exim writes it: `0.123s`, `17s`, `2m3s`."""
-    if seconds < 5:
+def elapsed_time(seconds: float, *, millisec: bool = True) -> str:
+    """A short duration as Exim writes it: `0.123s`, `17s`, `2m3s`; without `millisec` in whole seconds."""
+    if seconds < 5 and millisec:
         return f"{max(seconds, 0.0):.3f}s"
     left = int(seconds)
     parts = []
@@ -67,4 +67,4 @@ def elapsed_time(seconds: float) -> str:
         count, left = divmod(left, size)
         if count:
             parts.append(f"{count}{unit}")
-    return "".join(parts)
+    return "".join(parts) or "0s"
