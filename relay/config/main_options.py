@@ -48,6 +48,8 @@ class MainOptions:
         Kind.STATIC, "$qualify_domain", "Domain of a recipient that was given without one.", "names"))
     hosts_treat_as_local: MatchList | None = field(metadata=row(
         Kind.DOMAINS, None, "Hosts that are this one, whatever their addresses.", "names"))
+    percent_hack_domains: MatchList | None = field(metadata=row(
+        Kind.DOMAINS, None, "Domains in which user%other is user@other.", "names"))
     allow_mx_to_ip: bool = field(metadata=row(
         Kind.BOOLEAN, "false", "An address may stand in an MX record.", "names"))
 
@@ -362,6 +364,8 @@ class MainOptions:
         Kind.BOOLEAN, "true", "-odb, -odf and -odi go before queue_only and its like.", "queue"))
     queue_only_file: str = field(metadata=row(
         Kind.STRING, "", "Files; while one exists messages are only accepted.", "queue"))
+    hold_domains: MatchList | None = field(metadata=row(
+        Kind.DOMAINS, None, "Domains whose mail stays here until it is asked for by hand.", "queue"))
     queue_only_load: float | None = field(metadata=row(
         Kind.FIXED, None, "Load average above which messages are only accepted.", "queue"))
     smtp_accept_queue: int = field(metadata=row(

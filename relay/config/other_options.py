@@ -144,9 +144,7 @@ OTHER_OPTIONS: tuple[Option, ...] = (
         acl_not_smtp_mime                  acl
         acl_smtp_data_prdr                 acl        accept
         allow_domain_literals              boolean    false
-        hold_domains                       domains
         mua_wrapper                        boolean    false
-        percent_hack_domains               domains
         system_filter                      expanded
         system_filter_directory_transport  expanded
         system_filter_file_transport       expanded

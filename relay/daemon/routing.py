@@ -53,6 +53,8 @@ def routing_ports(
             _listened_on(main.daemon_smtp_ports, main.local_interfaces),
         ),
         treated_as_local=main.hosts_treat_as_local,
+        percent_hack_domains=main.percent_hack_domains,
+        hold_domains=main.hold_domains,
         dns=names,
         accounts=SystemAccounts(call),
         files=LocalRedirectionFiles(call),

@@ -144,6 +144,7 @@ class DeliveryRunner:
         """
         if force:
             self._forgive()
+        ports = _forced(self._run_ports) if force else self._run_ports
         begun: set[str] = set()
         limit = at_once or self._schedule.limits.attempts
         swept = Swept()
@@ -152,7 +153,7 @@ class DeliveryRunner:
             after = page[-1].message_id
             for entry in page:
                 swept = replace(swept, seen=swept.seen + 1)
-                if wants(entry) and await self._sweep_one(entry, thaw):
+                if wants(entry) and await self._sweep_one(entry, thaw, ports):
                     begun.add(entry.message_id)
                     swept = replace(swept, tried=swept.tried + 1)
                     told(swept)
@@ -166,10 +167,11 @@ class DeliveryRunner:
         """Attempts one message, due or not, and waits for the end; False where it is gone, held or another's."""
         if force:
             self._forgive()
+        ports = _forced(self._ports) if force else self._ports
         if frozen:
-            begun = thaw and await self._release(message_id, Release.FORCED, self._ports)
+            begun = thaw and await self._release(message_id, Release.FORCED, ports)
         else:
-            begun = await self._claim_and_begin(message_id, self._ports)
+            begun = await self._claim_and_begin(message_id, ports)
         if not begun:
             return False
         await self._until(lambda: message_id not in self._attempts)
@@ -194,15 +196,15 @@ class DeliveryRunner:
         """Waits until no attempt is under way or about to begin."""
         await self._until(lambda: self._schedule.is_idle)
 
-    async def _sweep_one(self, entry: QueueEntry, thaw: bool) -> bool:
+    async def _sweep_one(self, entry: QueueEntry, thaw: bool, ports: AttemptPorts) -> bool:
         message_id = entry.message_id
         if not entry.frozen:
-            return await self._claim_and_begin(message_id, self._run_ports)
+            return await self._claim_and_begin(message_id, ports)
         release = release_of(entry, self._clock.now(), self._frozen) or (Release.FORCED if thaw else None)
         if release is None:
             self._journal.record(MessageNote(message_id, "Message is frozen"))
             return False
-        return await self._release(message_id, release, self._run_ports)
+        return await self._release(message_id, release, ports)
 
     async def _release(self, message_id: str, release: Release, ports: AttemptPorts) -> bool:
         """Thaws a message and begins with it; False where it is not to be had."""
@@ -462,3 +464,8 @@ class DeliveryRunner:
     def _report(self, failure: Failure) -> None:
         if not is_cancellation(failure):
             self._log.failure("delivery broke down", failure)
+
+
+def _forced(ports: AttemptPorts) -> AttemptPorts:
+    """For a delivery that is asked for by hand: no domain is held."""
+    return replace(ports, routing=replace(ports.routing, hold_domains=None))

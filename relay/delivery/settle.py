@@ -206,7 +206,7 @@ def _verdict(message: QueuedMessage, result: Result, now: float, source: random.
             return RecipientUpdate(number, RecipientState.DELIVERED, confirmation, None)
         case Failed() as failed:
             return GivenUp(result, failed)
-        case Deferred(error=ErrorClass.NO_NETWORK) as deferred:
+        case Deferred(error=ErrorClass.NO_NETWORK | ErrorClass.HELD) as deferred:
             return _offline(message, result, deferred, now)
         case Deferred() as deferred:
             return _deferred(message, result, deferred, now, source, rules.longest_interval)

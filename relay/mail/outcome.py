@@ -30,6 +30,8 @@ class ErrorClass(enum.Enum):
     NO_NETWORK = "no_network"
     """No route to the host exists: a laptop's offline time, which uses up no retry budget. Ours."""
     QUOTA = "quota"
+    HELD = "held"
+    """The operator keeps the domain's mail here, which uses up no retry budget (Exim: hold_domains)."""
     LOCAL = "local"
     REDIRECTION = "redirection"
     """The data of a redirection are wrong, or not permitted."""

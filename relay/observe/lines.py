@@ -107,6 +107,7 @@ _DEFER_NUMBERS = {
     ErrorClass.NO_NETWORK: 101,
     ErrorClass.LOST_CONNECTION: -18,
     ErrorClass.QUOTA: -22,
+    ErrorClass.HELD: -23,
     ErrorClass.LOOKUP: -36,
     ErrorClass.TLS_FAILED: -37,
     ErrorClass.TLS_REQUIRED: -38,
@@ -374,7 +375,9 @@ class EximLines:
         if error:
             number = f"{number}: {error}"
             reason = "" if reason == error else reason
-        names = _names(event.router, event.transport) or " routing"
+        names = _names(event.router, event.transport)
+        if not names and outcome.error is not ErrorClass.HELD:
+            names = " routing"
         if outcome.not_before is not None:
             # Nobody was spoken to. Exim: ERRNO_HRETRY.
             return f"== {_named(event)}{names} defer (-54): {free(outcome.reason)}"

@@ -33,6 +33,7 @@ from relay.policy.routers.answers import (
     Unroutable,
 )
 from relay.policy.routers.arriving import RoutingTrouble, Visit, arrive, flag, set_variables, view_at
+from relay.policy.routers.before import before_routing
 from relay.policy.routers.dnslookup import run_dnslookup
 from relay.policy.routers.ipliteral import run_ipliteral
 from relay.policy.routers.items import AddressItem, child_item, top_item
@@ -56,6 +57,8 @@ async def route(
     """Where an address goes. `scope` has the message and the session; the address is put into it here."""
     if sum(1 for _ in item.ancestors()) > _ANCESTORS_LIMIT:
         return RouteDeferred(f"routing loop for {item.address}")
+    if not item.start and (settled := await before_routing(item, scope, ports, purpose)) is not None:
+        return settled
 
     async def verify_errors_to(address: Address) -> bool:
         asked = scope

@@ -95,6 +95,9 @@ class RoutingPorts:
     """Whether this host answers at an address and port (None: the usual one), for `self`."""
     treated_as_local: MatchList | None = None
     """Exim: hosts_treat_as_local."""
+    percent_hack_domains: MatchList | None = None
+    hold_domains: MatchList | None = None
+    """What is for these stays in the queue. None as well where somebody forces a delivery."""
     dns: DNS | None = None
     accounts: Accounts | None = None
     files: RedirectionFiles | None = None
