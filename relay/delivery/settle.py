@@ -261,7 +261,7 @@ def _update(recipient: QueuedRecipient, deferred: Deferred, first_failed: float 
 def expired(deferred: Deferred) -> Failed:
     """The failure that a delay becomes when its time is over, in Exim's words."""
     reason = f"{deferred.reason}: {RETRY_TIMEOUT}" if deferred.reason else RETRY_TIMEOUT
-    return Failed(reason, deferred.reply, deferred.host)
+    return Failed(reason, deferred.reply, deferred.host, is_expired=True)
 
 
 def _words(outcome: Outcome) -> str:

@@ -112,6 +112,8 @@ class Failed:
     """What the sender is told where `reason` is for the log only."""
     output: str = ""
     """What a command has written about it, for the sender."""
+    is_expired: bool = False
+    """It was put off until its time was over; `reason` ends with that."""
 
 
 Outcome = Delivered | Deferred | Failed

@@ -386,6 +386,9 @@ class EximLines:
         return f"{text}: {reason}" if reason else text
 
     def _failed(self, event: AddressFailed) -> str:
+        if event.outcome.is_expired:
+            # The line of the last delay stands before it, and names the rest.
+            return f"** {_named(event)}: retry timeout exceeded"
         names = _names(event.router, event.transport)
         host = self._remote(event.outcome.host)
         return f"** {_named(event)}{names}{host} : {free(event.outcome.reason)}"

@@ -32,6 +32,7 @@ STEPS: tuple[Step, ...] = (Fixed(2 * HOUR, 900.0), Fixed(96 * HOUR, 6 * HOUR))
 REFUSED = Failed("no such user", Reply(550, "5.1.1", ("no such user",)))
 BUSY = Deferred("busy", ErrorClass.RCPT_4XX, Reply(450, "4.2.1", ("busy",)), RemoteHost("hub.test", "192.0.2.7", 25))
 OFFLINE = Deferred("Network is unreachable", ErrorClass.NO_NETWORK)
+HELD = Deferred("domain is held", ErrorClass.HELD)
 
 
 def judged(message: QueuedMessage, *outcomes: Outcome, steps: tuple[Step, ...] = STEPS) -> Judgement:
@@ -58,6 +59,7 @@ def one(outcome: Outcome, first_failed: float | None = None, attempts: int = 0, 
         (BUSY, NOW - 96 * HOUR, PENDING, NOW - 96 * HOUR, NOW + 6 * HOUR),
         (BUSY, NOW - 97 * HOUR, FAILED, NOW - 97 * HOUR, NOW),
         (OFFLINE, None, PENDING, None, NOW + OFFLINE_INTERVAL),
+        (HELD, None, PENDING, None, NOW + OFFLINE_INTERVAL),
         (OFFLINE, NOW - 97 * HOUR, PENDING, NOW - 97 * HOUR + OFFLINE_INTERVAL, NOW + OFFLINE_INTERVAL),
     ],
 )
@@ -81,7 +83,7 @@ def test_the_error_is_kept_with_the_row() -> None:
 def test_who_ran_out_of_time_is_told_with_the_last_delay() -> None:
     (given_up,) = one(BUSY, NOW - 97 * HOUR).given_up
     assert given_up.last == BUSY
-    assert given_up.failed == Failed("busy: retry timeout exceeded", BUSY.reply, BUSY.host)
+    assert given_up.failed == Failed("busy: retry timeout exceeded", BUSY.reply, BUSY.host, is_expired=True)
     assert expired(Deferred("")).reason == "retry timeout exceeded"
 
 

@@ -181,6 +181,16 @@ def test_the_group_of_the_key_exchange(group: str, selectors: str, field: str) -
         ),
         (here.FAILED, "", f"** {BOB} : Unrouteable address"),
         (
+            replace(here.FAILED, outcome=Failed("busy: retry timeout exceeded", host=here.HOST, is_expired=True)),
+            "",
+            "** bob@there.example: retry timeout exceeded",
+        ),
+        (
+            events.AddressDeferred(here.ID, here.BOB, "", "", Deferred("domain is held", ErrorClass.HELD)),
+            "",
+            "== bob@there.example defer (-23): domain is held",
+        ),
+        (
             replace(here.FAILED, router="", transport="", outcome=Failed("no", host=here.HOST)),
             "",
             f"** bob@there.example {MX} : no",
