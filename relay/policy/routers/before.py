@@ -1,4 +1,4 @@
-"""What is decided about an address before any router sees it: whose it really is, and whether it has to wait (decision)."""
+"""What is decided about an address before any router sees it: whose it really is, whether it waits (decision)."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def test_a_percent_sign_leads_elsewhere(given: str, meant: str) -> None:
     assert (str(child.address), str(child.top.address)) == (meant, given)
 
 
-@pytest.mark.parametrize("to", ["anna%hub.test@far.test", "anna%@gate.test", "%hub.test@gate.test", '"a%b c"@gate.test'])
+@pytest.mark.parametrize("to", ["a%hub.test@far.test", "a%@gate.test", "%hub.test@gate.test", '"a%b c"@gate.test'])
 def test_a_percent_sign_stays_in_other_domains_and_where_no_domain_is_behind_it(to: str) -> None:
     assert isinstance(offered(to, percent_hack_domains="gate.test"), Routed)
 
