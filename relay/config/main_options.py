@@ -361,7 +361,7 @@ class MainOptions:
     queue_only: bool = field(metadata=row(
         Kind.BOOLEAN, "false", "Accept only; a queue run delivers.", "queue"))
     queue_only_override: bool = field(metadata=row(
-        Kind.BOOLEAN, "true", "-odb, -odf and -odi go before queue_only and its like.", "queue"))
+        Kind.BOOLEAN, "true", "-odb, -odf and -odi go before all of these but queue_only_file.", "queue"))
     queue_only_file: str = field(metadata=row(
         Kind.STRING, "", "Files; while one exists messages are only accepted.", "queue"))
     hold_domains: MatchList | None = field(metadata=row(

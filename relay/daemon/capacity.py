@@ -112,14 +112,17 @@ class MachineCapacity:
                 raise SpoolFull(f"{reserve.name} directory space check failed: space={free.space} inodes={inodes}")
             needed = 0  # what it needs is taken from the queue's disk
 
-    async def only_queues(self) -> bool:
+    async def only_queues(self, *, delivery_asked: bool = False) -> bool:
         """Whether a message that comes now waits for a queue run."""
+        if not delivery_asked and self._is_busy():
+            return True
+        return bool(self._limits.queue_only_files) and await self._any_file()
+
+    def _is_busy(self) -> bool:
         limits = self._limits
         if limits.queue_only or (limits.smtp_accept_queue and self._connections() > limits.smtp_accept_queue):
             return True
-        if limits.queue_only_load is not None and self._load() > limits.queue_only_load:
-            return True
-        return bool(limits.queue_only_files) and await self._any_file()
+        return limits.queue_only_load is not None and self._load() > limits.queue_only_load
 
     async def _disks(self) -> Sequence[Free | None]:
         now = self._clock.now()

@@ -104,7 +104,7 @@ def _delivery_fields(
         made.append(make_field("Return-path", f"<{_on_one_line(str(return_path))}>"))
     if edits.envelope_to_add:
         shown = dict.fromkeys(_on_one_line(str(each)) for each in recipients)
-        made.append(make_field("Envelope-to", ",\r\n\t".join(shown)))
+        made.append(make_field("Envelope-to", ",\r\n ".join(shown)))
     if edits.delivery_date_add:
         made.append(make_field("Delivery-date", formatdate(now, localtime=True)))
     return tuple(made)

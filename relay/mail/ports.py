@@ -166,8 +166,9 @@ class Capacity(Protocol):
         known."""
         ...
 
-    async def only_queues(self) -> bool:
-        """Whether a message that comes now waits for a queue run (Exim: queue_only, queue_only_load, …)."""
+    async def only_queues(self, *, delivery_asked: bool = False) -> bool:
+        """Whether a message that comes now waits for a queue run (Exim: queue_only, queue_only_load, …).
+        `delivery_asked`: by hand, which goes before all but the files of queue_only_file."""
         ...
 
 

@@ -237,9 +237,10 @@ class Submission:
 
     async def _only_queues(self, request: SubmissionRequest) -> bool:
         """What was asked for on the command line goes before the state of the machine (Exim: queue_only_override)."""
-        if self._ports.capacity is None or (request.delivery_asked and self._settings.queue_only_override):
+        if self._ports.capacity is None:
             return False
-        return await self._ports.capacity.only_queues()
+        asked = request.delivery_asked and self._settings.queue_only_override
+        return await self._ports.capacity.only_queues(delivery_asked=asked)
 
     def _due(self, mode: DeliveryMode, now: float) -> float | None:
         """When the first attempt is due; None: we make it at once."""

@@ -55,8 +55,8 @@ class Machine:
             return False
         return True
 
-    def only_queues(self) -> bool:
-        return run(self.capacity.only_queues())
+    def only_queues(self, *, delivery_asked: bool = False) -> bool:
+        return run(self.capacity.only_queues(delivery_asked=delivery_asked))
 
 
 @pytest.mark.parametrize(
@@ -118,6 +118,12 @@ def test_when_messages_are_only_queued(
     limits: Limits, load: float, connections: int, files: set[str], queued: bool
 ) -> None:
     assert Machine(limits, files=files, load=load, connections=connections).only_queues() is queued
+
+
+def test_a_file_goes_before_what_was_asked_for_by_hand() -> None:
+    busy = Limits(queue_only=True, queue_only_load=1.0, queue_only_files=("/a",))
+    assert not Machine(busy, load=2.0).only_queues(delivery_asked=True)
+    assert Machine(busy, files={"/a"}).only_queues(delivery_asked=True)
 
 
 def test_a_real_disk_is_asked(tmp_path: Path) -> None:

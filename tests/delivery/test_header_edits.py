@@ -62,7 +62,7 @@ def test_fields_of_the_delivery_come_first_and_older_ones_go() -> None:
     first, second, third, fourth, rest = header.split(b"\r\n", 4)
     assert first == b"Return-path: <anna@laptop.test>"
     assert second + fourth[:0] == b"Envelope-to: bert@far.test,"
-    assert third == b"\tanna@laptop.test"
+    assert third == b" anna@laptop.test"
     assert fourth.startswith(b"Delivery-date: ")
     assert rest == HEADER
 

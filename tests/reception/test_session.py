@@ -867,8 +867,8 @@ class Machine:
         if (size or 0) > self.room:
             raise SpoolFull("spool directory space check failed")
 
-    async def only_queues(self) -> bool:
-        return self.busy
+    async def only_queues(self, *, delivery_asked: bool = False) -> bool:
+        return self.busy and not delivery_asked
 
 
 def test_a_busy_machine_only_queues() -> None:

@@ -89,7 +89,7 @@ def test_edits_and_logins(tmp_path: Path) -> None:
     for peer, domain, names in ((server, "far.test", ["a"]), (box, "box.test", ["a", "b"])):
         ((text, _),) = peer.messages
         lines = text.split(b"\r\n\r\n")[0].decode().split("\r\n")
-        shown = ",\r\n\t".join(f"{name}@{domain}" for name in names).split("\r\n")
+        shown = ",\r\n ".join(f"{name}@{domain}" for name in names).split("\r\n")
         assert lines[: 1 + len(shown)] == ["Return-path: <bounces@laptop.test>", "Envelope-to: " + shown[0], *shown[1:]]
         assert lines[-2:] == [f"X-Router: {domain}", f"X-Transport: {domain}"]
         assert "From: <me@home.test>" in lines
