@@ -36,6 +36,7 @@ def session_rules(configuration: Configuration, scope: Scope, queue_interval: fl
         acls=dict(acl_options(main)),
         named_acls=configuration.acls,
         named_lists=configuration.named_lists,
+        percent_hack_domains=main.percent_hack_domains,
         main=scope.main,
         message_size_limit=size_limit(main.message_size_limit),
         recipients_max=main.recipients_max,

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from relay.esmtp.answers import Answer
+from relay.expand.errors import ExpansionFailed
 from relay.expand.lists import MatchList
+from relay.expand.scope import Scope
 from relay.mail import events, reply
 from relay.mail.address import Address
+from relay.mail.ports import TemporaryFailure
 from relay.mail.reply import Reply
 from relay.mail.text import from_wire, printable
 from relay.policy.acl import REFUSED_WHEN_UNSET, ExpandedACLs, reply_with_message, wrong_code
@@ -26,7 +29,8 @@ from relay.policy.acl_values import (
     Where,
 )
 from relay.policy.hosts import matches_client
-from relay.reception.client import Client, Transaction
+from relay.policy.routers.before import without_percent
+from relay.reception.client import Client, Transaction, address_view
 from relay.reception.rules import Ports, Rules
 
 _WITH_SENDER = ("RCPT ", "after DATA")
@@ -52,6 +56,8 @@ class Admission:
         effects = self.effects
         variables = client.acl_variables()
         scope = client.scope(address)
+        if address is not None and self._rules.percent_hack_domains is not None:
+            scope.address = address_view(await self._meant(address, scope))
         scope.acl_variables = variables
         scope.more = {**scope.more, "headers_added": added_so_far(effects), **more}
         scope.acl_runner = ExpandedACLs(
@@ -87,6 +93,12 @@ class Admission:
         if client.transaction is not None:
             client.sender_data = context.scope.sender_data
         return verdict
+
+    async def _meant(self, address: Address, scope: Scope) -> Address:
+        try:
+            return await without_percent(address, scope, self._rules.percent_hack_domains)
+        except ExpansionFailed as error:
+            raise TemporaryFailure(f"cannot check percent_hack_domains: {error}") from error
 
     @property
     def effects(self) -> Effects:

@@ -121,6 +121,7 @@ class Rules:
     """The ACLs that are set (`acl_smtp_…`), by where they run."""
     named_acls: Mapping[str, ACL] = field(default_factory=dict)
     named_lists: NamedLists | None = None
+    percent_hack_domains: MatchList | None = None
     main: Mapping[str, str] = field(default_factory=dict)
     """Constant main options that expansions may read."""
     message_size_limit: int = 50 * 1024 * 1024

@@ -1394,3 +1394,14 @@ def test_fields_that_were_added_are_seen_at_once_and_later() -> None:
     client.rcpt()
     written = [" ".join(each.text.split()) for each in client.shelf.of(events.WrittenByACL)]
     assert written == ["X-A: one", "X-A: one X-B: two"]
+
+
+def test_a_percent_hack_is_no_way_around_the_acl() -> None:
+    """What routing would make of an address is what the ACL judges."""
+    ours = compile_list(ListKind.DOMAIN, "relay.test")
+    client = Client({Where.RCPT: "accept domains = relay.test"}, percent_hack_domains=ours)
+    client.hello()
+    client.mail()
+    assert client.rcpt("you@relay.test").reply.code == 250
+    assert client.rcpt("you%far.test@relay.test").reply.code == 550
+    assert client.rcpt("you%relay.test@relay.test").reply.code == 250

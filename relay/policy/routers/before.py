@@ -24,7 +24,7 @@ async def before_routing(
 ) -> Redirected | RouteDeferred | None:
     """None: the routers are to be asked. Exim: deliver_split_address, hold_domains."""
     try:
-        address = await _without_percent(item.address, scope, ports.percent_hack_domains)
+        address = await without_percent(item.address, scope, ports.percent_hack_domains)
     except (ExpansionFailed, TemporaryFailure):
         return RouteDeferred("cannot check percent_hack_domains", error=ErrorClass.LOOKUP)
     if address != item.address:
@@ -39,9 +39,10 @@ async def before_routing(
     return None
 
 
-async def _without_percent(address: Address, scope: Scope, domains: MatchList | None) -> Address:
+async def without_percent(address: Address, scope: Scope, domains: MatchList | None) -> Address:
     """`user%other` of one of the domains is `user@other`, which may be of one of them again (Exim:
-    percent_hack_domains)."""
+    percent_hack_domains). ACLs see the same, or they would let through what is only ours to look at. Raises
+    ExpansionFailed, TemporaryFailure."""
     while "%" in address.local_part and await _is_in(domains, address.domain, scope):
         local_part, _, domain = address.local_part.rpartition("%")
         if not (local_part and _DOMAIN.fullmatch(domain)):
