@@ -121,6 +121,7 @@ class _Tester:
         self._configuration = _served(path, macros)
         main = self._configuration.main
         self._wish = wish
+        self._literals = main.allow_domain_literals
         resolver = BlockingResolver()
         journal = _Complaints()
         ports = routing_ports(self._configuration, resolver, at_once, journal, None, local_addresses())
@@ -138,7 +139,9 @@ class _Tester:
     def test(self, text: str) -> Iterator[Verdict]:
         """Prints what becomes of the addresses in a text."""
         for found in locate_mailboxes(text):
-            if isinstance(found, Mailbox):
+            if isinstance(found, Mailbox) and found.address.domain.startswith("[") and not self._literals:
+                report = Report(("syntax error: domain literals not allowed",), Verdict.BAD)
+            elif isinstance(found, Mailbox):
                 report = answer(self._report(found.address))
             else:
                 report = Report((f"syntax error: {printable(found.reason)}",), Verdict.BAD)

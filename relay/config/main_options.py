@@ -149,6 +149,8 @@ class MainOptions:
         Kind.EXPANDED, "$smtp_active_hostname ESMTP Fingerpost $tod_full", "The greeting, behind its 220.", "sessions"))
     smtp_receive_timeout: int = field(metadata=row(
         Kind.TIME, "5m", "How long a client may be silent.", "sessions"))
+    allow_domain_literals: bool = field(metadata=row(
+        Kind.BOOLEAN, "false", "Take addresses whose domain is an address in brackets.", "sessions"))
     smtp_enforce_sync: bool = field(metadata=row(
         Kind.BOOLEAN, "true", "Refuse clients that talk before they are asked.", "sessions"))
     smtp_max_synprot_errors: int = field(metadata=row(

@@ -143,7 +143,6 @@ OTHER_OPTIONS: tuple[Option, ...] = (
     *listed("exim", _UNSUPPORTED, "without it other mail would be accepted, refused or delivered", """
         acl_not_smtp_mime                  acl
         acl_smtp_data_prdr                 acl        accept
-        allow_domain_literals              boolean    false
         mua_wrapper                        boolean    false
         system_filter                      expanded
         system_filter_directory_transport  expanded

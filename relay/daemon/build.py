@@ -430,6 +430,7 @@ def _submission(
             rewrite=configuration.rewrite,
             local_acls=LocalACLs(dict(acl_options(main)), configuration.acls, ports.conditions),
             queue_only_override=main.queue_only_override,
+            allow_domain_literals=main.allow_domain_literals,
             queue_interval=wishes.queue_interval or QUEUE_INTERVAL,
         ),
         SubmissionPorts(

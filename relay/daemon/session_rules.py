@@ -182,6 +182,7 @@ def _settings(configuration: Configuration) -> ServerSettings:
         helo_allow_chars=main.helo_allow_chars,
         host_name=main.primary_hostname,
         remember_esmtp=main.tls_remember_esmtp,
+        domain_literals=main.allow_domain_literals,
     )
 
 

@@ -167,7 +167,7 @@ def is_domain(text: str, utf8: bool = False) -> bool:
 @functools.lru_cache(maxsize=1024)
 def _check_domain(domain: str) -> None:
     if domain.startswith("["):
-        if not is_address_literal(domain):
+        if not (is_address_literal(domain) or _is_loose_literal(domain)):
             raise Malformed("malformed domain literal")
         return
     if len(domain.encode("utf-8", "surrogateescape")) > DOMAIN_LIMIT:
@@ -200,11 +200,21 @@ def is_hello_name(text: str, more: str = "") -> bool:
 
 
 def _is_loose_literal(text: str) -> bool:
-    """`[2001:db8::1]` and `[IPv4:192.0.2.1]`, which Exim takes in a greeting."""
+    """`[2001:db8::1]` and `[IPv4:192.0.2.1]`, which Exim takes in greetings and addresses."""
     inner = text[1:-1]
     if inner[:5].lower() == "ipv4:":
         inner = inner[5:]
     return text.endswith("]") and (is_address_literal(f"[{inner}]") or is_address_literal(f"[IPv6:{inner}]"))
+
+
+def check_literal(address: Address, *, allowed: bool) -> Address:
+    """The same address, unless its domain is an address in brackets and those are not taken.
+
+    Exim: allow_domain_literals.
+    """
+    if address.domain.startswith("[") and not allowed:
+        raise Malformed("domain literals not allowed")
+    return address
 
 
 def check_size(address: Address) -> Address:

@@ -55,6 +55,8 @@ class ServerSettings:
     """Exim: hosts_require_helo, where this client is one of them."""
     remember_esmtp: bool = False
     """Exim: tls_remember_esmtp. MAIL with its parameters is obeyed after STARTTLS without a greeting before it."""
+    domain_literals: bool = True
+    """Addresses like `<user@[192.0.2.1]>` are taken (Exim: allow_domain_literals, which is off unless said)."""
     auth_unadvertised: bool = False
     """AUTH is obeyed where it was not offered (Exim: control = allow_auth_unadvertised)."""
 

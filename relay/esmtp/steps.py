@@ -95,6 +95,7 @@ def _mail(argument: str, standing: Standing) -> Step:
         return replies.TOO_MANY_MESSAGES
     try:
         sender, parameters = grammar.read_mail(argument, "SMTPUTF8" in standing.offers)
+        grammar.check_literal(sender, allowed=settings.domain_literals)
     except grammar.Malformed as error:
         return _bad_path(argument, error)
     if wrong := standing.offers.wrong_mail_parameter(parameters):
@@ -109,6 +110,7 @@ def _mail(argument: str, standing: Standing) -> Step:
 def _rcpt(argument: str, standing: Standing) -> Step:
     try:
         address, parameters = grammar.read_rcpt(argument, "SMTPUTF8" in standing.offers)
+        grammar.check_literal(address, allowed=standing.settings.domain_literals)
     except grammar.Malformed as error:
         return _bad_path(argument, error)
     if wrong := standing.offers.wrong_rcpt_parameter(parameters):

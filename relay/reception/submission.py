@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from relay.esmtp.grammar import Malformed, read_address
+from relay.esmtp.grammar import Malformed, check_literal, read_address
 from relay.esmtp.header_addresses import read_address_list
 from relay.expand.scope import MessageView, Scope
 from relay.mail.address import NULL_SENDER, Address
@@ -103,6 +103,7 @@ class SubmissionSettings:
     rewrite: tuple[RewriteRule, ...] = ()
     local_acls: LocalACLs = field(default_factory=LocalACLs)
     queue_only_override: bool = True
+    allow_domain_literals: bool = True
     queue_interval: float = 1800.0
     """How long a message that is only to be queued (-odq) waits if no queue run comes before."""
 
@@ -400,6 +401,8 @@ class Submission:
         for argument in request.recipients:
             try:
                 found += read_address_list(argument)
+                for each in found:
+                    check_literal(each, allowed=self._settings.allow_domain_literals)
             except Malformed as error:
                 raise _Refusal(f'bad recipient address "{printable(argument, 200)}": {error}') from None
         return tuple(self._qualified(each, request) for each in found)
@@ -421,6 +424,7 @@ class Submission:
             return own
         try:
             address = read_address(wish, allow_null=True) if wish.strip() else NULL_SENDER
+            check_literal(address, allowed=self._settings.allow_domain_literals)
         except Malformed as error:
             raise _Refusal(f'bad -f address "{printable(wish, 200)}": {error}') from None
         address = address.qualified(self._settings.qualify_domain)

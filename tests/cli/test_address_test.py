@@ -56,6 +56,11 @@ def test_an_address_of_no_domain_is_completed(conf: str, capsys: pytest.CaptureF
     )  # fmt: skip
 
 
+def test_a_domain_that_is_an_address(conf: str, capsys: pytest.CaptureFixture[str]) -> None:
+    status, lines = asked(capsys, "-C", conf, "-bt", "anna@[192.0.2.1]")
+    assert (status, lines) == (2, ["syntax error: domain literals not allowed"])
+
+
 def test_the_sender_decides_with(conf: str, capsys: pytest.CaptureFixture[str]) -> None:
     status, lines = asked(capsys, "-C", conf, "-f", "anna@here.test", "-bv", "-v", "team")
     assert (status, lines[:2]) == (0, ["anna@here.test", "    <-- team@here.test"])

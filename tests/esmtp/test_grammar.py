@@ -73,7 +73,7 @@ def test_a_path(path: str, address: Address) -> None:
         ("<a@b>X=1", "malformed address: X=1 may not follow <a@b>"),
         ("<a@[192.0.2.256]>", "malformed domain literal"),
         ("<a@[192.0.2.1>", "malformed domain literal"),
-        ("<a@[2001:db8::1]>", "malformed domain literal"),
+        ("<a@[2001:db8::]]>", "malformed address: ]> may not follow <a@[2001:db8::]"),
         ("<a@[IPv6:192.0.2.1]>", "malformed domain literal"),
         ("<a@[IPv6:fe80::1%eth0]>", "malformed domain literal"),
         ("<a@[X-new:1]>", "malformed domain literal"),
@@ -85,6 +85,15 @@ def test_what_is_no_path(path: str, reason: str) -> None:
     with pytest.raises(Malformed) as caught:
         grammar.read_path(path, allow_null=False)
     assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("domain", ["[192.0.2.1]", "[IPv6:2001:db8::1]", "[2001:db8::1]", "[ipv4:192.0.2.1]"])
+def test_an_address_in_brackets(domain: str) -> None:
+    found, _ = grammar.read_path(f"<a@{domain}>", allow_null=False)
+    assert found == Address("a", domain)
+    assert grammar.check_literal(found, allowed=True) == found
+    with pytest.raises(Malformed, match="domain literals not allowed"):
+        grammar.check_literal(found, allowed=False)
 
 
 def test_an_address_of_ten_kilobytes() -> None:

@@ -52,6 +52,17 @@ def test_names_of_a_greeting(name: bytes) -> None:
     assert codes(session.send(b"EHLO " + name + b"\r\n")) == [250]
 
 
+@pytest.mark.parametrize("taken", [True, False])
+def test_addresses_whose_domain_is_a_literal(taken: bool) -> None:
+    session = greeted(limits=ServerSettings(domain_literals=taken))
+    refusal = b"<a@[192.0.2.1]>: domain literals not allowed\r\n"
+    answer = session.send(b"MAIL FROM:<a@[192.0.2.1]>\r\n")
+    assert (refusal in answer) is not taken
+    session.send(b"RSET\r\nMAIL FROM:<>\r\n")
+    answer = session.send(b"RCPT TO:<a@[192.0.2.1]>\r\n")
+    assert (refusal in answer) is not taken
+
+
 @pytest.mark.parametrize("name", ["(junk)", "a b", "ä", "", "[300.1.1.1]"])
 def test_junk_where_it_is_accepted(name: str) -> None:
     session = Session(ServerSettings(helo_accept_junk=True))

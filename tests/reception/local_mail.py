@@ -21,7 +21,7 @@ from relay.reception.submission import (
 T = TypeVar("T")
 NOW = 1795255200.0
 
-SETTINGS = SubmissionSettings("relay.example", "example.org", "mail.example.org")
+SETTINGS = SubmissionSettings("relay.example", "example.org", "mail.example.org", allow_domain_literals=False)
 ANNE = Originator(LocalCaller("anne", 1000, 1000), "Anne O'Neil")
 ROOT = Originator(LocalCaller("root", 0, 0, trusted=True), "root")
 

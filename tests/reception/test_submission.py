@@ -111,6 +111,8 @@ def test_addresses_in_arguments() -> None:
         (SubmissionRequest(recipients=("a b@c",)), TEXT, 'bad recipient address "a b@c"'),
         (SubmissionRequest(recipients=("bob",), qualify=False), TEXT, "unqualified recipient address not allowed"),
         (replace(TO_BOB, sender="a b c"), TEXT, "bad -f address"),
+        (replace(TO_BOB, sender="a@[192.0.2.1]"), TEXT, "domain literals not allowed"),
+        (SubmissionRequest(recipients=("a@[192.0.2.1]",)), TEXT, "domain literals not allowed"),
         (FROM_HEADER, TEXT, "no recipient addresses found in header lines"),
         (FROM_HEADER, b"To: a b@c\n\n", "bad address in a header line"),
         (replace(FROM_HEADER, recipients=("bob@there.example",)), b"To: bob@there.example\n\n", "were removed"),
