@@ -16,7 +16,7 @@ from relay.delivery.link import Dialer, HandshakeFailed, Link, LinkFailed, Start
 from relay.delivery.login import ImpostorFound, log_in
 from relay.delivery.refused import HostRefused
 from relay.delivery.smtp_rules import SMTPRules
-from relay.expand.errors import ExpansionFailed
+from relay.expand.errors import ExpansionFailed, ForcedFailure
 from relay.expand.scope import HostView, Scope
 from relay.mail.envelope import Envelope, Parameters, Recipient
 from relay.mail.events import Event, HostFailed, MessageNote, Trouble
@@ -346,14 +346,21 @@ class Conversation:
         login = self._rules.login
         if not secured.parked.login and not login.sender_force:
             return None
-        if login.sender is None:
-            return received
-        try:
-            text = await login.sender.text(self._scope)
-        except ExpansionFailed as error:
-            self._trouble(error)
-            return received
-        return xtext(text) if text else received
+        if login.sender is not None:
+            try:
+                text = await login.sender.text(self._scope)
+            except ForcedFailure:
+                text = ""
+            except ExpansionFailed as error:
+                self._trouble(error)
+                text = ""
+            if text:
+                return xtext(text)
+        caller = self._scope.session.caller
+        if received is None and caller is not None and caller.login:
+            # Who sent it from this machine is known to the kernel.
+            return xtext(f"{caller.login}@{self._scope.main.get('qualify_domain', '')}")
+        return received
 
 
 @dataclass(slots=True)

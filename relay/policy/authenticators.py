@@ -320,8 +320,9 @@ async def offer(rules: AuthRules, scope: Scope) -> Offer:
 
 
 async def _is_offered_here(rules: AuthRules, scope: Scope) -> bool:
-    # On a pipe nobody can listen.
-    in_clear = scope.session.tls is None and scope.session.peer is not None
+    # On a pipe nobody can listen, even where a caller of ours says whom it speaks for (-oMa).
+    session = scope.session
+    in_clear = session.tls is None and session.peer is not None and session.caller is None
     if in_clear and rules.over_tls_hosts is not None and await matches_client(rules.over_tls_hosts, scope):
         return False
     return rules.advertise_hosts is None or await matches_client(rules.advertise_hosts, scope)

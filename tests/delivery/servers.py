@@ -365,6 +365,7 @@ class Sent:
         routed: tuple[RemoteHost, ...] | None = None,
         parameters: Mapping[str, str] | None = None,
         scope: Mapping[str, Any] | None = None,
+        session: SessionFacts | None = None,
         **tls: Any,
     ) -> None:
         going_to = (ONE, TWO)[: len(servers)] if routed is None else routed
@@ -374,11 +375,13 @@ class Sent:
         self.journal = Notebook()
         self.records = records or Records()
         rules = SMTPRules("smtp", ClientTLSRules(**tls), helo_data, **(options or {}))
-        world = Scope(main={"primary_hostname": "laptop.test"}, **(scope or {}))
+        main = {"primary_hostname": "laptop.test", "qualify_domain": "here.test"}
+        world = Scope(main=main, **(scope or {}))
         self.ports = make_ports(self.dialer, self.journal, records=self.records, auth=auth)
         transport = SMTPTransport(rules, self.ports, world)
         message = make_message(*recipients, parameters=parameters)
-        message = replace(message, facts=MessageFacts(SessionFacts(peer=Endpoint("192.0.2.1", 4000)), received_at))
+        facts = MessageFacts(session or SessionFacts(peer=Endpoint("192.0.2.1", 4000)), received_at)
+        message = replace(message, facts=facts)
         envelope = Envelope(
             message.sender,
             tuple(Recipient(address_from_text(each)) for each in recipients),

@@ -12,6 +12,7 @@ from relay.delivery.link import HandshakeFailed, StartTLSRefused
 from relay.delivery.smtp_rules import LoginRules
 from relay.esmtp.client_events import AuthAccepted, AuthChallenge, AuthRefused
 from relay.expand.evaluate import compile_expansion
+from relay.mail.facts import LocalCaller, SessionFacts
 from relay.mail.outcome import Deferred, Delivered, ErrorClass
 from relay.mail.reply import Reply
 from relay.policy.authenticators import AuthRules
@@ -27,8 +28,9 @@ SAID = "auth PLAIN AGFubmEAc2VjcmV0"
 def sent(server: Server, **options: Any) -> Sent:
     tls = options.pop("tls", {})
     parameters = options.pop("parameters", None)
+    session = options.pop("session", None)
     login = LoginRules(rules=AuthRules((PLAIN, LOGIN)), **options)
-    return Sent(server, options={"login": login}, auth=logins.ports(), parameters=parameters, **tls)
+    return Sent(server, options={"login": login}, auth=logins.ports(), parameters=parameters, session=session, **tls)
 
 
 def offering(words: str = "PLAIN LOGIN", **more: Any) -> Server:
@@ -92,6 +94,7 @@ def test_no_credentials_in_clear_after_tls_failed(starttls: Exception) -> None:
         ({"try_": EVERY}, "<>", "<>"),
         ({"try_": EVERY}, None, None),
         ({"try_": EVERY, "sender": compile_expansion("me+x@y.test")}, "<>", "me+2Bx@y.test"),
+        ({"try_": EVERY, "sender": compile_expansion("${if eq{a}{b}{x}fail}")}, "a@y.test", "a@y.test"),
         ({"sender": compile_expansion("me@y.test")}, "<>", None),
         ({"sender": compile_expansion("me@y.test"), "sender_force": True}, None, "me@y.test"),
     ],
@@ -102,3 +105,12 @@ def test_the_sender_that_is_asserted(options: dict[str, Any], received: str | No
     assert isinstance(sent(server, parameters=parameters, **options).outcome, Delivered)
     (envelope,) = server.links[0].envelopes
     assert envelope.parameters.get("AUTH") == expected
+
+
+@pytest.mark.parametrize("received, expected", [(None, "anne@here.test"), ("<>", "<>")])
+def test_the_caller_is_asserted_of_a_message_of_this_machine(received: str | None, expected: str) -> None:
+    server = offering()
+    local = SessionFacts(caller=LocalCaller("anne", 1000, 1000))
+    parameters = {"AUTH": received} if received is not None else {}
+    assert isinstance(sent(server, try_=EVERY, parameters=parameters, session=local).outcome, Delivered)
+    assert server.links[0].envelopes[0].parameters.get("AUTH") == expected

@@ -8,7 +8,7 @@ from delivery.post import run
 from policy.logins import CLEAR, TLS, WITH_CERTIFICATE, WITH_TLS, block, scope
 from relay.expand.errors import ExpansionError
 from relay.expand.lists import ListKind, compile_list
-from relay.mail.facts import Authentication, SessionFacts
+from relay.mail.facts import Authentication, LocalCaller, SessionFacts
 from relay.mail.ports import TemporaryFailure
 from relay.policy.authenticators import (
     Authenticator,
@@ -68,6 +68,8 @@ def test_not_in_clear() -> None:
     assert offered(CLEAR, over_tls_hosts="*") == ""
     assert offered(CLEAR, over_tls_hosts="! 192.0.2.7 : *") != ""
     assert offered(WITH_TLS, over_tls_hosts="*") != ""
+    on_a_pipe = replace(CLEAR, caller=LocalCaller("anne", 1000, 1000))
+    assert offered(on_a_pipe, over_tls_hosts="*") != ""
 
 
 @pytest.mark.parametrize("condition", ["", "0", "no", "FALSE", "${if def:tls_in_cipher}", "${if eq{1}{2}{x}fail}"])
