@@ -162,7 +162,9 @@ def started(
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        encoding="latin-1",
+        # Names of files may be in any alphabet, or none.
+        encoding="utf-8",
+        errors="surrogateescape",
         env={"PATH": "/usr/bin:/bin:/usr/local/bin", "LC_ALL": "C"},
     )
     try:
