@@ -78,8 +78,8 @@ class Dialog:
         self.question = question
         self.events.append(question)
 
-    def tell(self, what: str, line: bytes = b"") -> None:
-        self.events.append(Violation(what, from_wire(line[:_SHOWN])))
+    def tell(self, what: str, line: bytes = b"", *, is_syntax: bool = False) -> None:
+        self.events.append(Violation(what, from_wire(line[:_SHOWN]), is_syntax))
 
     def reply(self, reply: Reply) -> None:
         self.out.append(reply.encode(self.enhanced))
@@ -91,7 +91,8 @@ class Dialog:
 
     def complain(self, reply: Reply, what: str, line: bytes = b"") -> None:
         """A syntax or protocol error: told, answered and counted."""
-        self.tell(what, line)
+        # RFC 5321 4.2.1: x0z is for syntax, and the first two of them for commands and their arguments.
+        self.tell(what, line, is_syntax=reply.code in (500, 501))
         if self.tally.is_last_error(self.settings):
             self.tell(_TOO_MANY_ERRORS, line)
             self.reply(reply.with_text(*reply.lines, replies.TOO_MANY_SYNTAX_ERRORS))

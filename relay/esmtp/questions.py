@@ -186,6 +186,8 @@ class Violation:
 
     what: str
     input: str = ""
+    is_syntax: bool = False
+    """A command was malformed or unknown, rather than out of place."""
 
 
 @dataclass(frozen=True, slots=True)

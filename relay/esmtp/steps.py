@@ -177,7 +177,7 @@ def _auth(argument: str, standing: Standing) -> Step:
         return Fault(replies.AUTH_ALREADY, "AUTH for the second time")
     mechanism, blank, initial = argument.partition(" ")
     if not _MECHANISM.fullmatch(mechanism):
-        return Fault(replies.AUTH_BAD_MECHANISM, "malformed name of a mechanism")
+        return Fault(replies.AUTH_BAD_MECHANISM, replies.AUTH_BAD_MECHANISM.text)
     return AuthAsked(mechanism.upper(), initial.strip() if blank else None)
 
 

@@ -231,6 +231,8 @@ class ProtocolViolated:
     input: str = ""
     commands: tuple[str, ...] = ()
     """The verbs of the last commands."""
+    is_syntax: bool = False
+    """A command was malformed or unknown, rather than out of place."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,7 +154,7 @@ class MailboxSession:
     def heard(self, command: questions.CommandRead) -> None:
         """A command was read; a program may log it."""
 
-    def violated(self, what: str, text: str) -> None:
+    def violated(self, what: str, text: str, *, is_syntax: bool = False) -> None:
         """The client broke the protocol; a program may log it."""
 
     def handshake_failed(self, reason: str, by_peer: bool) -> None:

@@ -95,7 +95,7 @@ class ServerSession(Protocol):
         """A command was read; what it comes to is asked or told next."""
         ...
 
-    def violated(self, what: str, text: str) -> None: ...
+    def violated(self, what: str, text: str, *, is_syntax: bool = False) -> None: ...
 
     def handshake_failed(self, reason: str, by_peer: bool) -> None: ...
 
@@ -233,8 +233,8 @@ class ESMTPServer(LayeredConnection):
                 self._decide(self.session.body(data), self._go_on)
             case TransactionReset() | MessageSpoiled():
                 self._decide(self.session.abandon(), self._go_on)
-            case Violation(what, text):
-                self.session.violated(what, text)
+            case Violation(what, text, is_syntax):
+                self.session.violated(what, text, is_syntax=is_syntax)
             case HangUp(how):
                 self._how = how
                 self._send_replies()

@@ -324,11 +324,7 @@ class EximLines:
         if session.user:
             text += f" U={word(session.user)}"
         text += f" P={session.protocol()}{self._tls(session.tls, session.peer_name)}"
-        if session.authentication is not None:
-            text += f" A={session.authentication.authenticator}"
-            if session.authentication.identity:
-                text += f":{word(session.authentication.identity)}"
-        text += f" S={event.size}"
+        text += f"{_login(session)} S={event.size}"
         if self._message_id and event.header_message_id:
             text += f" id={word(event.header_message_id.strip().removeprefix('<').removesuffix('>'))}"
         if self._subject and event.subject:
@@ -442,7 +438,7 @@ class EximLines:
         session = event.session
         sender = ""
         if event.sender is not None:
-            sender = f" F=<{word(str(event.sender))}>"
+            sender = f" F=<{word(str(event.sender))}>{_login(session)}"
         rejected = "temporarily rejected" if event.temporary else "rejected"
         return (
             f"{self._host(session)}{self._tls(session.tls, session.peer_name)}{sender}"
@@ -501,11 +497,18 @@ class EximLines:
         if what.startswith("unqualified "):
             text = f"{what} rejected: <{word(event.input)}> {client}"
             return Line(MAIN_AND_REJECT, "", text) if self._syntax_errors else None
-        is_syntax = "syntax" in what.lower()
-        if not (self._syntax_errors if is_syntax else self._protocol_errors):
+        if not (self._syntax_errors if event.is_syntax else self._protocol_errors):
             return None
-        kind = "syntax" if is_syntax else "protocol"
+        kind = "syntax" if event.is_syntax else "protocol"
         return Line(MAIN, "", f"SMTP {kind} error in {quoted(event.input, 128)} {client} {what}")
+
+
+def _login(session: SessionFacts) -> str:
+    """` A=` with the authenticator, and the identity behind a colon."""
+    login = session.authentication
+    if login is None:
+        return ""
+    return f" A={login.authenticator}:{word(login.identity)}" if login.identity else f" A={login.authenticator}"
 
 
 def _last_command(what: str, event: ProtocolViolated) -> str:

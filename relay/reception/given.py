@@ -13,11 +13,11 @@ NAMES = frozenset(
     {"address", "interface", "host", "ident", "protocol", "authenticator", "authenticated_id", "authenticated_sender"}
 )
 """What may be given, by the names that a submission's request has for it."""
-_ENDPOINT = re.compile(r"\[(.+)\](?::(\d{1,5}))?|(\d+\.\d+\.\d+\.\d+)\.(\d{1,5})|(.+)")
+_ENDPOINT = re.compile(r"\[(.+)\](?::(\d{1,5}))?|(\d+\.\d+\.\d+\.\d+|.*:[\dA-Fa-f]+)\.(\d{1,5})|(.+)")
 
 
 def read_endpoint(text: str) -> Endpoint:
-    """An address with or without a port: `192.0.2.1`, `192.0.2.1.2525`, `[2001:db8::1]:25`. Raises ValueError."""
+    """An address with or without a port: `192.0.2.1.2525`, `[2001:db8::1]:25`, `2001:db8::1.25`. Raises ValueError."""
     match = _ENDPOINT.fullmatch(text)
     if match is None:
         raise ValueError(text)

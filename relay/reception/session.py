@@ -340,9 +340,10 @@ class Session:
         """The machine has read a command."""
         self._client.heard(command)
 
-    def violated(self, what: str, text: str) -> None:
+    def violated(self, what: str, text: str, *, is_syntax: bool = False) -> None:
         """The machine saw the protocol broken."""
-        self._ports.journal.record(events.ProtocolViolated(self.facts, what, text, tuple(self._client.commands)))
+        commands = tuple(self._client.commands)
+        self._ports.journal.record(events.ProtocolViolated(self.facts, what, text, commands, is_syntax))
 
 
 _COMMANDS = frozenset(

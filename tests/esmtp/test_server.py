@@ -138,6 +138,13 @@ def test_an_answer_without_a_question_is_our_mistake() -> None:
         session.server.answer(reply.OK)
 
 
+def test_what_is_malformed_and_what_is_out_of_place() -> None:
+    session = Session()
+    for line in (b"EHLO\r\n", b"DATA\r\n"):
+        session.send(line)
+    assert [each.is_syntax for each in session.events if isinstance(each, Violation)] == [True, False]
+
+
 def test_input_before_the_greeting_ends_the_session() -> None:
     server = Server(Settings(), 0.0)
     next_event(server)

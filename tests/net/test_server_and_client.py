@@ -113,7 +113,7 @@ class Sink:
     def heard(self, command: object) -> None:
         pass
 
-    def violated(self, what: str, text: str) -> None:
+    def violated(self, what: str, text: str, *, is_syntax: bool = False) -> None:
         self.collected.events.append(f"violation: {what}")
 
     def handshake_failed(self, reason: str, by_peer: bool) -> None:

@@ -223,6 +223,13 @@ def test_the_group_of_the_key_exchange(group: str, selectors: str, field: str) -
             "",
             f"H={CLIENT} F=<> temporarily rejected RCPT <b@c>: later",
         ),
+        (
+            events.CommandRejected(
+                replace(MINIMAL, authentication=Authentication("plain", "anna")), "RCPT <b@c>", "no", NULL_SENDER
+            ),
+            "",
+            f"H={CLIENT} F=<> A=plain:anna rejected RCPT <b@c>: no",
+        ),
         (events.CommandRejected(here.LOCAL, "after DATA", ""), "", "U=anne rejected after DATA"),
         (
             events.ConnectionOpened(here.PLAIN, 3),
@@ -261,9 +268,9 @@ def test_the_group_of_the_key_exchange(group: str, selectors: str, field: str) -
             f'SMTP protocol error in "x" H={CLIENT} bare LF',
         ),
         (
-            events.ProtocolViolated(here.PLAIN, "syntax: no", "x"),
+            events.ProtocolViolated(here.PLAIN, "no such thing", "x", is_syntax=True),
             "+smtp_syntax_error",
-            f'SMTP syntax error in "x" H={CLIENT} syntax: no',
+            f'SMTP syntax error in "x" H={CLIENT} no such thing',
         ),
         (events.Warned(MINIMAL, "unlisted"), "", f"H={CLIENT} Warning: unlisted"),
         (

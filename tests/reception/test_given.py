@@ -36,6 +36,14 @@ def test_a_trusted_caller_describes_the_client() -> None:
     assert facts.caller == ROOT
 
 
+@pytest.mark.parametrize(
+    "text, address, port",
+    [("2001:db8::1.999", "2001:db8::1", 999), ("fe80::1", "fe80::1", 0), ("::1", "::1", 0)],
+)
+def test_addresses_of_version_six_and_their_ports(text: str, address: str, port: int) -> None:
+    assert read_given({"address": text}).peer == Endpoint(address, port)
+
+
 def test_who_speaks_for_a_host_speaks_the_protocol_of_the_network() -> None:
     facts = session_of(ROOT, Given(peer=Endpoint("192.0.2.9", 0)))
     assert replace(facts, hello=Hello("x", extended=False)).protocol() == "smtp"
