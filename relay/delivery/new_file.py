@@ -139,7 +139,9 @@ class NewFileWriter:
                         make_one(self._disk, path, job.place.directory_mode)
         if job.quota.is_set:
             usage = quota.measure(self._measured_directory(), job.quota.size_regex)
-            quota.check(job.quota, usage, job.message_size, self._temporary, self._read_at())
+            # Named as Exim does, which has gone into the directory.
+            shown = os.path.relpath(self._temporary, job.directory)
+            quota.check(job.quota, usage, job.message_size, shown, self._read_at())
 
     def _read_at(self) -> int:
         """Who reads a maildir takes messages out of `new`."""

@@ -82,10 +82,11 @@ def check(quota: Quota, usage: Usage, message_size: int, path: str, read_at: int
         return
     used = usage.size if quota.mailbox_size < 0 else quota.mailbox_size
     count = usage.files if quota.mailbox_files < 0 else quota.mailbox_files
-    if not quota.ignores_size and used + (message_size if quota.is_inclusive else 0) > quota.size:
-        raise _full("", path, read_at)
+    # Where both are exceeded, Exim names the number of files.
     if quota.files and not quota.ignores_files and count + (1 if quota.is_inclusive else 0) > quota.files:
         raise _full(" filecount", path, read_at)
+    if not quota.ignores_size and used + (message_size if quota.is_inclusive else 0) > quota.size:
+        raise _full("", path, read_at)
 
 
 def _full(what: str, path: str, read_at: int) -> NotDelivered:

@@ -62,6 +62,7 @@ MANY = "mailbox is full (MTA-imposed filecount quota exceeded while writing to /
         (Quota(size=100, mailbox_size=0), Usage(500), ""),
         (Quota(size=100, files=2), Usage(0, 1), ""),
         (Quota(size=100, files=2), Usage(0, 2), MANY),
+        (Quota(size=100, files=2), Usage(500, 2), MANY),
         (Quota(size=100, files=2, mailbox_files=1), Usage(0, 2), ""),
         (Quota(size=100, files=2, ignores_files=True), Usage(0, 2), ""),
     ],
