@@ -57,7 +57,7 @@ def main(words: Sequence[str] | None = None) -> int:
         status = _MODES[arguments.mode](arguments)
         sys.stdout.flush()
     except (UsageError, CommandFailed, HandOverFailed) as error:
-        return _complain(str(error))
+        return _complain(str(error), program)
     except BrokenPipeError:
         # Whoever read our output has enough; Python must not complain once more when it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -65,13 +65,15 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:  # noqa: BLE001 - the last line of defence: no program meets a traceback
-        return _complain(f"{type(error).__name__}: {error}")
+        return _complain(f"{type(error).__name__}: {error}", program)
     return status
 
 
-def _complain(text: str) -> int:
+def _complain(text: str, program: str = "") -> int:
+    # Programs that call Exim by its name look for its complaints by that name.
+    name = "exim" if os.path.basename(program or sys.argv[0]) == "exim" else NAME
     for line in text.splitlines() or [""]:
-        print(f"{NAME}: {printable(line)}", file=sys.stderr)
+        print(f"{name}: {printable(line)}", file=sys.stderr)
     return 1
 
 

@@ -98,6 +98,8 @@ def test_a_daemon_that_is_down_is_no_error(configuration: Path, spool: Path) -> 
 def test_errors_are_one_line_and_status_1(configuration: Path, capsys, words: tuple[str, ...], error: str) -> None:
     assert main(["sendmail", "-C", str(configuration), *words]) == 1
     assert capsys.readouterr().err == f"relay-sendmail: {error}\n"
+    assert main(["/usr/sbin/exim", "-C", str(configuration), *words]) == 1
+    assert capsys.readouterr().err == f"exim: {error}\n"
 
 
 def test_a_configuration_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

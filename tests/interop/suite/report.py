@@ -16,7 +16,7 @@ from pathlib import Path
 from interop.suite.comparing import Difference
 from interop.suite.playing import Result, Verdict
 
-_SAID = re.compile(r"(?:relay-sendmail: )(?:(?P<place>\S+:\d+(?::\d+)?): )?(?P<text>.*)")
+_SAID = re.compile(r"(?:relay-sendmail|exim): (?:(?P<place>\S+:\d+(?::\d+)?): )?(?P<text>.*)")
 _NOTE = re.compile(r"^note: |:\d+: note: ")
 _STDERR = "stderr/"
 
