@@ -506,7 +506,8 @@ class EximLines:
 def _login(session: SessionFacts) -> str:
     """` A=` with the authenticator, and the identity behind a colon."""
     login = session.authentication
-    if login is None:
+    if login is None or not login.authenticator:
+        # A caller may name an identity alone (-oMai); nobody has asked for proof of it.
         return ""
     return f" A={login.authenticator}:{word(login.identity)}" if login.identity else f" A={login.authenticator}"
 

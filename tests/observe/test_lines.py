@@ -230,6 +230,13 @@ def test_the_group_of_the_key_exchange(group: str, selectors: str, field: str) -
             "",
             f"H={CLIENT} F=<> A=plain:anna rejected RCPT <b@c>: no",
         ),
+        (
+            events.CommandRejected(
+                replace(MINIMAL, authentication=Authentication("", "anna")), "RCPT", "", NULL_SENDER
+            ),
+            "",
+            f"H={CLIENT} F=<> rejected RCPT",
+        ),
         (events.CommandRejected(here.LOCAL, "after DATA", ""), "", "U=anne rejected after DATA"),
         (
             events.ConnectionOpened(here.PLAIN, 3),
