@@ -98,7 +98,7 @@ class EtrnAsked:
 
 @dataclass(frozen=True, slots=True)
 class AuthAsked:
-    """AUTH, where it was offered: the mechanism in upper case, the initial response or None.
+    """AUTH, where it was offered: the mechanism as the client spells it, the initial response or None.
 
     334 (`reply.challenge`) makes the next line an `AuthResponse`; 235 ends the exchange with success, anything else
     without. Responses are as they came, in base64 or not; "=" is an empty initial response (RFC 4954 4).

@@ -172,13 +172,13 @@ def _turn(argument: str, standing: Standing) -> Step:
 
 def _auth(argument: str, standing: Standing) -> Step:
     if "AUTH" not in standing.offers and not standing.settings.auth_unadvertised:
-        return Fault(replies.AUTH_NOT_ADVERTISED, "AUTH when not advertised")
+        return Fault(replies.AUTH_NOT_ADVERTISED, replies.AUTH_NOT_ADVERTISED.text)
     if standing.authenticated:
-        return Fault(replies.AUTH_ALREADY, "AUTH for the second time")
+        return Fault(replies.AUTH_ALREADY, replies.AUTH_ALREADY.text)
     mechanism, blank, initial = argument.partition(" ")
     if not _MECHANISM.fullmatch(mechanism):
         return Fault(replies.AUTH_BAD_MECHANISM, replies.AUTH_BAD_MECHANISM.text)
-    return AuthAsked(mechanism.upper(), initial.strip() if blank else None)
+    return AuthAsked(mechanism, initial.strip() if blank else None)
 
 
 def _xclient(argument: str, standing: Standing) -> Step:

@@ -242,7 +242,7 @@ def test_auth_and_etrn_are_asked_where_they_make_sense() -> None:
     session = greeted(offers=Offers((("AUTH", "PLAIN"),)))
     assert codes(session.send(b"AUTH plain dGVzdA==\r\nAUTH LOGIN\r\nETRN example\r\n")) == [502, 502, 502]
     assert session.events[-3:] == [
-        AuthAsked("PLAIN", "dGVzdA=="),
+        AuthAsked("plain", "dGVzdA=="),
         AuthAsked("LOGIN", None),
         EtrnAsked("example"),
     ]
