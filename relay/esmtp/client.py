@@ -434,12 +434,10 @@ class Client:
             self._events.append(Refused(Stage.HELLO, reply))
 
     def _auth_answered(self, reply: Reply) -> None:
-        if reply.code == 334:
+        if 300 <= reply.code < 400:
+            # RFC 4954 4 has 334; Exim goes by the first digit.
             self._resting = Stage.CHALLENGED
             self._events.append(AuthChallenge(reply.text))
-            return
-        if 300 <= reply.code < 400:
-            self._garbled(f"unexpected reply to AUTH: {shown(reply)}")
             return
         self._replies.allow_lines(self._settings.line_limit)
         self._events.append(AuthAccepted(reply) if reply.code < 300 else AuthRefused(reply))

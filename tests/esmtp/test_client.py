@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from relay.esmtp.client import Client, ClientSettings, Protocol
 from relay.esmtp.client_events import (
     Answered,
+    AuthChallenge,
     BodyWanted,
     ClientEvent,
     Closed,
@@ -499,6 +500,13 @@ def test_the_end_of_the_connection_is_an_answer_to_quit() -> None:
     talk.client.receive_eof()
     talk.drain()
     assert talk.events == [Closed()]
+
+
+@pytest.mark.parametrize("code", [b"334", b"300", b"354"])
+def test_any_3xx_is_a_challenge(code: bytes) -> None:
+    talk = ready(b"AUTH LOGIN")
+    talk.client.authenticate("LOGIN")
+    assert talk.hear(code + b" VXNlcg==\r\n") == [AuthChallenge("VXNlcg==")]
 
 
 # Layers
