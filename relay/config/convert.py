@@ -125,11 +125,13 @@ class Converter:
         """Compiles a list. Raises BadValue."""
         assert kind in LISTS
         try:
-            return compile_list(_LIST_KINDS[kind], text, self.named_lists)
+            found = compile_list(_LIST_KINDS[kind], text, self.named_lists)
         except ExpansionError as error:
             raise BadExpansion(f"{name}: {error.message}", "correct the list") from None
         except TemporaryFailure as error:
             raise BadExpansion(f"{name}: {error}", "correct the named list") from None
+        found.title = name
+        return found
 
     def accounts(self, name: str, text: str) -> tuple[str, ...]:
         """Names of users or groups, out of a string that is expanded now. Raises BadValue."""

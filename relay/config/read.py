@@ -46,7 +46,7 @@ from relay.expand.lists import ListKind, NamedList, NamedLists
 from relay.mail.source import ConfigurationError, Location, Problem, Severity
 from relay.policy.acl import ACLReference
 from relay.policy.acl_parse import VERB_NAMES, file_lines, inline_lines, parse_acl
-from relay.policy.acl_program import ACL
+from relay.policy.acl_program import ACL, INLINE
 from relay.policy.authenticators import Authenticator
 from relay.policy.error_copies import ErrorCopy, parse_error_copies
 from relay.policy.retry import RetryRule, parse_rules
@@ -385,14 +385,14 @@ class _Reading:
         if name.split()[0] not in VERB_NAMES:
             # Exim finds that out when it is used; so do we, and `relay check` warns of it (references.py).
             return ACLReference(expansion, location)
-        return ACLReference(expansion, location, self._parsed(name, inline_lines(name, location), location))
+        return ACLReference(expansion, location, self._parsed(INLINE, inline_lines(name, location), location))
 
     def _as_written(self, text: str, location: Location) -> ACL | None:
         """The statements of an option whose expansion may show what comes from outside; None where it has none."""
         if text.split()[0].removeprefix("!") not in VERB_NAMES:
             return None
         try:
-            return parse_acl("inline ACL", inline_lines(text, location), self._lists, location)
+            return parse_acl(INLINE, inline_lines(text, location), self._lists, location)
         except ConfigurationError:
             return None
 

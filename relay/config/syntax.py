@@ -12,7 +12,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from relay.mail.source import Location, Problem
 from relay.policy.words import nearest
@@ -110,6 +110,7 @@ class _Joining:
     location: Location
     parts: list[str] = field(default_factory=list)
     length: int = 0
+    last: int = 0
 
 
 def read_text(
@@ -282,6 +283,7 @@ class _TextReader:
             if not text:
                 return
             self._joining = _Joining(location)
+        self._joining.last = location.line
         self._joining.length += len(text)
         if self._joining.length <= LINE_LIMIT:
             self._joining.parts.append(text)
@@ -311,7 +313,7 @@ class _TextReader:
             known = (".ifdef", ".ifndef", ".elifdef", ".elifndef", ".else", ".endif", ".include", ".include_if_exists")
             self._complain(joining.location, f'unknown directive "{word}"', nearest(word, known))
             return
-        self._section_lines.append(LogicalLine(joining.location, text))
+        self._section_lines.append(LogicalLine(replace(joining.location, last=joining.last), text))
 
     def _define(self, text: str, location: Location) -> None:
         match = _DEFINITION.match(text)

@@ -8,7 +8,6 @@ that address and keeps nothing. Exim: -bs, -bh.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,10 +19,11 @@ from relay.daemon.alone import run_alone, run_without_queue
 from relay.daemon.build import Relay
 from relay.daemon.callers import Credentials
 from relay.daemon.hints import MemoryHints
-from relay.daemon.steps import Steps
+from relay.daemon.told_options import ToldOptions
 from relay.delivery.callout import HostCallouts
 from relay.esmtp.answers import Answer
-from relay.esmtp.questions import Connected, MessageEnded, Question
+from relay.esmtp.questions import CommandRead, Connected, HelloGiven, MessageEnded, Question
+from relay.expand.notes import Notes
 from relay.expand.scope import Scope
 from relay.mail import reply
 from relay.mail.events import ConnectionOpened, Event
@@ -40,7 +40,7 @@ from relay.policy.verification import Callouts, Finding, Verified
 from relay.policy.verification import Question as CalloutQuestion
 from relay.reception.given import Given, session_of
 from relay.reception.request import DeliveryMode
-from relay.reception.rules import Ports
+from relay.reception.rules import Ports, Rules
 from relay.reception.session import Session, TLSRefused, make_facts
 from relay.tls.engine import Handshake
 from relay.tls.hello import ClientHello
@@ -114,7 +114,7 @@ def play_session(
             conditions=_played(ports.conditions, tell, calls_out=calls_out),
             crowd=None,
             turns=None,
-            trace=Steps(tell),
+            notes=Notes(tell),
         )
         await _hold(relay, _Client(None, given.facts(None)), ports, SessionWish(session=_PlayedSession, chain=chain))
         return 0
@@ -244,22 +244,47 @@ class _Once(ESMTPServer):
 _PLAYED_LAYER = ("TLS1.3", "TLS_AES_256_GCM_SHA384", 256)
 
 
+_NOT_REAL = b"\n**** SMTP testing: that is not a real message id!\n\n"
+
+
 class _PlayedSession(Session):
     """Says behind each message that it was none."""
 
-    _owes = False
     chain: tuple[x509.Certificate, ...] = ()
 
+    def __init__(self, rules: Rules, ports: Ports, facts: SessionFacts, full_name: str = "") -> None:
+        super().__init__(rules, ports, facts, full_name)
+        assert ports.notes is not None
+        self._options = ToldOptions(rules, ports.notes)
+
     async def decide(self, question: Question) -> Answer:
-        self._say()
+        match question:
+            case Connected():
+                await self._options.connected(self.scope())
+            case HelloGiven(name):
+                await self._options.greeted(name, self.scope())
+            case MessageEnded():
+                transaction = self._client.transaction
+                if transaction is not None and transaction.incoming is not None and transaction.incoming.fields:
+                    await self._options.received(self.scope())
         if self.chain and isinstance(question, Connected):
             try:
                 await self._shake_hands()
             except TLSRefused as error:
                 return Answer(reply.TLS_NOT_AVAILABLE.with_text(str(error)), hang_up=True)
         answer = await super().decide(question)
-        self._owes = isinstance(question, MessageEnded) and answer.reply.is_positive
+        if isinstance(question, HelloGiven) and question.extended and answer.reply.is_positive:
+            await self._options.offered(self.scope())
+        elif isinstance(question, MessageEnded):
+            self._options.next_message()
+            if answer.reply.is_positive:
+                return replace(answer, aside=_NOT_REAL)
         return answer
+
+    def heard(self, command: CommandRead) -> None:
+        super().heard(command)
+        # A list of addresses is asked at once; what takes longer is told when it is known.
+        Deferred.fromCoroutine(self._options.commanded(command.verb, self.scope()))
 
     async def _shake_hands(self) -> None:
         """As if a TLS layer had come up in which the client has shown its certificate. Raises TLSRefused."""
@@ -268,17 +293,6 @@ class _PlayedSession(Session):
         leaf = read_certificate(self.chain[0])
         version, suite, bits = _PLAYED_LAYER
         self.layer_up(Handshake(version, suite, bits, "", "", False, None, leaf, self.chain, b""), hello)
-
-    def closed(self, how: str) -> None:
-        self._say()
-        super().closed(how)
-
-    def _say(self) -> None:
-        """When the reply before is out: Exim says it to standard output, where the dialog is."""
-        if self._owes:
-            self._owes = False
-            sys.stdout.write("\n**** SMTP testing: that is not a real message!\n\n")
-            sys.stdout.flush()
 
 
 class _PatientSession(Session):

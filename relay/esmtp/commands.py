@@ -115,7 +115,7 @@ _RESETS = {"RSET": State.READY, "STARTTLS": State.SWITCHING}
 MOVES: Mapping[State, Mapping[str, State]] = {
     State.CONNECTED: {},
     State.REFUSED: {"QUIT": State.CLOSED},
-    State.GREETED: _moves(State.GREETED, {**_GREETINGS, "STARTTLS": State.SWITCHING}),
+    State.GREETED: _moves(State.GREETED, {**_GREETINGS, "STARTTLS": State.SWITCHING, "ETRN": State.GREETED}),
     State.READY: _moves(State.READY, {**_GREETINGS, **_RESETS, "MAIL": State.SENDER, **_SESSION}),
     State.SENDER: _moves(State.SENDER, {**_GREETINGS, **_RESETS, "RCPT": State.RECIPIENTS}),
     State.RECIPIENTS: _moves(

@@ -18,7 +18,7 @@ from relay.expand.compiling import Code
 from relay.expand.errors import ExpansionError, ExpansionFailed, ForcedFailure, Span
 from relay.expand.evaluate import TreeCompiler
 from relay.expand.list_items import ListKind, Subject
-from relay.expand.list_scan import Entry, ListAnswer, ListMatch, scan
+from relay.expand.list_scan import Entry, ListAnswer, ListMatch, Telling, scan
 from relay.expand.lookups import Found, LookupKind
 from relay.expand.scope import Evaluator, Frame, Scope, Test
 from relay.expand.syntax import TOO_DEEP, parse
@@ -321,10 +321,17 @@ class _Explainer(TreeCompiler):
         super().program(text)
         return _Explainer(text, self.record).whole(parse(text))
 
-    async def scan(self, kind: ListKind, entries: tuple[Entry, ...], subject: Subject, scope: Scope) -> ListAnswer:
+    async def scan(
+        self,
+        kind: ListKind,
+        entries: tuple[Entry, ...],
+        subject: Subject,
+        scope: Scope,
+        telling: Telling | None = None,
+    ) -> ListAnswer:
         asked = f"{kind.value} list"
         try:
-            answer = await scan(kind, entries, subject, scope)
+            answer = await scan(kind, entries, subject, scope, telling)
         except (ExpansionFailed, TemporaryFailure) as failure:
             self.record.note(Step(Role.LIST, asked, _broke(failure)))
             raise

@@ -33,7 +33,8 @@ def address_item(text: str, caseless: bool, inner: InnerList) -> ItemTest:
     local, domain = _split_pattern(text)
     shown = "" if local is None else local.removeprefix("*")
     star = _local_pattern(local, caseless) if local is not None else None
-    in_domains = inner(ListKind.DOMAIN, (taint_like(domain, text),)) if domain else None
+    # Exim: behind +caseful the domain of an item is compared as it is written, with the address's in lower case.
+    in_domains = inner(ListKind.DOMAIN, (taint_like(domain, text),), caseless) if domain else None
 
     async def matches(subject: Subject, scope: Scope) -> Hit | None:
         if not subject.text:

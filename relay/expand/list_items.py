@@ -12,6 +12,7 @@ import enum
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from relay.expand import lookups
 from relay.expand.addresses import IPAddress, looks_like_address, read_address, read_network
@@ -60,6 +61,11 @@ class Subject:
     names: tuple[str, ...] | None = None
     """Confirmed names of the host, once somebody has asked."""
 
+    @property
+    def title(self) -> str:
+        """What it is called where the list is told."""
+        return "host" if self.host is not None and self.host.name is None else self.text
+
 
 @dataclass(frozen=True, slots=True)
 class Hit:
@@ -83,8 +89,12 @@ class NoLookup(Exception):
 
 
 ItemTest = Callable[[Subject, Scope], Awaitable[Hit | None]]
-InnerList = Callable[[ListKind, tuple[str, ...]], ItemTest]
-"""Reads items as a list inside of an item. Raises BadItem."""
+class InnerList(Protocol):
+    """Reads items as a list inside of an item. Raises BadItem."""
+
+    def __call__(self, kind: ListKind, items: tuple[str, ...], caseless: bool = True) -> ItemTest: ...
+
+
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9._-]*")
 _NET_LOOKUP = re.compile(r"net([0-9]*)-")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from relay.expand.addresses import read_address
 from relay.expand.list_addresses import address_item
@@ -24,6 +25,7 @@ from relay.expand.list_items import (
     host_item,
     string_item,
 )
+from relay.expand.notes import Notes, shown_item
 from relay.expand.scope import Scope
 from relay.expand.splitting import SPACE
 from relay.expand.values import is_tainted, lower, taint_like
@@ -40,6 +42,8 @@ class ListMatch:
     decided_by: str
     data: str | None = None
     captures: tuple[str, ...] = ()
+    told: str = field(default="", compare=False, repr=False)
+    """How that is told to one who watches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class ListMiss:
     """The subject is not in the list, and what decided that."""
 
     decided_by: str
+    told: str = field(default="", compare=False, repr=False)
 
 
 ListAnswer = ListMatch | ListMiss
@@ -101,7 +106,14 @@ class FileItem:
     entries: tuple[Single, ...] = ()
 
 
-Entry = Single | Named | FileItem
+@dataclass(frozen=True, slots=True)
+class Word:
+    """`+caseful` or `+include_unknown`: the items behind it know; it stands here to be told."""
+
+    text: str
+
+
+Entry = Single | Named | FileItem | Word
 
 _OPTIONS: Mapping[str, Callable[[Settings], Settings]] = {
     "+include_unknown": lambda now: Settings(now.caseless, Policy.INCLUDE, now.deferred),
@@ -127,12 +139,15 @@ def compile_item(kind: ListKind, text: str, caseless: bool = True) -> ItemTest:
         return _failing(str(error))
 
 
-def _inner_list(kind: ListKind, items: tuple[str, ...]) -> ItemTest:
+def _inner_list(kind: ListKind, items: tuple[str, ...], caseless: bool = True) -> ItemTest:
     """Items as a list inside of an item."""
-    entries = read_entries(kind, items)
+    entries = read_entries(kind, items, caseless)
 
     async def matches(subject: Subject, scope: Scope) -> Hit | None:
-        answer = await scan(kind, entries, subject, scope.deeper())
+        telling = None
+        if scope.notes is not None and kind is ListKind.DOMAIN:
+            telling = Telling(scope.notes, f'{subject.text} in "{"".join(items)}"?', is_inner=True)
+        answer = await scan(kind, entries, subject, scope.deeper(), telling)
         return Hit(answer.data, answer.captures) if isinstance(answer, ListMatch) else None
 
     return matches
@@ -147,17 +162,19 @@ def _failing(why: str) -> ItemTest:
     return fail
 
 
-def read_entries(kind: ListKind, items: tuple[str, ...]) -> tuple[Entry, ...]:
+def read_entries(kind: ListKind, items: tuple[str, ...], caseless: bool = True) -> tuple[Entry, ...]:
     """The entries for the items of a list. Raises BadItem."""
-    settings = Settings()
+    settings = Settings(caseless)
     entries: list[Entry] = []
     for text in items:
         if is_tainted(text):
             entries.append(_read_tainted(kind, text, settings))
         elif kind is ListKind.HOST and text in _OPTIONS:
             settings = _OPTIONS[text](settings)
+            entries.append(Word(text))
         elif kind in (ListKind.ADDRESS, ListKind.LOCAL_PART) and text == "+caseful":
             settings = Settings(False, settings.unknown, settings.deferred)
+            entries.append(Word(text))
         else:
             entries.append(_read_entry(kind, text, settings))
     return tuple(entries)
@@ -204,21 +221,76 @@ def prepare(kind: ListKind, subject: AnySubject) -> Subject:
             return Subject(subject, taint_like(lower(subject), subject))
 
 
-async def scan(kind: ListKind, entries: tuple[Entry, ...], subject: Subject, scope: Scope) -> ListAnswer:
+@dataclass(slots=True)
+class Telling:
+    """Tells how the items of a list are tried; `asked` is the question (Exim: match_check_list).
+
+    `keeps`: its answer need not be found again, unless an item changes that. `has_data`: somebody wants what an item
+    stands for. `is_inner`: it is a part of an item; then nothing is kept at all.
+    """
+
+    notes: Notes
+    asked: str
+    keeps: bool = False
+    has_data: bool = True
+    is_inner: bool = False
+
+    def begin(self) -> None:
+        self.notes.say(self.asked)
+        self.notes.level += 1
+
+    def item(self, text: str) -> None:
+        self.notes.say(f"list element: {shown_item(text)}")
+
+    def end(self, answer: ListAnswer) -> None:
+        """One of the items, or the end of the list, has decided."""
+        word = "yes" if isinstance(answer, ListMatch) else "no"
+        if answer.decided_by == "end of list":
+            self.notes.level -= 1
+            self.notes.say(f"{self.asked} {word} (end of list)")
+            return
+        self.notes.say(f"{self.asked} {word} ({answer.told})")
+        # Where no name was found Exim forgets to come back a step.
+        self.notes.level -= answer.told.startswith('matched "')
+
+    def deferred(self, text: str) -> None:
+        self.notes.level -= 1
+        self.notes.say(f"{self.asked} list match deferred for {text}")
+
+
+async def scan(
+    kind: ListKind, entries: tuple[Entry, ...], subject: Subject, scope: Scope, telling: Telling | None = None
+) -> ListAnswer:
     """Tries entries from left to right."""
     negated = False
+    if telling is not None:
+        telling.begin()
     for entry in entries:
+        if telling is not None:
+            telling.item(entry.text)
+        if isinstance(entry, Word):
+            continue
         negated = entry.negated
-        match entry:
-            case Single():
-                answer = await _try_single(entry, subject, scope)
-            case Named():
-                answer = await _try_named(kind, entry, subject, scope)
-            case FileItem():
-                answer, negated = await _try_file(kind, entry, subject, scope)
+        try:
+            match entry:
+                case Single():
+                    answer = await _try_single(entry, subject, scope)
+                case Named():
+                    answer = await _try_named(kind, entry, subject, scope, telling)
+                case FileItem():
+                    answer, negated = await _try_file(kind, entry, subject, scope)
+        except TemporaryFailure:
+            if telling is not None:
+                telling.deferred(entry.text)
+            raise
         if answer is not None:
+            if telling is not None:
+                telling.end(answer)
             return answer
-    return ListMatch("end of list") if negated else ListMiss("end of list")
+    ended = ListMatch("end of list") if negated else ListMiss("end of list")
+    if telling is not None:
+        telling.end(ended)
+    return ended
 
 
 async def _try_single(entry: Single, subject: Subject, scope: Scope) -> ListAnswer | None:
@@ -228,11 +300,15 @@ async def _try_single(entry: Single, subject: Subject, scope: Scope) -> ListAnsw
         hit = await entry.test(subject, scope)
     except UnknownHost as error:
         if settings.unknown is Policy.IGNORE:
+            if scope.notes is not None:
+                scope.notes.say(f"{error}: item ignored by +ignore_unknown")
             return None
-        said = f"{entry.text} ({error})"
-        return ListMatch(said) if settings.unknown is Policy.INCLUDE else ListMiss(said)
+        said, told = f"{entry.text} ({error})", str(error)
+        return ListMatch(said, told=told) if settings.unknown is Policy.INCLUDE else ListMiss(said, told)
     except TemporaryFailure as error:
         if settings.deferred is Policy.IGNORE:
+            if scope.notes is not None:
+                scope.notes.say(f"{error}: item ignored by +ignore_defer")
             return None
         if settings.deferred is Policy.INCLUDE:
             return ListMatch(f"{entry.text} ({error})")
@@ -241,18 +317,53 @@ async def _try_single(entry: Single, subject: Subject, scope: Scope) -> ListAnsw
 
 
 def _answer(text: str, negated: bool, hit: Hit) -> ListAnswer:
-    return ListMiss(text) if negated else ListMatch(text, hit.data, hit.captures)
+    told = f'matched "{text}"'
+    return ListMiss(text, told) if negated else ListMatch(text, hit.data, hit.captures, told)
 
 
-async def _try_named(kind: ListKind, entry: Named, subject: Subject, scope: Scope) -> ListAnswer | None:
+async def _try_named(
+    kind: ListKind, entry: Named, subject: Subject, scope: Scope, telling: Telling | None
+) -> ListAnswer | None:
     found = scope.named_lists.find(kind, entry.name) if scope.named_lists else None
     if found is None:
         raise TemporaryFailure(f'unknown named {kind.value} list "+{entry.name}"')
-    inner = await found.decide_prepared(subject, scope.deeper())
+    cached = ""
+    if telling is None:
+        inner = await found.decide_prepared(subject, scope.deeper())
+    else:
+        cached, inner = await _tell_named(found, kind, entry, subject, scope, telling)
     if isinstance(inner, ListMiss):
         return None
-    said = f"{entry.text} > {inner.decided_by}"
-    return ListMiss(said) if entry.negated else ListMatch(said, inner.data, inner.captures)
+    said, told = f"{entry.text} > {inner.decided_by}", f'matched "{entry.text}"{cached}'
+    return ListMiss(said, told) if entry.negated else ListMatch(said, inner.data, inner.captures, told)
+
+
+async def _tell_named(
+    found: Any, kind: ListKind, entry: Named, subject: Subject, scope: Scope, telling: Telling
+) -> tuple[str, ListAnswer]:
+    """The named list's answer, and a word where Exim would not have tried it again."""
+    notes, key = telling.notes, (kind.value, entry.name, subject.text)
+    name = entry.text.removeprefix("!").lstrip(SPACE)
+    notes.say(f" start sublist {entry.name}")
+    known = None if telling.is_inner else notes.results.get(key)
+    if known is not None:
+        word = "yes" if isinstance(known, ListMatch) else "no"
+        notes.say(f"cached {word} match for {name}")
+        if telling.has_data:
+            data = known.data if isinstance(known, ListMatch) else None
+            notes.say(f"cached lookup data = {'NULL' if data is None else data}")
+        return " - cached", known
+    notes.level += 2
+    answer: ListAnswer = await found.decide_prepared(subject, scope.deeper())
+    notes.level -= 2
+    notes.say(f" end sublist {entry.name}")
+    if telling.is_inner or not notes.keeps:
+        telling.keeps = False
+        return "", answer
+    notes.results[key] = answer
+    if telling.has_data and isinstance(answer, ListMatch) and answer.data is not None:
+        notes.say(f"data from lookup saved for cache for {name}: key '{subject.folded}' value '{answer.data}'")
+    return "", answer
 
 
 async def _try_file(kind: ListKind, entry: FileItem, subject: Subject, scope: Scope) -> tuple[ListAnswer | None, bool]:
@@ -272,12 +383,13 @@ async def _try_file(kind: ListKind, entry: FileItem, subject: Subject, scope: Sc
         answer = await _try_single(line, subject, scope)
         if answer is not None:
             said = f"{answer.decided_by} in {entry.path}"
+            told = f"{answer.told} in {entry.path}" if answer.told.startswith("matched") else answer.told
             match answer:
                 case ListMatch():
                     # What a lookup found is not told: Exim gives the line.
-                    return ListMatch(said, line.text.lstrip("!").lstrip(SPACE), answer.captures), negated
+                    return ListMatch(said, line.text.lstrip("!").lstrip(SPACE), answer.captures, told), negated
                 case ListMiss():
-                    return ListMiss(said), negated
+                    return ListMiss(said, told), negated
     return None, negated
 
 

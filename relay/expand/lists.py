@@ -20,10 +20,12 @@ from relay.expand.list_scan import (
     ListMatch,
     ListMiss,
     Named,
+    Telling,
     prepare,
     read_entries,
     scan,
 )
+from relay.expand.notes import Notes
 from relay.expand.scope import AddressView, Scope
 from relay.expand.splitting import SPACE, split_list, split_pieces
 from relay.expand.syntax import parse
@@ -52,12 +54,15 @@ _READINGS = 8
 class MatchList:
     """A compiled list. Made by `compile_list`."""
 
-    __slots__ = ("_entries", "_expansion", "_readings", "_separator", "kind", "source")
+    __slots__ = ("_entries", "_expansion", "_readings", "_separator", "_text", "kind", "source", "title")
 
     def __init__(self, kind: ListKind, source: str, separator: str, body: str | Expansion) -> None:
         self.kind = kind
         self.source = source
+        self.title = ""
+        """The option whose value it is; "" for any other list."""
         self._separator = separator
+        self._text = body if isinstance(body, str) else ""
         self._expansion = body if isinstance(body, Expansion) else None
         self._entries = read_entries(kind, split_list(body, separator).items) if isinstance(body, str) else ()
         self._readings: dict[tuple[str, ...], tuple[Entry, ...]] = {}
@@ -106,19 +111,42 @@ class MatchList:
     async def decide_prepared(self, subject: Subject, scope: Scope) -> ListAnswer:
         """`decide` for a subject that another list has prepared."""
         try:
-            entries = self._entries if self._expansion is None else await self._expanded(subject, scope)
+            if scope.notes is not None:
+                return await self._told(subject, scope, scope.notes)
+            entries = self._entries if self._expansion is None else (await self._expanded(subject, scope))[0]
             return await scan(self.kind, entries, subject, scope)
         except ForcedFailure:
             return ListMiss("forced failure")
         except (ExpansionFailed, BadItem) as error:
             raise TemporaryFailure(f'failed to expand "{self.source}" while checking a list: {error}') from None
 
-    async def _expanded(self, subject: Subject, scope: Scope) -> tuple[Entry, ...]:
-        """The entries as the list stands now."""
+    async def _told(self, subject: Subject, scope: Scope, notes: Notes) -> ListAnswer:
+        """The answer, each item being told."""
+        entries, text = self._entries, self._text
+        try:
+            if self._expansion is not None:
+                entries, text = await self._expanded(subject, scope)
+        except ForcedFailure:
+            notes.say(f'expansion of "{self.source}" forced failure: assume not in this list')
+            raise
+        name = self.title or f'"{text}"'
+        telling = Telling(
+            notes,
+            f"{subject.title} in {name}?",
+            keeps=self._expansion is None,
+            has_data=not (self.title and self.kind is ListKind.HOST),
+        )
+        answer = await scan(self.kind, entries, subject, scope, telling)
+        notes.keeps = telling.keeps
+        return answer
+
+    async def _expanded(self, subject: Subject, scope: Scope) -> tuple[tuple[Entry, ...], str]:
+        """The entries as the list stands now, and its text."""
         assert self._expansion is not None
         if self.kind is ListKind.DOMAIN and scope.address is None:
             scope = scope.child(address=AddressView(domain=subject.text))
-        items = split_pieces(await self._expansion.pieces(scope), self._separator)
+        pieces = await self._expansion.pieces(scope)
+        items = split_pieces(pieces, self._separator)
         key = tuple(f"{'T' if is_tainted(item) else ' '}{item}" for item in items)
         entries = self._readings.get(key)
         if entries is None:
@@ -126,7 +154,7 @@ class MatchList:
             if len(self._readings) >= _READINGS:
                 self._readings.pop(next(iter(self._readings)))
             self._readings[key] = entries
-        return entries
+        return entries, "".join(pieces)
 
 
 def compile_list(kind: ListKind, text: str, named: NamedLists | None = None) -> MatchList:

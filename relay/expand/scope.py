@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from relay.expand.errors import ExpansionFailed
+from relay.expand.notes import Notes
 from relay.expand.values import Value
 from relay.mail.address import Address
 from relay.mail.facts import SessionFacts, TLSFacts
@@ -214,6 +215,8 @@ class Scope:
     named_lists: ListFinder | None = None
     depth: int = 0
     """How many lists, ACLs and expansions this one is inside of."""
+    notes: Notes | None = None
+    """Who is told how lists are tried; None: nobody."""
 
     def child(self, **changes: Any) -> Scope:
         """The same view with other values in some fields."""

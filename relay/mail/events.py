@@ -120,11 +120,15 @@ class ConnectionOpened:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionClosed:
-    """A client's connection ended; `how` is "by QUIT", "lost", "timed out", …; `elapsed` seconds after it began."""
+    """A client's connection ended; `how` is "by QUIT", "lost", "timed out", …; `elapsed` seconds after it began.
+
+    `in_transaction`: a message had been begun, and its data had not.
+    """
 
     session: SessionFacts
     how: str
     elapsed: float = 0.0
+    in_transaction: bool = False
 
 
 @dataclass(frozen=True, slots=True)

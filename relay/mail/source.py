@@ -7,15 +7,19 @@ are collected; nothing stops at the first.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Location:
-    """A line of a configuration file; `line` counts from 1, 0 means the file as a whole."""
+    """A line of a configuration file; `line` counts from 1, 0 means the file as a whole.
+
+    `last` is where a line ends that is continued (0: where it begins).
+    """
 
     file: str
     line: int = 0
+    last: int = field(default=0, compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}" if self.line else self.file

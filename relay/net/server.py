@@ -306,6 +306,9 @@ class ESMTPServer(LayeredConnection):
             if self._is_ahead:
                 self._machine.more_waits()
             self._machine.answer(answer.reply, answer.offers, self.reactor.seconds())
+            if answer.aside:
+                self._send_replies()
+                self.stack.send(answer.aside)
             if self._machine.state is SMTPState.SWITCHING:
                 self._switch_layer()
         self._done()

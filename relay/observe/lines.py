@@ -456,6 +456,10 @@ class EximLines:
         if event.how.startswith("timed out"):
             text = f"SMTP command timeout on{' TLS' if event.session.tls else ''} connection from {client} {lasted}"
             return Line(MAIN, "", text) if self._lost_connections else None
+        if event.how == "lost" and event.in_transaction:
+            what = "EOF" if event.session.peer is None else "disconnection"
+            text = f"unexpected {what} while reading SMTP command from {client} {lasted}"
+            return Line(MAIN, "", text) if self._lost_connections else None
         if not self._connections:
             return None
         how = free(event.how)

@@ -23,10 +23,12 @@ from relay.mail import reply as replies
 from relay.mail.ports import Concurrency, Journal, TemporaryFailure
 from relay.mail.reply import Reply
 from relay.mail.source import BUILT_IN, ConfigurationError, Location
+from relay.policy import acl_notes
 from relay.policy.acl_modifiers import add_fields, show_added
 from relay.policy.acl_parse import VERB_NAMES, file_lines, inline_lines, parse_acl
 from relay.policy.acl_program import (
     ACL,
+    INLINE,
     NEGATED,
     ACLBroken,
     ACLContext,
@@ -47,7 +49,6 @@ from relay.policy.acl_values import (
     Discarded,
     Effects,
     Switch,
-    TraceStep,
     Verb,
     Verdict,
     Where,
@@ -89,7 +90,7 @@ async def find_acl(text: str, context: ACLContext) -> ACL:
         return await context.ports.files.acl(text)
     if text.split()[0].removeprefix("!") not in VERB_NAMES:
         raise ACLBroken(f'unknown ACL verb "{text.split()[0][:60]}" in "{text[:60]}"')
-    return compile_text("inline ACL", inline_lines(text, BUILT_IN), context.scope.named_lists)
+    return compile_text(INLINE, inline_lines(text, BUILT_IN), context.scope.named_lists)
 
 
 def compile_text(name: str, lines: Sequence[tuple[Location, str]], named_lists: object) -> ACL:
@@ -138,6 +139,7 @@ async def check(reference: ACLReference | None, context: ACLContext) -> Verdict:
     context.memory.begin_command()
     if reference is None:
         if context.where in REFUSED_WHEN_UNSET:
+            acl_notes.unset(context.scope.notes)
             return Denied(_refusal(context.where), "", None)
         return Accepted(None)
     if reference.acl is not None:
@@ -235,9 +237,13 @@ async def _nest(outer: Run, text: str, arguments: tuple[str, ...]) -> Holds:
     inner = Run(outer.context, scope, outer.level + 1, _nest)
     inner.logs = outer.logs
     shown = outer.shown
+    if scope.notes is not None:
+        scope.notes.level += 1
     try:
         return await _walk(acl, inner)
     finally:
+        if scope.notes is not None:
+            scope.notes.level -= 1
         outer.user_message, outer.log_message = inner.user_message, inner.log_message
         outer.details = inner.details
         outer.logs = inner.logs
@@ -248,25 +254,34 @@ async def _nest(outer: Run, text: str, arguments: tuple[str, ...]) -> Holds:
 
 async def _walk(acl: ACL, state: Run) -> Holds:
     """One ACL from its first statement on. Raises ACLDefers or ACLBroken; `state.decided` is where it ended."""
+    notes = state.scope.notes
+    acl_notes.begun(notes, acl)
     for statement in acl.statements:
+        acl_notes.statement_begun(notes, acl, statement)
         state.user_message = state.log_message = ""
         state.details = False
         state.decided = statement.location
         try:
             holds, step = await _conditions(acl, statement, state)
         except TemporaryFailure as failure:
+            acl_notes.statement_broken(notes, acl, statement, "deferred")
             if statement.verb is Verb.WARN:
                 _skipped(acl, statement, state, str(failure))
                 continue
             state.log_message = state.log_message or str(failure)
             state.details = state.details or state.context.ports.tells_details
             raise ACLDefers from None
+        except ACLBroken:
+            acl_notes.statement_broken(notes, acl, statement, "error")
+            raise
         except ACLDefers:
+            acl_notes.statement_broken(notes, acl, statement, "deferred")
             state.decided = statement.location
             if statement.verb is Verb.WARN:
                 _skipped(acl, statement, state, state.log_message)
                 continue
             raise
+        acl_notes.statement_ended(notes, acl, statement, holds)
         result = await _verb(acl, statement, state, holds, step)
         if result is not None:
             return result
@@ -274,14 +289,16 @@ async def _walk(acl: ACL, state: Run) -> Holds:
     if acl.statements and acl.statements[-1].verb is Verb.WARN:
         state.user_message = state.log_message = ""
     state.decided = None
+    acl_notes.ended(notes, acl)
     return Holds.NO
 
 
 async def _conditions(acl: ACL, statement: Statement, state: Run) -> tuple[Holds, Step | None]:
     """Tries the steps in order: what they came to, and the one that failed (None where all held)."""
     where = state.context.where
-    trace = state.context.trace
+    notes = state.scope.notes
     for step in statement.steps:
+        acl_notes.step_begun(notes, statement, step)
         if where in step.forbidden:
             use = "use" if step.is_modifier else "test"
             raise ACLBroken(f"cannot {use} {step.name} condition in {where.value} ACL")
@@ -290,32 +307,17 @@ async def _conditions(acl: ACL, statement: Statement, state: Run) -> tuple[Holds
         except ForcedFailure:
             # Exim: a step whose expansion is forced to fail is left out.
             holds = Holds.YES
-            if trace is not None:
-                _trace(acl, statement, step, state, "left out (forced failure)")
             continue
         except ExpansionFailed as failed:
-            if trace is not None:
-                _trace(acl, statement, step, state, f"failed: {failed}")
             raise ACLBroken(f'failed to expand ACL string "{step.text}": {failed}') from None
-        except TemporaryFailure as failed:
-            if trace is not None:
-                _trace(acl, statement, step, state, f"deferred: {failed}")
-            raise
+        finally:
+            acl_notes.step_expanded(notes, step, state.shown)
+            state.shown = ""
         if step.negated:
             holds = NEGATED[holds]
-        if trace is not None:
-            _trace(acl, statement, step, state, "done" if step.is_modifier else holds.value)
         if holds is not Holds.YES:
             return holds, step
     return Holds.YES, None
-
-
-def _trace(acl: ACL, statement: Statement, step: Step, state: Run, result: str) -> None:
-    assert state.context.trace is not None
-    shown, state.shown = state.shown, ""
-    state.context.trace.record(
-        TraceStep(acl.name, statement.verb.value, step.location, step.text, shown, result, statement.location)
-    )
 
 
 async def _verb(acl: ACL, statement: Statement, state: Run, holds: Holds, step: Step | None) -> Holds | None:
@@ -332,6 +334,8 @@ async def _verb(acl: ACL, statement: Statement, state: Run, holds: Holds, step: 
             # Of a statement that does not hold the texts count where it is the last: it explains the refusal.
             if taken or endpass or statement is acl.statements[-1]:
                 await _messages(statement, state, holds, step, keep=not taken, message=not (endpass and taken))
+            if endpass and not taken:
+                acl_notes.endpass(state.scope.notes, statement)
             if taken or endpass:
                 return Holds.DISCARD if taken and statement.verb is Verb.DISCARD else holds
         case Verb.DENY | Verb.DROP:

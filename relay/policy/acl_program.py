@@ -17,7 +17,7 @@ from relay.expand.evaluate import Expansion
 from relay.expand.scope import Scope
 from relay.mail.ports import Concurrency, Hints, Journal, Records
 from relay.mail.source import Location, Problem, Severity
-from relay.policy.acl_values import DEFAULT_LOGS, DISCARD_PLACES, Effects, Trace, Verb, Where
+from relay.policy.acl_values import DEFAULT_LOGS, DISCARD_PLACES, Effects, Verb, Where
 from relay.policy.verification import Addresses, Verified
 
 
@@ -143,10 +143,13 @@ class ACLContext:
     concurrency: Concurrency
     ports: ConditionPorts = field(default_factory=ConditionPorts)
     memory: Memory = field(default_factory=Memory)
-    trace: Trace | None = None
 
 
 # A run
+
+
+INLINE = "inline ACL"
+"""The name of those that are the text of an option."""
 
 
 class ACLBroken(Exception):
@@ -195,7 +198,7 @@ class Run:
         self.logs = DEFAULT_LOGS
         """Where a refusal is logged (log_reject_target)."""
         self.shown = ""
-        """The argument of the last step as it was expanded, for a trace."""
+        """The argument of the last step as it was expanded, for one who watches."""
         self.decided: Location | None = None
 
     def learn(self, **found: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from relay.mail.reply import Reply
 from relay.mail.source import Location
@@ -165,27 +164,6 @@ class Effects:
 
 
 # Traces
-
-
-@dataclass(frozen=True, slots=True)
-class TraceStep:
-    """One condition or modifier that was evaluated: `value` is its argument as expanded, `result` what
-    came of it."""
-
-    acl: str
-    verb: str
-    location: Location
-    text: str
-    value: str
-    result: str
-    statement: Location | None = None
-    """Where its statement begins."""
-
-
-class Trace(Protocol):
-    """Who is to see every step of a decision (`relay explain`)."""
-
-    def record(self, step: TraceStep) -> None: ...
 
 
 # Verdicts

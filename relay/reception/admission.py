@@ -59,6 +59,9 @@ class Admission:
         if address is not None and self._rules.percent_hack_domains is not None:
             scope.address = address_view(await self._meant(address, scope))
         scope.acl_variables = variables
+        scope.notes = ports.notes
+        if ports.notes is not None:
+            ports.notes.forget("domain", "local part")
         scope.more = {**scope.more, "headers_added": added_so_far(effects), **more}
         scope.acl_runner = ExpandedACLs(
             where,
@@ -80,14 +83,8 @@ class Admission:
             concurrency=ports.concurrency,
             ports=ports.conditions,
             memory=client.memory,
-            trace=ports.trace,
         )
-        name = reference.expansion.source if reference is not None else ""
-        if ports.trace is not None and name:
-            ports.trace.begin(name)
         verdict = await check_acl(reference, context)
-        if ports.trace is not None and name:
-            ports.trace.end(name, verdict)
         client.keep_variables(variables)
         client.host_data = context.scope.host_data
         if client.transaction is not None:

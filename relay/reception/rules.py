@@ -13,11 +13,12 @@ from typing import Protocol
 from relay.esmtp.limits import ServerSettings
 from relay.expand.evaluate import Expansion
 from relay.expand.lists import MatchList, NamedLists
+from relay.expand.notes import Notes
 from relay.expand.scope import Files, FileSystem, Passwords
 from relay.mail.ports import Capacity, Clock, Concurrency, Intake, Journal, Lookups, Resolver
 from relay.policy.acl import ACLReference
 from relay.policy.acl_program import ACL, ConditionPorts
-from relay.policy.acl_values import Trace, Verdict, Where
+from relay.policy.acl_values import Where
 from relay.policy.authenticate import AuthPorts
 from relay.policy.authenticators import AuthRules
 from relay.policy.rewrite import RewriteRule
@@ -186,18 +187,6 @@ class Crowd(Protocol):
         ...
 
 
-class SessionTrace(Trace, Protocol):
-    """Who sees what ACLs do in a session."""
-
-    def begin(self, acl: str) -> None:
-        """An ACL is about to be asked."""
-        ...
-
-    def end(self, acl: str, verdict: Verdict) -> None:
-        """It has said this."""
-        ...
-
-
 class Turns(Protocol):
     """What ETRN sets going. Both raise TemporaryFailure where it can't be begun."""
 
@@ -237,5 +226,5 @@ class Ports:
     turns: Turns | None = None
     capacity: Capacity | None = None
     """Room on the disks, and the load; None: whatever comes is taken and tried at once."""
-    trace: SessionTrace | None = None
-    """Who is shown each step of the ACLs (-bh)."""
+    notes: Notes | None = None
+    """Who is told each step of the ACLs (-bh)."""

@@ -63,6 +63,7 @@ class Session:
         self._policy = ServerTLS("")
         self._has_quit = False
         self._began = ports.clock.now()
+        self._left_in_transaction = False
 
     @property
     def facts(self) -> SessionFacts:
@@ -321,6 +322,8 @@ class Session:
         if self._has_quit:
             return
         self._has_quit = True
+        transaction = self._client.transaction
+        self._left_in_transaction = transaction is not None and transaction.incoming is None
         reason = NOTQUIT_REASONS.get(how, "connection-lost")
         try:
             verdict = await self._admission.verdict(Where.NOTQUIT, smtp_notquit_reason=reason)
@@ -334,7 +337,8 @@ class Session:
         """The connection has ended."""
         if self._client.unlogged:
             return
-        self._ports.journal.record(events.ConnectionClosed(self.facts, how, self._ports.clock.now() - self._began))
+        elapsed = self._ports.clock.now() - self._began
+        self._ports.journal.record(events.ConnectionClosed(self.facts, how, elapsed, self._left_in_transaction))
 
     def heard(self, command: esmtp.CommandRead) -> None:
         """The machine has read a command."""

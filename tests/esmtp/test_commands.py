@@ -13,7 +13,7 @@ greeted
     EHLO HELO -> ready
     STARTTLS -> switching
     QUIT -> closed
-    RSET NOOP HELP VRFY EXPN TURN stay
+    RSET NOOP HELP VRFY EXPN TURN ETRN stay
 ready
     XCLIENT -> greeted
     MAIL -> sender

@@ -249,6 +249,11 @@ def test_the_group_of_the_key_exchange(group: str, selectors: str, field: str) -
             f"SMTP connection from {CLIENT} D=2m5s closed by QUIT",
         ),
         (
+            events.ConnectionClosed(here.PLAIN, "lost", 0.25, in_transaction=True),
+            "",
+            f"unexpected disconnection while reading SMTP command from {CLIENT} D=0s",
+        ),
+        (
             events.ConnectionClosed(here.PLAIN, "lost", 7.0),
             "+smtp_connection",
             f"SMTP connection from {CLIENT} lost D=7s",

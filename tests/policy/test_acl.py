@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from relay.expand.errors import ExpansionFailed
 from relay.expand.evaluate import compile_expansion
 from relay.expand.lists import ListKind, NamedList, NamedLists
+from relay.expand.notes import Notes
 from relay.expand.scope import AddressView, MessageView, Scope
 from relay.expand.values import Tainted
 from relay.mail import events
@@ -37,7 +38,6 @@ from relay.policy.acl_values import (
     Queueing,
     Submission,
     Switch,
-    TraceStep,
     Verdict,
     Where,
 )
@@ -111,14 +111,6 @@ class Everywhere:
         return Routable(Finding.GOOD)
 
 
-class Trace:
-    def __init__(self) -> None:
-        self.steps: list[TraceStep] = []
-
-    def record(self, step: TraceStep) -> None:
-        self.steps.append(step)
-
-
 NAMED = NamedLists.of(NamedList(ListKind.DOMAIN, "local_domains", "relay.test : *.relay.test"))
 
 
@@ -155,7 +147,7 @@ def context(
     book: Mapping[str, ACL] | None = None,
     inquiries: Inquiries | None = None,
     ports: ConditionPorts | None = None,
-    trace: Trace | None = None,
+    notes: Notes | None = None,
 ) -> ACLContext:
     variables: dict[str, str] = {}
     local, _, domain = recipient.rpartition("@")
@@ -167,9 +159,10 @@ def context(
         address=AddressView(local, domain) if where is Where.RCPT else None,
         acl_variables=variables,
         named_lists=NAMED,
+        notes=notes,
     )
     asked = ports or ConditionPorts(addresses=Everywhere(), inquiries=inquiries)
-    return ACLContext(where, scope, book or {}, Effects(), variables, Journal(), Waiting(), asked, trace=trace)
+    return ACLContext(where, scope, book or {}, Effects(), variables, Journal(), Waiting(), asked)
 
 
 def decide(text: str, where: Where = Where.RCPT, **options: Any) -> Verdict:
@@ -678,18 +671,43 @@ def test_an_acl_from_an_expansion_port() -> None:
         answer(port.run("nobody", (), ours.scope))
 
 
-# Traces
+# What is told to one who watches
 
 
-def test_a_trace_sees_every_step() -> None:
-    trace = Trace()
-    decide(
-        "accept hosts = 10.0.0.1\ndeny condition = ${if eq{$domain}{example.org}}\nlogwrite = x $domain", trace=trace
-    )
-    assert [(step.verb, step.location.line, step.value, step.result) for step in trace.steps] == [
-        ("accept", 1, "", "no"),
-        ("deny", 2, "true", "yes"),
-        ("deny", 3, "x example.org", "done"),
+def told(text: str) -> list[str]:
+    lines: list[str] = []
+    decide(text, notes=Notes(lines.append))
+    return lines
+
+
+def test_who_watches_is_told_every_step() -> None:
+    assert told(
+        "accept !hosts = 192.0.2.7\n message = not you\ndeny condition = ${if eq{a}{a}}\nlogwrite = seen"
+    ) == [
+        '>>> using ACL "acl_check"',
+        '>>> processing ACL acl_check "accept" (conf 1)',
+        ">>> check !hosts = 192.0.2.7",
+        '>>> host in "192.0.2.7"?',
+        ">>>  list element: 192.0.2.7",
+        '>>>  host in "192.0.2.7"? yes (matched "192.0.2.7")',
+        ">>> accept: condition test failed in ACL acl_check",
+        '>>> processing ACL acl_check "deny" (conf 3)',
+        ">>> check condition = ${if eq{a}{a}}",
+        ">>>                 = true",
+        ">>> check logwrite = seen",
+        ">>> deny: condition test succeeded in ACL acl_check",
+        ">>> end of ACL acl_check: DENY",
+    ]
+
+
+def test_texts_are_told_where_they_are_reached() -> None:
+    assert told("warn message = one\n condition = yes\n log_message = two")[1:] == [
+        '>>> processing ACL acl_check "warn" (conf 1)',
+        ">>>   message: one",
+        ">>> check condition = yes",
+        ">>> l_message: two",
+        ">>> warn: condition test succeeded in ACL acl_check",
+        ">>> end of ACL acl_check: implicit DENY",
     ]
 
 
