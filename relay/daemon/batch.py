@@ -159,7 +159,8 @@ class Batch:
         if self._message is None:
             return None
         self._message.close()
-        return self._fault("554 Unexpected end of file", "")
+        self._line += 1  # the line that is not there
+        return self._fault("421 Lost incoming connection", "")
 
     def _fault(self, text: str, command: str) -> BatchFault:
         return BatchFault(text, command, self._transaction_line, self._line, self._accepted)
@@ -167,7 +168,8 @@ class Batch:
     async def _obey(self, line: bytes) -> str:
         """Why the line is refused, or nothing."""
         if self._message is None and line[:4].upper() == b"MAIL":
-            self._transaction_line = self._line
+            # Exim counts what was read before the command.
+            self._transaction_line = max(self._line - 1, 0)
         self._violation = ""
         self._machine.receive(line, 0.0)
         refusal = ""

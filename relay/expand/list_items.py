@@ -18,6 +18,7 @@ from relay.expand import lookups
 from relay.expand.addresses import IPAddress, looks_like_address, read_address, read_network
 from relay.expand.errors import ExpansionFailed
 from relay.expand.mail_exchangers import Rank, is_ours, rank_of_ours
+from relay.expand.notes import Notes
 from relay.expand.patterns import Pattern, PatternError
 from relay.expand.scope import Scope
 from relay.expand.splitting import SPACE, split_list
@@ -319,7 +320,13 @@ def _host_name_item(text: str) -> ItemTest:
         try:
             addresses = await scope.resolver.addresses(name)
         except HostNotFound:
+            if scope.notes is not None:
+                scope.notes.say(f"no IP address found for host {name}{_during(scope)}")
             raise UnknownHost(f"failed to find IP address for {name}") from None
+        if scope.notes is not None:
+            scope.notes.say("gethostbyname2 looked up these IP addresses:")
+            for address in addresses:
+                scope.notes.say(f"  name={name} address={address}")
         numbers = {found.as_v4() for address in addresses if (found := read_address(address))}
         return _HOST_HIT if subject.ip is not None and subject.ip.as_v4() in numbers else None
 
@@ -344,7 +351,7 @@ def _host_pattern_item(text: str, inner: InnerList) -> ItemTest:
             if network is None:
                 raise UnknownHost("cannot match host name in match_ip list")
             return await network(subject, scope)
-        for name in await _names_of(subject, scope):
+        for name in await _names_of(subject, scope, text):
             hit = await test(Subject(name, lower(name)), scope)
             if hit is not None:
                 return Hit(hit.data)
@@ -353,8 +360,29 @@ def _host_pattern_item(text: str, inner: InnerList) -> ItemTest:
     return matches
 
 
-async def _names_of(subject: Subject, scope: Scope) -> tuple[str, ...]:
-    """The host's names. Raises UnknownHost where it has none, TemporaryFailure."""
+def _during(scope: Scope) -> str:
+    """Exim: host_and_ident, behind a name that is not found."""
+    session = scope.session
+    if session.peer is None:
+        return ""
+    helo = f"({session.hello.name}) " if session.hello is not None else ""
+    return f" (during SMTP connection from {helo}[{session.peer.address}])"
+
+
+async def _names_of(subject: Subject, scope: Scope, text: str) -> tuple[str, ...]:
+    """The host's names for an item. Raises UnknownHost where it has none, TemporaryFailure."""
+    notes, is_client = scope.notes, subject.host is not None and subject.host.name is None
+    if notes is None or not is_client or scope.session.peer_host:
+        return await _asked_names(subject, scope)
+    notes.say(f"sender host name required, to match against {text}")
+    notes.level += 1
+    try:
+        return await _asked_names(subject, scope)
+    finally:
+        notes.level -= 1
+
+
+async def _asked_names(subject: Subject, scope: Scope) -> tuple[str, ...]:
     if subject.names is None:
         host = subject.host
         if host is not None and host.name is not None:
@@ -372,22 +400,47 @@ async def _names_of(subject: Subject, scope: Scope) -> tuple[str, ...]:
     return subject.names
 
 
-async def confirmed_names(address: str, resolver: Resolver) -> tuple[str, ...]:
+async def confirmed_names(address: str, resolver: Resolver, notes: Notes | None = None) -> tuple[str, ...]:
     """Names from the reverse zone that lead back to the address; none where there is no such name.
 
     Raises TemporaryFailure. Exim: host_name_lookup.
     """
+    if notes is None:
+        return await _confirmed(address, resolver, lambda *_: None)
+    notes.say(f"looking up host name for {address}")
+    notes.level += 1
+    try:
+        return await _confirmed(address, resolver, lambda text, depth=0: notes.say(" " * depth + text))
+    finally:
+        notes.level -= 1
+
+
+async def _confirmed(address: str, resolver: Resolver, say: Callable[..., None]) -> tuple[str, ...]:
     wanted = read_address(address)
     try:
         names = await resolver.names(address)
     except HostNotFound:
         return ()
+    for place, name in enumerate(names):
+        say(f'  alias "{name}"' if place else f'IP address lookup yielded "{name}"')
     confirmed = []
     for name in names:
+        for kind in ("require", "request"):
+            # Nobody can say here that an answer has to be signed.
+            say(f"check dnssec {kind} list")
+            say(f"{name} not in empty list (option unset? cannot trace name)", 1)
         try:
             found = await resolver.addresses(name)
         except HostNotFound:
+            say(f"no IP addresses found for {name}")
             continue
-        if any(read_address(each) == wanted for each in found):
-            confirmed.append(name)
+        say(f"checking addresses for {name}")
+        for each in found:
+            if read_address(each) == wanted:
+                say(f"{each} OK", 2)
+                confirmed.append(name)
+                break
+            say(each, 2)
+        else:
+            say(f"no IP address for {name} matched {address}")
     return tuple(confirmed)

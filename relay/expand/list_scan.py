@@ -242,9 +242,12 @@ class Telling:
     def item(self, text: str) -> None:
         self.notes.say(f"list element: {shown_item(text)}")
 
-    def end(self, answer: ListAnswer) -> None:
+    def end(self, answer: ListAnswer, by: Entry | None = None) -> None:
         """One of the items, or the end of the list, has decided."""
         word = "yes" if isinstance(answer, ListMatch) else "no"
+        if isinstance(by, FileItem):
+            # Exim says what the sign of the file gives, and does not look at that of the line.
+            word = "no" if by.negated else "yes"
         if answer.decided_by == "end of list":
             self.notes.level -= 1
             self.notes.say(f"{self.asked} {word} (end of list)")
@@ -285,7 +288,7 @@ async def scan(
             raise
         if answer is not None:
             if telling is not None:
-                telling.end(answer)
+                telling.end(answer, entry)
             return answer
     ended = ListMatch("end of list") if negated else ListMiss("end of list")
     if telling is not None:

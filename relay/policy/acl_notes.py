@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 from relay.expand.evaluate import Expansion
 from relay.expand.notes import Notes
-from relay.mail.source import Location
 from relay.policy.acl_program import ACL, INLINE, Holds, Statement, Step
 from relay.policy.acl_values import Verb
 
@@ -51,16 +50,17 @@ def begun(notes: Notes | None, acl: ACL) -> None:
 def statement_begun(notes: Notes | None, acl: ACL, statement: Statement) -> None:
     """The first of its conditions is about to be tried."""
     if notes is not None:
-        notes.say(f'processing {_name(acl)} "{statement.verb.value}"{_place(statement.location)}')
+        notes.say(f'processing {_name(acl)} "{statement.verb.value}"{_place(acl, statement)}')
 
 
 def _name(acl: ACL) -> str:
     return acl.name if acl.name == INLINE else f"ACL {acl.name}"
 
 
-def _place(location: Location) -> str:
+def _place(acl: ACL, statement: Statement) -> str:
     """Exim names a statement by the line where it ends."""
-    return f" ({location.file} {location.last or location.line})" if location.line else ""
+    place = statement.location
+    return f" ({place.file} {place.last or place.line})" if place.line and acl.name != INLINE else ""
 
 
 def step_begun(notes: Notes | None, statement: Statement, step: Step) -> None:

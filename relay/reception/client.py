@@ -155,7 +155,10 @@ class Client:
         resolver, peer = self._ports.resolver, self.facts.peer
         if self._names is None:
             self._lookup = "deferred"
-            self._names = () if resolver is None or peer is None else await confirmed_names(peer.address, resolver)
+            if resolver is None or peer is None:
+                self._names = ()
+            else:
+                self._names = await confirmed_names(peer.address, resolver, self._ports.notes)
             self._lookup = "found" if self._names else "failed"
             if not self._names:
                 self._ports.journal.record(NameNotFound(self.facts))
