@@ -130,6 +130,10 @@ class Submit(Protocol):
     async def __call__(self, sender: Address, recipients: tuple[Address, ...], message: IO[bytes]) -> str: ...
 
 
+# Exim: a transaction begins behind the last line of what came before it, and these count as whole ones.
+_WHOLE_TRANSACTIONS = frozenset({"HELO", "EHLO", "RSET", "VRFY", "EXPN", "HELP", "NOOP", "ETRN"})
+
+
 class Batch:
     """Reads one batch, line by line, so that every mistake has its line."""
 
@@ -167,9 +171,6 @@ class Batch:
 
     async def _obey(self, line: bytes) -> str:
         """Why the line is refused, or nothing."""
-        if self._message is None and line[:4].upper() == b"MAIL":
-            # Exim counts what was read before the command.
-            self._transaction_line = max(self._line - 1, 0)
         self._violation = ""
         self._machine.receive(line, 0.0)
         refusal = ""
@@ -193,7 +194,10 @@ class Batch:
                 return await self._message_ended()
             case Violation(what):
                 self._violation = what
-            case CommandRead() | TransactionReset() | MessageSpoiled():
+            case CommandRead(verb):
+                if verb in _WHOLE_TRANSACTIONS:
+                    self._transaction_line = self._line
+            case TransactionReset() | MessageSpoiled():
                 pass
             case HangUp():
                 self._over = True
@@ -224,4 +228,6 @@ class Batch:
             refusal = await self._submit(self._sender, tuple(self._recipients), message)
         self._machine.answer(Reply(250, "2.0.0", ("OK",)))
         self._accepted += not refusal
+        if not refusal:
+            self._transaction_line = self._line
         return refusal

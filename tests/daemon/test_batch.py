@@ -89,11 +89,11 @@ def test_an_empty_batch_is_a_good_one() -> None:
     ("text", "reply", "command", "begun", "at", "status"),
     [
         ("rcpt to:<x@y>\n", "503", "rcpt to:<x@y>", 0, 1, 2),
-        (GOOD + "mail from:<a@b.test>\nrcpt to:<c@d\n", "501", "rcpt to:<c@d", 9, 10, 1),
-        (GOOD + "nonsense\n", "500", "nonsense", 1, 9, 1),
-        ("helo x\n" + GOOD + GOOD[:-2], "554", "", 10, 16, 1),
-        (GOOD.replace("dot", "refuse") + GOOD, "550", "", 1, 8, 2),
-        ("mail from:<>\ndata\n", "503", "data", 1, 2, 2),
+        (GOOD + "mail from:<a@b.test>\nrcpt to:<c@d\n", "501", "rcpt to:<c@d", 8, 10, 1),
+        (GOOD + "nonsense\n", "500", "nonsense", 8, 9, 1),
+        ("helo x\n" + GOOD + GOOD[:-2], "421", "", 9, 17, 1),
+        (GOOD.replace("dot", "refuse") + GOOD, "550", "", 0, 8, 2),
+        ("mail from:<>\ndata\n", "503", "data", 0, 2, 2),
         ("starttls\n", "503", "starttls", 0, 1, 2),
     ],
 )
