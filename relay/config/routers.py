@@ -124,7 +124,9 @@ def _local_parts(block: DriverBlock, named: NamedLists) -> MatchList | None:
     change = re.match(r"\s*(<[!-/:-@\[-`{-~])", found.source)
     head, separator = (change.group(1), change.group(1)[1]) if change else ("", ":")
     rest = found.source[change.end() :] if change else found.source
-    return compile_list(found.kind, f"{head} +caseful {separator} {rest}", named)
+    caseful = compile_list(found.kind, f"{head} +caseful {separator} {rest}", named)
+    caseful.title = found.title
+    return caseful
 
 
 def _purposes(block: DriverBlock) -> frozenset[Purpose]:

@@ -90,11 +90,12 @@ class NoLookup(Exception):
 
 
 ItemTest = Callable[[Subject, Scope], Awaitable[Hit | None]]
+
+
 class InnerList(Protocol):
     """Reads items as a list inside of an item. Raises BadItem."""
 
     def __call__(self, kind: ListKind, items: tuple[str, ...], caseless: bool = True) -> ItemTest: ...
-
 
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9._-]*")

@@ -167,7 +167,15 @@ async def _verified(address: Address, role: Role, run: Run, options: VerifyOptio
     addresses = run.context.ports.addresses
     if addresses is None:
         raise TemporaryFailure("addresses can't be verified here")
-    found = await addresses.verify(address, role, run.scope, options)
+    notes = run.scope.notes
+    if notes is not None:
+        notes.level += 1
+    try:
+        found = await addresses.verify(address, role, run.scope, options)
+    finally:
+        if notes is not None:
+            notes.say("----------- end verify ------------")
+            notes.level -= 1
     if found.callout_address:
         run.learn(callout_address=found.callout_address)
     return found

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from relay.expand.errors import ExpansionFailed, ForcedFailure
+from relay.expand.notes import Notes
 from relay.expand.scope import Scope
 from relay.mail.address import NULL_SENDER, Address
 from relay.mail.outcome import RemoteHost
@@ -45,6 +46,7 @@ from relay.policy.routers.settings import Accept, DNSLookup, IPLiteral, Manualro
 
 # How many times over an address may have been made of others.
 _ANCESTORS_LIMIT = 100
+_BEGINS = ">" * 35
 
 
 async def route(
@@ -55,6 +57,27 @@ async def route(
     purpose: Purpose = Purpose.DELIVER,
 ) -> Route:
     """Where an address goes. `scope` has the message and the session; the address is put into it here."""
+    notes = scope.notes
+    if notes is None:
+        return await _search(item, routers, scope, ports, purpose)
+    notes.say(_BEGINS)
+    notes.say(f"routing {item.address}")
+    notes.level += 1
+    try:
+        found = await _search(item, routers, scope, ports, purpose)
+    finally:
+        notes.level -= 1
+    if isinstance(found, Unroutable) and not found.router:
+        notes.say("no more routers")
+    elif not isinstance(found, Unroutable | RouteDeferred):
+        notes.say(f"routed by {found.router} router")
+    return found
+
+
+async def _search(
+    item: AddressItem, routers: Sequence[Router], scope: Scope, ports: RoutingPorts, purpose: Purpose
+) -> Route:
+    """The routers in turn, until one of them answers."""
     if sum(1 for _ in item.ancestors()) > _ANCESTORS_LIMIT:
         return RouteDeferred(f"routing loop for {item.address}")
     if not item.start and (settled := await before_routing(item, scope, ports, purpose)) is not None:
@@ -82,7 +105,11 @@ async def route(
                 continue
             visit = arrived
             visit.self_hostname = self_hostname
+            if scope.notes is not None:
+                scope.notes.say(f"calling {router.name} router")
             answer = await _offered(router, visit)
+            if scope.notes is not None:
+                _tell(scope.notes, router, answer, item)
             # What has been found out stays with the address (Exim: address_data, r_ variables).
             item = _with_found(visit)
             match answer:
@@ -105,6 +132,21 @@ async def route(
         return Unroutable(reason, "", user_message)
     told = await _cannot_route(last, item, scope) if last is not None else UNROUTEABLE
     return Unroutable(told, "", told)
+
+
+def _tell(notes: Notes, router: Router, answer: RouterAnswer, item: AddressItem) -> None:
+    """What a router has said that does not end the search, or ends it badly."""
+    match answer:
+        case Passed():
+            notes.say(f"{router.name} router passed for {item.address}")
+        case Declined():
+            notes.say(f"{router.name} router declined for {item.address}")
+        case Unroutable():
+            notes.say(f"{router.name} router forced address failure")
+        case RouteDeferred():
+            notes.say(f"{router.name} router: defer for {item.address}\n  message: {answer.reason}")
+        case _:
+            pass
 
 
 def _place_of(name: str, routers: Sequence[Router]) -> int:

@@ -681,9 +681,7 @@ def told(text: str) -> list[str]:
 
 
 def test_who_watches_is_told_every_step() -> None:
-    assert told(
-        "accept !hosts = 192.0.2.7\n message = not you\ndeny condition = ${if eq{a}{a}}\nlogwrite = seen"
-    ) == [
+    assert told("accept !hosts = 192.0.2.7\n message = not you\ndeny condition = ${if eq{a}{a}}\nlogwrite = seen") == [
         '>>> using ACL "acl_check"',
         '>>> processing ACL acl_check "accept" (conf 1)',
         ">>> check !hosts = 192.0.2.7",

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from policy.routers.routing_world import accept, manual, offer, when
+from policy.routers.routing_world import Offering, accept, manual, offer, when
 from relay.expand.evaluate import compile_expansion
+from relay.expand.notes import Notes
 from relay.expand.values import is_tainted
 from relay.policy.routers.answers import UNROUTEABLE, Routed, RouteDeferred, Unroutable
 
@@ -100,3 +101,21 @@ def test_address_data_is_kept() -> None:
     answer = offer(accept(address_data=compile_expansion("seen $local_part")))
     assert isinstance(answer, Routed)
     assert answer.carried.address_data == "seen bert"
+
+
+def test_who_watches_is_told_which_routers_are_asked() -> None:
+    lines: list[str] = []
+    world = Offering(notes=Notes(lines.append))
+    skipped = accept("skipped", preconditions=when(domains="near.test"))
+    world.offer(skipped, accept("local"))
+    assert [line for line in lines if "list element" not in line] == [
+        f">>> {'>' * 35}",
+        ">>> routing bert@far.test",
+        '>>>  far.test in "near.test"?',
+        '>>>  far.test in "near.test"? no (end of list)',
+        ">>>  calling local router",
+        ">>> routed by local router",
+    ]
+    lines.clear()
+    world.offer(skipped)
+    assert lines[-1] == ">>> no more routers"

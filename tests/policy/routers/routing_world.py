@@ -9,6 +9,7 @@ from typing import Any
 from delivery.post import NO_ANSWER, NO_SUCH_NAME, Names, run
 from relay.expand.evaluate import compile_expansion
 from relay.expand.lists import ListKind, compile_list
+from relay.expand.notes import Notes
 from relay.expand.scope import FileStatus, MessageView, Scope
 from relay.mail.address import address_from_text
 from relay.mail.ports import DNSAnswer, HostNotFound, NoRecords, TemporaryFailure
@@ -162,6 +163,7 @@ class Offering:
     ours: tuple[str, ...] = ()
     purpose: Purpose = Purpose.DELIVER
     mx_to_address: bool = False
+    notes: Notes | None = None
 
     def ports(self) -> RoutingPorts:
         return RoutingPorts(
@@ -177,7 +179,7 @@ class Offering:
 
     def scope(self) -> Scope:
         message = MessageView(sender=address_from_text(self.sender))
-        return Scope(message=message, file_system=self.disk, resolver=self.names)
+        return Scope(message=message, file_system=self.disk, resolver=self.names, notes=self.notes)
 
     def offer(self, *routers: Router, to: str | AddressItem = "bert@far.test") -> Route:
         item = top_item(address_from_text(to)) if isinstance(to, str) else to
