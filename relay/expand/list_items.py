@@ -373,14 +373,16 @@ def _during(scope: Scope) -> str:
 async def _names_of(subject: Subject, scope: Scope, text: str) -> tuple[str, ...]:
     """The host's names for an item. Raises UnknownHost where it has none, TemporaryFailure."""
     notes, is_client = scope.notes, subject.host is not None and subject.host.name is None
-    if notes is None or not is_client or scope.session.peer_host:
+    if notes is None or not is_client or scope.session.peer_host or notes.knows_names:
         return await _asked_names(subject, scope)
     notes.say(f"sender host name required, to match against {text}")
     notes.level += 1
     try:
-        return await _asked_names(subject, scope)
+        found = await _asked_names(subject, scope)
     finally:
         notes.level -= 1
+    notes.knows_names = True
+    return found
 
 
 async def _asked_names(subject: Subject, scope: Scope) -> tuple[str, ...]:

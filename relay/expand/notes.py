@@ -21,6 +21,8 @@ class Notes:
     level: int = 0
     results: dict[tuple[str, str, str], Any] = field(default_factory=dict)
     """What named lists have said, by kind, name and subject: Exim does not try them again, and says so."""
+    knows_names: bool = False
+    """Whether the client's names have been found."""
     keeps: bool = False
     """Whether the answer of the list that was tried last holds for the next time as well."""
 

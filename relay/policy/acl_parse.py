@@ -17,7 +17,7 @@ from relay.expand.lists import NamedLists
 from relay.mail.source import ConfigurationError, Location, Problem
 from relay.policy.acl_conditions import CONDITIONS
 from relay.policy.acl_modifiers import MODIFIERS
-from relay.policy.acl_program import ACL, Statement, Step
+from relay.policy.acl_program import ACL, INLINE, Statement, Step
 from relay.policy.acl_steps import Argument, Mistake, Row
 from relay.policy.acl_values import Verb
 from relay.policy.words import nearest
@@ -64,7 +64,7 @@ def parse_acl(
             assert building is not None
             _add_step(building, name, place, line.strip(), negated, rest, named_lists)
         except Mistake as mistake:
-            problems.append(Problem(place, f"ACL {name}: {mistake.what}", mistake.remedy))
+            problems.append(Problem(place, f"{_named(name)}: {mistake.what}", mistake.remedy))
             if building is None:
                 # The lines behind an unknown verb are read as its conditions, so that their mistakes show too.
                 building = _Building(Verb.DENY, place)
@@ -73,6 +73,10 @@ def parse_acl(
     if building is not None:
         statements.append(building.built())
     return ACL(name, start, tuple(statements))
+
+
+def _named(name: str) -> str:
+    return name if name == INLINE else f"ACL {name}"
 
 
 def _read_verb(line: str, *, expected: bool) -> tuple[Verb | None, bool, str]:

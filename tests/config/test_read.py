@@ -116,7 +116,7 @@ def test_macros_of_the_command_line() -> None:
         ("domainlist a = +b", '/etc/conf:1: domain list a: unknown named domain list "+b"'),
         ("domainlist a = b\ndomainlist a = c", '/etc/conf:2: domainlist "a" is defined a second time'),
         ("domainlist a", '/etc/conf:1: "=" is missing after "a"'),
-        ("acl_smtp_rcpt = accept hots = *", "/etc/conf:1: ACL accept hots = *: unknown ACL condition"),
+        ("acl_smtp_rcpt = accept hots = *", "/etc/conf:1: inline ACL: unknown ACL condition"),
         ("begin acl\naccept", "/etc/conf:2: ACL name missing"),
         ("begin acl\na: accept", '/etc/conf:2: extra characters follow ACL name "a"'),
         ("begin acl\na:\nb:\na:", '/etc/conf:4: there are two ACLs called "a"'),

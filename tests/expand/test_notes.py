@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from relay.expand.lists import HostSubject, ListAnswer, ListKind, NamedList, NamedLists, compile_list
+from relay.expand.lists import HostSubject, ListAnswer, ListKind, NamedList, NamedLists, compile_list, confirmed_names
 from relay.expand.notes import Notes
 from relay.expand.scope import Scope
 from relay.mail.address import Address
@@ -121,3 +121,41 @@ def test_another_address_makes_lists_be_tried_again() -> None:
     notes.results = {("domain", "ours", "x"): None, ("host", "relays", "y"): None}
     notes.forget("domain", "local part")
     assert list(notes.results) == [("host", "relays", "y")]
+
+
+class _Names:
+    async def names(self, address: str) -> tuple[str, ...]:
+        return ("one.test", "two.test")
+
+    async def addresses(self, name: str) -> tuple[str, ...]:
+        return ("192.0.2.9", "10.2.3.4") if name == "one.test" else ("192.0.2.9",)
+
+
+def test_how_the_name_of_a_client_is_found_is_told() -> None:
+    lines: list[str] = []
+    notes = Notes(lines.append)
+
+    async def client_names() -> tuple[str, ...]:
+        return await confirmed_names("10.2.3.4", _Names(), notes)  # type: ignore[arg-type]
+
+    scope = Scope(notes=notes, client_names=client_names)
+    for _ in range(2):
+        answer(compile_list(ListKind.HOST, "*.here.test").decide(HostSubject("10.2.3.4"), scope))
+    unsigned = "not in empty list (option unset? cannot trace name)"
+    assert lines[2:16] == [
+        ">>>  sender host name required, to match against *.here.test",
+        ">>>   looking up host name for 10.2.3.4",
+        '>>>    IP address lookup yielded "one.test"',
+        '>>>      alias "two.test"',
+        ">>>    check dnssec require list",
+        f">>>     one.test {unsigned}",
+        ">>>    check dnssec request list",
+        f">>>     one.test {unsigned}",
+        ">>>    checking addresses for one.test",
+        ">>>      192.0.2.9",
+        ">>>      10.2.3.4 OK",
+        ">>>    check dnssec require list",
+        f">>>     two.test {unsigned}",
+        ">>>    check dnssec request list",
+    ]
+    assert sum("sender host name required" in line for line in lines) == 1
