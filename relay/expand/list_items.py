@@ -410,10 +410,16 @@ async def confirmed_names(address: str, resolver: Resolver, notes: Notes | None 
     """
     if notes is None:
         return await _confirmed(address, resolver, lambda *_: None)
+
+    def say(text: str, deeper: int = 0) -> None:
+        notes.level += deeper
+        notes.say(text)
+        notes.level -= deeper
+
     notes.say(f"looking up host name for {address}")
     notes.level += 1
     try:
-        return await _confirmed(address, resolver, lambda text, depth=0: notes.say(" " * depth + text))
+        return await _confirmed(address, resolver, say)
     finally:
         notes.level -= 1
 
@@ -421,7 +427,8 @@ async def confirmed_names(address: str, resolver: Resolver, notes: Notes | None 
 async def _confirmed(address: str, resolver: Resolver, say: Callable[..., None]) -> tuple[str, ...]:
     wanted = read_address(address)
     try:
-        names = await resolver.names(address)
+        # Exim: whatever the zone says, in lower case.
+        names = [lower(name) for name in await resolver.names(address)]
     except HostNotFound:
         return ()
     for place, name in enumerate(names):
@@ -440,10 +447,10 @@ async def _confirmed(address: str, resolver: Resolver, say: Callable[..., None])
         say(f"checking addresses for {name}")
         for each in found:
             if read_address(each) == wanted:
-                say(f"{each} OK", 2)
+                say(f"  {each} OK")
                 confirmed.append(name)
                 break
-            say(each, 2)
+            say(f"  {each}")
         else:
             say(f"no IP address for {name} matched {address}")
     return tuple(confirmed)

@@ -125,7 +125,7 @@ def test_another_address_makes_lists_be_tried_again() -> None:
 
 class _Names:
     async def names(self, address: str) -> tuple[str, ...]:
-        return ("one.test", "two.test")
+        return ("one.TEST", "two.test")
 
     async def addresses(self, name: str) -> tuple[str, ...]:
         return ("192.0.2.9", "10.2.3.4") if name == "one.test" else ("192.0.2.9",)
@@ -148,14 +148,14 @@ def test_how_the_name_of_a_client_is_found_is_told() -> None:
         '>>>    IP address lookup yielded "one.test"',
         '>>>      alias "two.test"',
         ">>>    check dnssec require list",
-        f">>>     one.test {unsigned}",
+        f">>>    ╎one.test {unsigned}",
         ">>>    check dnssec request list",
-        f">>>     one.test {unsigned}",
+        f">>>    ╎one.test {unsigned}",
         ">>>    checking addresses for one.test",
         ">>>      192.0.2.9",
         ">>>      10.2.3.4 OK",
         ">>>    check dnssec require list",
-        f">>>     two.test {unsigned}",
+        f">>>    ╎two.test {unsigned}",
         ">>>    check dnssec request list",
     ]
     assert sum("sender host name required" in line for line in lines) == 1
