@@ -246,6 +246,6 @@ def test_auth_broken_off() -> None:
 def test_auth_with_an_odd_answer() -> None:
     talk = Talk(b"AUTH PLAIN")
     talk.client.authenticate("PLAIN", "x")
-    assert [type(event) for event in talk.hear(b"354 go\r\n")] == [Garbled]
+    assert [type(event) for event in talk.hear(b"154 go\r\n")] == [Garbled]
     talk.client.respond("x")
     assert talk.said().count(b"\r\n") == 1
