@@ -13,6 +13,7 @@ import pytest
 
 import crashes
 import daemons
+from spool import postgres_server
 
 import certs
 from interop import peers
@@ -20,9 +21,25 @@ from interop import peers
 ROUNDS = int(os.environ.get("RELAY_KILLS", "3"))
 
 
+# Short, so that what a dead process had claimed is soon another's.
+LEASE = "2s"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def queue(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The lines that name the queue."""
+    if request.param == "sqlite":
+        yield ""
+        return
+    if why := postgres_server.missing():
+        pytest.skip(why)
+    with postgres_server.running() as server:
+        yield f"queue = postgresql://post@127.0.0.1:{server.port}/postgres\nqueue_lease = {LEASE}"
+
+
 @contextlib.contextmanager
-def started(directory: Path, workers: int, port: int) -> Iterator[daemons.Daemon]:
-    main = f"smtp_accept_max = 100\nworker_processes = {workers}"
+def started(directory: Path, workers: int, port: int, queue: str) -> Iterator[daemons.Daemon]:
+    main = f"smtp_accept_max = 100\nworker_processes = {workers}\n{queue}"
     text = daemons.relay_configuration(directory, port, certs.relay(), [], trusted=[], main=main)
     with daemons.running(directory, text, port) as relay:
         yield relay
@@ -30,16 +47,16 @@ def started(directory: Path, workers: int, port: int) -> Iterator[daemons.Daemon
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("victims", "workers"), [("the daemon", 1), ("worker", 2), ("parent", 2), ("all", 2)])
-def test_no_message_that_got_250_is_lost(tmp_path: Path, victims: str, workers: int) -> None:
+def test_no_message_that_got_250_is_lost(tmp_path: Path, queue: str, victims: str, workers: int) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     source, port = random.Random(seed), peers.free_port()
     with crashes.Load(port, source) as load:
         kills = 0
         while kills < ROUNDS:
-            with started(tmp_path, workers, port) as relay:
+            with started(tmp_path, workers, port, queue) as relay:
                 kills += kill_under_load(relay, load, victims, source, ROUNDS - kills)
-    with started(tmp_path, workers, port) as relay:
+    with started(tmp_path, workers, port, queue) as relay:
         print(crashes.judge(relay, load.answers, ROUNDS))
         assert not list((relay.spool / "queue").glob("*.broken"))
 
