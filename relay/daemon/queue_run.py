@@ -72,6 +72,6 @@ async def _run(relay: Relay, wanted: QueueRun) -> None:
     began = relay.clock.now()
     relay.journal.record(DaemonNote(f"Start queue run: pid={os.getpid()}{wanted.letters}"))
     is_forced = wanted.force or wanted.selection != EVERYTHING
-    await relay.runner.sweep(lambda entry: wanted.wants(entry, began), thaw=wanted.thaw, force=is_forced, at_once=1)
+    await relay.runner.sweep(lambda entry: wanted.wants(entry, began), thaw=wanted.thaw, force=is_forced, in_order=True)
     await relay.runner.until_idle()
     relay.journal.record(DaemonNote(f"End queue run: pid={os.getpid()}{wanted.letters}"))

@@ -133,20 +133,21 @@ class DeliveryRunner:
         *,
         thaw: bool,
         force: bool = False,
-        at_once: int = 0,
+        in_order: bool = False,
         told: Callable[[Swept], object] = lambda _: None,
     ) -> Swept:
         """Attempts every waiting message that `wants` picks, due or not, and waits for the end of these attempts.
 
-        `thaw` lets frozen ones go first; with `force` hosts are not waited for either. `at_once`: how many attempts
-        may be under way; 0: as many as ever. Messages that another process has are left to it. `told` gets how far
-        it is, after each page. Raises SpoolUnavailable.
+        `thaw` lets frozen ones go first; with `force` hosts are not waited for either. `in_order`: one message after
+        the other, unless there are servers to talk to: several on their way to one of them share its connection.
+        Messages that another process has are left to it. `told` gets how far it is, after each page. Raises
+        SpoolUnavailable.
         """
         if force:
             self._forgive()
         ports = _forced(self._run_ports) if force else self._run_ports
         begun: set[str] = set()
-        limit = at_once or self._schedule.limits.attempts
+        limit = 1 if in_order and not self._ports.remote else self._schedule.limits.attempts
         swept = Swept()
         after = ""
         while not self._stopping and (page := await self._spool.entries(_PAGE, after)):

@@ -683,7 +683,7 @@ def test_a_sweep_does_not_wait_for_what_others_begin(make_daemon: Callable[..., 
 def test_a_sweep_may_take_one_after_the_other(make_daemon: Callable[..., Daemon]) -> None:
     daemon = make_daemon(serving=False, attempts=9)
     daemon.queue.waiting = {"a": START, "b": START, "c": START}
-    sweep = Started(daemon.runner.sweep(everything, thaw=False, at_once=1))
+    sweep = Started(daemon.runner.sweep(everything, thaw=False, in_order=True))
     for done, begun in (("a", ["a"]), ("b", ["a", "b"]), ("c", ["a", "b", "c"])):
         assert (daemon.attempts.begun, sweep.is_over) == (begun, False)
         daemon.attempts.finish(done)
