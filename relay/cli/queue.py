@@ -13,15 +13,14 @@ from pathlib import Path
 
 import click
 
-from relay.cli import queue_changes, queue_runs, queue_show
+from relay.cli import queue_changes, queue_check, queue_runs, queue_show
 from relay.cli.faults import Fault
 from relay.cli.output import json_option, print_json, print_table
-from relay.cli.queue_access import QueueReading, StoreReading, all_entries
-from relay.cli.queue_places import age, open_reading, place_options, the_queue
+from relay.cli.queue_access import QueueReading, all_entries
+from relay.cli.queue_places import age, open_reading, place_options
 from relay.cli.reading import understand_configuration
 from relay.daemon.orders import PAGE, Selection
 from relay.mail.queue import QueueEntry, RecipientState
-from relay.mail.text import printable
 from relay.spool.engine import NoEngine, make_store
 from relay.spool.store import Store
 
@@ -84,35 +83,7 @@ def list_queue(
         click.echo(f"relay: there are more; go on with --after {entries[-1].message_id}", err=True)
 
 
-@command.command(
-    "check",
-    epilog="""\b
-Example:
-  relay queue check
-""",
-)
-@place_options
-@json_option
-@click.pass_context
-def check(context: click.Context, configuration: Path, macros: Mapping[str, str], as_json: bool) -> None:
-    """Look for damage in the queue's database; status 1 where there is any.
-
-    It reads all of the database, which takes a while where it is large. Nothing is changed.
-    """
-    with open_reading(configuration, macros) as queue:
-        if not isinstance(queue, StoreReading):
-            raise Fault("only whom the queue belongs to can check it", remedy="run it as root")
-        findings, count = queue.check(), queue.count()
-    if as_json:
-        print_json({"messages": count, "findings": findings})
-    else:
-        for each in findings:
-            click.echo(printable(each))
-        click.echo(f"{the_queue(count)}, {len(findings) or 'no'} finding{'' if len(findings) == 1 else 's'}")
-    context.exit(1 if findings else 0)
-
-
-for each in (*queue_show.COMMANDS, *queue_runs.COMMANDS, *queue_changes.COMMANDS):
+for each in (*queue_show.COMMANDS, *queue_runs.COMMANDS, *queue_changes.COMMANDS, *queue_check.COMMANDS):
     command.add_command(each)
 
 

@@ -42,7 +42,7 @@ from relay.mail.queue import QueuedMessage, QueueEntry
 
 if TYPE_CHECKING:
     from relay.daemon.build import Relay
-    from relay.spool.store import Store
+    from relay.spool.store import Finding, Store
 
 # Seconds for an answer that takes no delivery.
 _PATIENCE = 60.0
@@ -122,9 +122,9 @@ class StoreReading:
             if piece.is_last:
                 return
 
-    def check(self) -> tuple[str, ...]:
-        """What is wrong with the database, a line each."""
-        return tuple(str(each) for each in self._store.check(100)) if self._store.exists else ()
+    def check(self, limit: int) -> tuple[Finding, ...]:
+        """What is wrong with the database, up to `limit` of each kind."""
+        return self._store.check(limit) if self._store.exists else ()
 
     def close(self) -> None:
         self._store.close_reading()

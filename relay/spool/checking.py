@@ -22,9 +22,9 @@ _PAGE = 100
 def find(execute: Execute, limit: int) -> Iterator[Finding]:
     """Everything that is wrong in the tables, up to `limit` of each kind."""
     for message_id, owner in execute(schema.LOST_CLAIMS, (limit,)):
-        yield Finding(Fault.LOST_CLAIM, message_id, f"owner {owner}")
+        yield Finding(Fault.LOST_CLAIM, message_id, f"owner {owner}", owner)
     for message_id, owner in execute(schema.LOST_ARRIVALS, (limit,)):
-        yield Finding(Fault.LOST_ARRIVAL, message_id, f"owner {owner}")
+        yield Finding(Fault.LOST_ARRIVAL, message_id, f"owner {owner}", owner)
     for message_id, number in execute(schema.LOST_CHUNKS, (limit,)):
         yield Finding(Fault.LOST_CHUNKS, message_id, f"{number} of them")
     for message_id, number in execute(schema.LOST_RECIPIENTS, (limit,)):
@@ -58,11 +58,18 @@ def _why_unreadable(execute: Execute, message_id: str) -> str:
 
 
 def repair(
-    run: Callable[[Sequence[Operation]], list[Result]], findings: Sequence[Finding], now: float
+    run: Callable[[Sequence[Operation]], list[Result]],
+    findings: Sequence[Finding],
+    now: float,
+    lives: Callable[[str], bool],
 ) -> tuple[Mended, ...]:
-    """Each as a transaction of its own. Raises what the first one raises that fails."""
+    """Each as a transaction of its own; `lives`: whether an owner that the tables don't know may still act on what it
+    has. Raises what the first one raises that fails."""
     done = []
     for finding in findings:
+        if finding.owner and lives(finding.owner):
+            done.append(Mended.LEFT)
+            continue
         [result] = run([_mending(finding, now)])
         if not isinstance(result, Done):
             raise result.error

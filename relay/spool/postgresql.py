@@ -212,7 +212,8 @@ class PostgreSQLStore:
         return self.read(look)
 
     def repair(self, findings: Sequence[Finding], now: float) -> tuple[Mended, ...]:
-        return checking.repair(self.run, findings, now)
+        # Without a row there is no lease, and without a lease nobody acts.
+        return checking.repair(self.run, findings, now, lambda owner: False)
 
     # Batches
 

@@ -198,7 +198,7 @@ class SQLiteStore:
         return self.read(look)
 
     def repair(self, findings: Sequence[Finding], now: float) -> tuple[Mended, ...]:
-        return checking.repair(self.run, findings, now)
+        return checking.repair(self.run, findings, now, self._lives)
 
     def close_reading(self) -> None:
         if self._reader is not None:
@@ -322,6 +322,11 @@ class SQLiteStore:
             self._checkpoint_at = CHECKPOINT_PAGES
         self._wal_pages = pages
         return apsw.SQLITE_OK
+
+    def _lives(self, owner: str) -> bool:
+        """Whether its process is there, whatever the tables say: it delivers what it has and asks nobody."""
+        with files.dead_owner(self._directory / "owners", owner) as dead:
+            return not dead
 
     def _is_checkpointer(self) -> bool:
         return self._checkpointer is not None and files.try_lock(self._checkpointer)

@@ -120,11 +120,12 @@ class Fault(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong. `message_id` is "" for what concerns no message."""
+    """One thing that is wrong. `message_id` is "" for what concerns no message, `owner` where it is nobody's."""
 
     fault: Fault
     message_id: str
     detail: str = ""
+    owner: str = ""
 
     def __str__(self) -> str:
         """For the operator."""
@@ -374,7 +375,8 @@ class Store(Protocol):
     def repair(self, findings: Sequence[Finding], now: float) -> tuple[Mended, ...]:
         """Puts right what `check` found, each as one durable step, looking again first; for the thread that writes.
 
-        A damaged message is frozen, rows that belong to nothing are moved aside: nothing is deleted. Raises
+        A damaged message is frozen, rows that belong to nothing are moved aside: nothing is deleted. Other processes
+        may have the queue open meanwhile: what one of them delivers or takes in is left as it is. Raises
         SpoolUnavailable.
         """
         ...

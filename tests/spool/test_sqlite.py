@@ -9,11 +9,12 @@ import apsw
 import pytest
 
 from relay.mail.ports import SpoolFull, SpoolUnavailable
+from relay.mail.queue import CHUNK_SIZE
 from relay.spool import schema
 from relay.spool import sqlite as engine
 from relay.spool.sqlite import SQLiteStore
-from relay.spool.store import Done, Refused, Settled, Unknown
-from spool.samples import NOW, body_of, delivered, die, do, message, opened, rows
+from relay.spool.store import Done, Fault, Mended, Refused, Settled, Unknown
+from spool.samples import NOW, body_of, delivered, die, do, message, opened, rows, write
 
 
 @pytest.fixture
@@ -487,3 +488,18 @@ def test_a_failed_recovery_is_done_again(store: SQLiteStore, tmp_path: Path) -> 
     other.close()
 
     assert store.recover().released == ("claimed",)
+
+
+def test_a_repair_takes_nothing_from_a_process_that_lives(store: SQLiteStore, tmp_path: Path) -> None:
+    """Its row is gone, and it does not ask before it delivers."""
+    neighbour = opened(tmp_path)
+    do(neighbour, lambda queue: queue.accept_message(message("claimed"), 0, b""))
+    do(neighbour, lambda queue: queue.add_chunk("half", 0, b"x" * CHUNK_SIZE))
+    write(store, f"DELETE FROM owner WHERE owner = '{neighbour.owner}'")
+
+    findings = store.check(10)
+
+    assert [each.fault for each in findings] == [Fault.LOST_CLAIM, Fault.LOST_ARRIVAL]
+    assert set(store.repair(findings, NOW)) == {Mended.LEFT}
+    die(neighbour)
+    assert store.repair(findings, NOW) == (Mended.RELEASED, Mended.MOVED)
