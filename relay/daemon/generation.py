@@ -96,6 +96,7 @@ class Worker(ProcessProtocol):
         self.started_at = started_at
         self.generation = generation
         self.is_ready = False
+        self.owner = ""
         self.counts: Mapping[str, float] = {}
         self.pid = 0
         self._rest = b""
@@ -144,6 +145,8 @@ class Generation:
         self._parent = parent
         self._pauses: dict[int, float] = {}
         self._waiting: set[IDelayedCall] = set()
+        self._dead: list[str] = []
+        """Owners that died while nobody was there who could take over."""
 
     @property
     def is_ready(self) -> bool:
@@ -171,8 +174,11 @@ class Generation:
     def told(self, worker: Worker, line: Line) -> None:
         """What a worker says."""
         match line:
-            case Ready():
+            case Ready(owner):
                 worker.is_ready = True
+                worker.owner = owner
+                while self._dead:
+                    worker.tell(Recover(self._dead.pop()))
                 if self._parent.is_detached:
                     worker.tell(Detach())
                 self._parent.worker_ready(self)
@@ -198,10 +204,11 @@ class Generation:
             self._replace(worker)
 
     def _replace(self, worker: Worker) -> None:
-        for other in self.workers.values():
-            if other.is_ready:
-                other.tell(Recover())
-                break
+        heir = next((each for each in self.workers.values() if each.is_ready), None)
+        if heir is not None:
+            heir.tell(Recover(worker.owner))
+        else:
+            self._dead.append(worker.owner)
         lived = self._parent.seconds() - worker.started_at
         pause = 0.0 if lived >= STEADY and worker.is_ready else self._pauses.get(worker.index, 0.0)
         self._pauses[worker.index] = min(max(pause * 2, FIRST_PAUSE), LONGEST_PAUSE)

@@ -93,7 +93,7 @@ class ParentLine(LineOnlyReceiver):
 
     def ready(self) -> None:
         """Says that this worker serves, and from now on what it counts."""
-        self.say(Ready())
+        self.say(Ready(self._relay.spool.owner))
         self._counting.start(COUNT_INTERVAL, now=False)
 
     def count(self) -> None:
@@ -108,8 +108,8 @@ class ParentLine(LineOnlyReceiver):
 
     def lineReceived(self, line: bytes) -> None:
         match worker_lines.decode(line):
-            case Recover():
-                Deferred.fromCoroutine(self._recover())
+            case Recover(owner):
+                Deferred.fromCoroutine(self._recover(owner))
             case Detach():
                 detach()
             case _:
@@ -120,12 +120,13 @@ class ParentLine(LineOnlyReceiver):
         if self._reactor.running:
             self._reactor.callLater(0, self._reactor.stop)
 
-    async def _recover(self) -> None:
+    async def _recover(self, owner: str) -> None:
         relay = self._relay
         try:
-            recovery = await relay.spool.recover()
+            recovery = await relay.spool.recover((owner,) if owner else ())
         except SpoolUnavailable as error:
-            relay.journal.record(Trouble(f"messages of a dead worker wait for the next start: {error}"))
+            when = "until its lease is over, or for the next start"
+            relay.journal.record(Trouble(f"messages of a dead worker wait {when}: {error}"))
             return
         if str(recovery):
             relay.journal.record(DaemonNote(str(recovery)))

@@ -49,6 +49,9 @@ class Order:
 class Recover:
     """A worker has died: what it had claimed is due for the others."""
 
+    owner: str = ""
+    """Under which it held its claims, as it had told; empty where it had not."""
+
 
 @dataclass(frozen=True, slots=True)
 class Detach:
@@ -58,6 +61,9 @@ class Detach:
 @dataclass(frozen=True, slots=True)
 class Ready:
     """The worker serves."""
+
+    owner: str
+    """The id under which it holds claims in the queue."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar, assert_never, cast
@@ -249,7 +249,7 @@ class ThreadedSpool:
         self._fresh = _Fresh(fresh_octets)
         self._doubtful: set[str] = set()
         self._reactor = reactor
-        self._recovering: deque[Deferred[Recovery]] = deque()
+        self._recovering: deque[tuple[Deferred[Recovery], Collection[str]]] = deque()
         self._owed: dict[str, Operation] = {}
         """By message, what has to be put right as soon as the queue works again."""
         self._when_due: Callable[[], object] = lambda: None
@@ -361,10 +361,16 @@ class ThreadedSpool:
 
     # Beyond the ports
 
-    async def recover(self) -> Recovery:
-        """Takes over from processes that have died since the start. Raises SpoolUnavailable."""
+    @property
+    def owner(self) -> str:
+        """The id under which this process holds claims; "" before `start`."""
+        return self._store.owner
+
+    async def recover(self, dead: Collection[str] = ()) -> Recovery:
+        """Takes over from processes that have died since the start, and at once from the owners that the caller knows
+        to be dead. Raises SpoolUnavailable."""
         asked: Deferred[Recovery] = Deferred()
-        self._recovering.append(asked)
+        self._recovering.append((asked, dead))
         await self.write(lambda queue: None)
         return await asked
 
@@ -411,9 +417,9 @@ class ThreadedSpool:
     def _after_batch(self) -> None:
         """Between two batches, in the thread that writes."""
         while self._recovering:
-            asked = self._recovering.popleft()
+            asked, dead = self._recovering.popleft()
             try:
-                self._reactor.callFromThread(asked.callback, self._store.recover())
+                self._reactor.callFromThread(asked.callback, self._store.recover(dead))
             except SpoolUnavailable as error:
                 self._reactor.callFromThread(asked.errback, error)
         self._store.maintain()

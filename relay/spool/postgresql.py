@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 import secrets
 import select
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 import psycopg
@@ -63,6 +63,8 @@ _END_TRANSACTION = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE usename = current_user AND backend_xid::text = (?::text::bigint & 4294967295)::text"""
 _NOTIFY = f"SELECT pg_notify('{CHANNEL}', ?)"
 _ANYTHING = "SELECT 1"
+# For a transaction of a process that is gone: the server ends it as soon as it reads that.
+_WAIT_BRIEFLY = "SET LOCAL lock_timeout = 2000"
 
 _OF_NEIGHBOURS = (errors.DeadlockDetected, errors.SerializationFailure, errors.LockNotAvailable)
 """Errors that others caused, and that another try mends."""
@@ -186,11 +188,14 @@ class PostgreSQLStore:
             self._reading.give_up()
             raise self._reading.trouble(error) from error
 
-    def recover(self) -> Recovery:
+    def recover(self, dead: Collection[str] = ()) -> Recovery:
         try:
-            return self._in_transaction(self._writing, self._take_over)
+            recovery = self._in_transaction(self._writing, self._take_over)
+            for owner in dead:
+                recovery += self._take_over_at_once(owner)
         except psycopg.Error as error:
             raise self._writing.trouble(error) from error
+        return recovery
 
     def close(self) -> None:
         try:
@@ -327,13 +332,24 @@ class PostgreSQLStore:
 
     def _take_over(self, execute: Execute) -> Recovery:
         """From every owner whose lease is over; those that are in the middle of a batch are alive."""
-        count, released, dropped = 0, [], []
+        recovery = Recovery()
         for (owner,) in execute(schema.OWNERS_DEAD, (self._owner,)):
-            claims, arriving = release_owner(execute, owner)
-            count += 1
-            released += claims
-            dropped += arriving
-        return Recovery(count, tuple(released), tuple(dropped))
+            recovery += Recovery(1, *release_owner(execute, owner))
+        return recovery
+
+    def _take_over_at_once(self, owner: str) -> Recovery:
+        """From an owner whose process is gone, whatever is left of its lease. A batch that it had sent ends first;
+        where that takes long, its lease is over sooner or later."""
+
+        def work(execute: Execute) -> Recovery:
+            execute(_WAIT_BRIEFLY)
+            known = owner != self._owner and execute(schema.OWNER_TAKE, (owner,))
+            return Recovery(1, *release_owner(execute, owner)) if known else Recovery()
+
+        try:
+            return self._in_transaction(self._writing, work)
+        except errors.LockNotAvailable:
+            return Recovery()
 
     def watch(self, tell: Callable[[News], object]) -> None:
         assert self._wake is not None, "the queue is not open"

@@ -135,6 +135,7 @@ OWNER_COUNT = "SELECT count(*) FROM owner"
 OWNER_REGISTER = "INSERT INTO owner (owner, pid, started_at, lease) VALUES (?, ?, {clock}, {clock} + ?)"
 OWNER_HOLD = "SELECT 1 FROM owner WHERE owner = ? FOR KEY SHARE"
 OWNER_BEAT = "UPDATE owner SET lease = {clock} + ? WHERE owner = ? RETURNING owner"
+OWNER_TAKE = "SELECT owner FROM owner WHERE owner = ? {locked}"
 OWNERS_DEAD = "SELECT owner FROM owner WHERE lease < {clock} AND owner <> ? FOR UPDATE SKIP LOCKED"
 
 # Arriving

@@ -21,7 +21,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -156,20 +156,18 @@ class SQLiteStore:
             self.close_reading()
             raise self._trouble(error) from error
 
-    def recover(self) -> Recovery:
+    def recover(self, dead: Collection[str] = ()) -> Recovery:
+        # Nobody has to name them: the locks tell who is dead.
         owners = self._directory / "owners"
         listed: list[Row] = self._in_transaction(lambda execute: execute(schema.OWNERS))
         known = {str(row[0]) for row in listed}
-        count, released, dropped = 0, [], []
+        recovery = Recovery()
         for owner in sorted(known.union(files.owner_ids(owners)) - {self.owner}):
-            with files.dead_owner(owners, owner) as dead:
-                if not dead or owner not in known:
+            with files.dead_owner(owners, owner) as is_dead:
+                if not is_dead or owner not in known:
                     continue
-                claims, arriving = self._in_transaction(partial(release_owner, owner=owner))
-                count += 1
-                released += claims
-                dropped += arriving
-        return Recovery(count, tuple(released), tuple(dropped))
+                recovery += Recovery(1, *self._in_transaction(partial(release_owner, owner=owner)))
+        return recovery
 
     def close(self) -> None:
         try:

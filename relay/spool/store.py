@@ -12,7 +12,7 @@ The life of a message: `add_chunk`… `accept_message`, `claim_due` or `claim_on
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -149,6 +149,10 @@ class Recovery:
     owners: int = 0
     released: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+
+    def __add__(self, other: Recovery) -> Recovery:
+        """Both."""
+        return Recovery(self.owners + other.owners, self.released + other.released, self.dropped + other.dropped)
 
     def __str__(self) -> str:
         """For the log; empty where nothing was found."""
@@ -317,6 +321,11 @@ class Store(Protocol):
     third."""
 
     @property
+    def owner(self) -> str:
+        """The id under which this process holds claims; "" while the queue is not open."""
+        ...
+
+    @property
     def has_leases(self) -> bool:
         """Whether claims end without a word from their owner: then `watch` has to run, and who acts on a claim asks
         `still_ours` before what can't be undone. False: a claim ends with its process, and not before."""
@@ -341,8 +350,9 @@ class Store(Protocol):
         """An answer from one moment's state. Raises SpoolUnavailable."""
         ...
 
-    def recover(self) -> Recovery:
-        """Takes over from owners that have died since."""
+    def recover(self, dead: Collection[str] = ()) -> Recovery:
+        """Takes over from owners that have died since; `dead` are owners whose process the caller knows to be gone,
+        which need not be waited for. Raises SpoolUnavailable."""
         ...
 
     def close(self) -> None:

@@ -353,11 +353,11 @@ class SQLTransaction(SQLReading):
         return Change.ALREADY if is_frozen is not None and bool(frozen) is is_frozen else Change.DONE
 
 
-def release_owner(execute: Execute, owner: str) -> tuple[list[str], list[str]]:
+def release_owner(execute: Execute, owner: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The end of an owner: the messages that are due again, and those still arriving that are forgotten."""
     execute(schema.OWNER_ARRIVING_CHUNKS, (owner,))
-    arriving = [str(row[0]) for row in execute(schema.OWNER_ARRIVING, (owner,))]
-    claims = [str(row[0]) for row in execute(schema.OWNER_CLAIMS, (owner,))]
+    arriving = tuple(str(row[0]) for row in execute(schema.OWNER_ARRIVING, (owner,)))
+    claims = tuple(str(row[0]) for row in execute(schema.OWNER_CLAIMS, (owner,)))
     execute(schema.OWNER_REMOVE, (owner,))
     return claims, arriving
 

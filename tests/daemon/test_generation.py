@@ -126,9 +126,9 @@ def test_workers_are_told_what_to_do_and_are_ready_together(plan: Plan, started:
     assert isinstance(order, Order)
     assert (order.index, order.configuration, order.macros) == (0, plan.path, {"MACRO": "value"})
     assert (order.submissions, order.control) == (SharedPort(4, "unix"), SharedPort(5, "unix"))
-    first.says(Ready())
+    first.says(Ready("one"))
     assert not generation.is_ready
-    second.says(Ready())
+    second.says(Ready("two"))
     assert generation.is_ready
     assert family.ready == 2
 
@@ -136,22 +136,37 @@ def test_workers_are_told_what_to_do_and_are_ready_together(plan: Plan, started:
 def test_a_steady_worker_is_replaced_at_once_and_a_sibling_takes_over(plan: Plan, started: Start) -> None:
     family, generation = started(plan)
     first, second = family.reactor.processes
-    first.says(Ready())
-    second.says(Ready())
+    first.says(Ready("one"))
+    second.says(Ready("two"))
     first.says(Counted({"a": 3.0}))
     family.reactor.advance(STEADY)
     first.dies()
     assert family.lost == ["was ended by signal 9"]
     assert family.counts == {"a": 3.0}
-    assert isinstance(second.told[-1], Recover)
+    assert second.told[-1] == Recover("one")
     assert not generation.is_ready
     family.reactor.advance(0)
     third = family.reactor.processes[2]
-    third.says(Ready())
+    third.says(Ready("three"))
     assert generation.is_ready
     (order,) = third.told
     assert isinstance(order, Order)
     assert order.index == 0
+
+
+def test_who_died_while_nobody_served_is_named_to_the_next_who_does(plan: Plan, started: Start) -> None:
+    family, _ = started(plan)
+    first, second = family.reactor.processes
+    first.says(Ready("one"))
+    family.reactor.advance(STEADY)
+    first.dies()
+    assert len(second.told) == 1, "it does not serve yet"
+    second.says(Ready("two"))
+    assert second.told[1:] == [Recover("one")]
+    family.reactor.advance(0)
+    third = family.reactor.processes[2]
+    third.says(Ready("three"))
+    assert len(third.told) == 1
 
 
 def test_a_worker_that_dies_again_and_again_is_started_ever_later(plan: Plan, started: Start) -> None:
@@ -198,6 +213,6 @@ def test_lines_say_the_same_on_both_sides() -> None:
     order = Order(
         "/c", {"A": "b"}, 5.0, 1, (SharedPort(4, "inet", True),), SharedPort(5, "unix"), SharedPort(6, "unix"), 7, "00"
     )
-    for line in (order, Ready(), Recover(), Counted({json.dumps(["x", {}]): 1.0})):
+    for line in (order, Ready("one"), Recover("two"), Counted({json.dumps(["x", {}]): 1.0})):
         assert encode(line).count(b"\n") == 1
         assert decode(encode(line)) == line

@@ -10,6 +10,7 @@ import pytest
 
 from relay.mail.ports import SpoolUnavailable
 from relay.mail.queue import CHUNK_SIZE
+from relay.spool import postgresql as engine
 from relay.spool import schema
 from relay.spool.database_link import DatabaseLink, place_of
 from relay.spool.postgresql import PostgreSQLStore
@@ -430,6 +431,33 @@ def test_a_dead_owners_claims_are_due_again_and_its_pieces_gone(
     [claim] = do(alive, lambda queue: queue.claim_due(NOW, 10))
     assert [each.message_id for each in claim.messages] == ["claimed"]  # type: ignore[attr-defined]
     assert alive.recover() == Recovery()
+
+
+def test_an_owner_who_is_known_to_be_dead_is_not_waited_for(
+    postgresql: PostgreSQLEngine, store: PostgreSQLStore
+) -> None:
+    do(store, lambda queue: queue.accept_message(message("claimed"), 0, b"kept"))
+    do(store, lambda queue: queue.add_chunk("half", 0, b"x" * CHUNK_SIZE))
+    alive, neighbour = postgresql.opened(), postgresql.opened()
+    do(neighbour, lambda queue: queue.accept_message(message("theirs"), 0, b""))
+    do(alive, lambda queue: queue.accept_message(message("ours"), 0, b""))
+
+    assert alive.recover([store.owner, alive.owner, "nobody"]) == Recovery(1, ("claimed",), ("half",))
+
+    assert alive.recover([store.owner]) == Recovery()
+    assert rows(alive, "owner") == 2
+
+
+def test_the_last_batch_of_the_dead_ends_before_its_claims_go(
+    postgresql: PostgreSQLEngine, store: PostgreSQLStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_WAIT_BRIEFLY", "SET LOCAL lock_timeout = 20")
+    neighbour = postgresql.opened()
+    do(store, lambda queue: queue.accept_message(message(), 0, b""))
+
+    assert do(store, lambda queue: neighbour.recover([store.owner])) == [Recovery()]
+
+    assert neighbour.recover([store.owner]).released == (ID,)
 
 
 def test_an_owner_in_the_middle_of_a_batch_is_alive(postgresql: PostgreSQLEngine, store: PostgreSQLStore) -> None:

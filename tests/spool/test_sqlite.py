@@ -439,7 +439,7 @@ def test_a_dead_owners_claims_are_due_again_and_its_pieces_gone(store: SQLiteSto
     do(dying, lambda queue: queue.add_chunk("half", 0, b"x"), lambda queue: queue.add_chunk("half", 1, b"x"))
     do(store, lambda queue: queue.accept_message(message("ours"), 0, b"x"))
     do(store, lambda queue: queue.add_chunk("arriving", 0, b"x"))
-    assert store.recover().owners == 0
+    assert store.recover([dying.owner]).owners == 0, "its lock says that it lives"
 
     die(dying)
     recovery = store.recover()

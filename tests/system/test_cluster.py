@@ -33,7 +33,8 @@ def server() -> Iterator[Server]:
 
 def shared(server: Server, more: str = "") -> str:
     """The lines that make a daemon a node of the cluster."""
-    return f"queue = postgresql://post@127.0.0.1:{server.port}/postgres\nqueue_lease = {LEASE}s\n{more}"
+    lease = "" if "queue_lease" in more else f"queue_lease = {LEASE}s\n"
+    return f"queue = postgresql://post@127.0.0.1:{server.port}/postgres\n{lease}{more}"
 
 
 @contextlib.contextmanager
@@ -144,6 +145,21 @@ def test_the_death_of_one_loses_nothing_and_the_others_go_on(tmp_path: Path, ser
         # Only what was in flight in the dead one may come twice.
         assert all(mark.startswith("n1") for mark in twice), twice
         assert len(twice) <= 20
+
+
+def test_a_dead_workers_messages_do_not_wait_for_its_lease(tmp_path: Path, server: Server) -> None:
+    """The lease is longer than the test."""
+    more = "queue_lease = 1h\nworker_processes = 2"
+    with nodes(tmp_path, server, 1, more) as started:
+        [node] = started
+        senders = start(started)
+        load(senders, 10)
+        os.kill(min(node.workers()), signal.SIGKILL)
+        load(senders, 10)
+        promised = stop(senders)
+        peers.wait_until("everything promised to arrive", lambda: promised <= set(arrived(started)), 60)
+        peers.wait_until("an empty queue", lambda: queued(server) == 0)
+        assert "took over from 1 dead process(es)" in node.log_text()
 
 
 def test_while_the_database_is_away_senders_are_put_off(tmp_path: Path, server: Server) -> None:
