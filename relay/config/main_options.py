@@ -439,7 +439,9 @@ class MainOptions:
 
     # Ours
     worker_processes: int = field(metadata=row(
-        Kind.INTEGER, "1", "Processes that share the listening ports; 0: one for each core.", "ours", ours=True))
+        Kind.INTEGER, "0",
+        "Processes that share the ports; 0: one for each core, up to 8, where the queue is PostgreSQL, else 1.",
+        "ours", ours=True))
     metrics_address: str = field(metadata=row(
         Kind.STRING, "", "Where counters are served to Prometheus, ADDRESS:PORT; nowhere if empty.", "ours", ours=True))
     # fmt: on

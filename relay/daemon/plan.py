@@ -14,6 +14,9 @@ from relay.config.read import Configuration, read_configuration
 from relay.daemon.wishes import NO_WISHES, Wishes
 from relay.mail.source import ConfigurationError, Problem, Severity
 
+MOST_WORKERS = 8
+"""Processes that are started unasked. Each has three connections to the database, which often takes a hundred."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -31,8 +34,12 @@ class Plan:
 
     @property
     def workers(self) -> int:
-        """How many processes; 0 in the configuration: one for each core that this one may use."""
-        return self.compiled.main.worker_processes or len(os.sched_getaffinity(0))
+        """How many processes. 0 in the configuration: with SQLite one; otherwise one for each core that this one may
+        use, within reason."""
+        main = self.compiled.main
+        if main.worker_processes or main.queue.startswith("sqlite:"):
+            return main.worker_processes or 1
+        return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
 
 
 def read_plan(configuration: str, macros: Mapping[str, str], wishes: Wishes = NO_WISHES) -> Plan:

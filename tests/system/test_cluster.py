@@ -34,7 +34,9 @@ def server() -> Iterator[Server]:
 def shared(server: Server, more: str = "") -> str:
     """The lines that make a daemon a node of the cluster."""
     lease = "" if "queue_lease" in more else f"queue_lease = {LEASE}s\n"
-    return f"queue = postgresql://post@127.0.0.1:{server.port}/postgres\n{lease}{more}"
+    # Unless told otherwise the process that the pid file names is all of the node.
+    workers = "" if "worker_processes" in more else "worker_processes = 1\n"
+    return f"queue = postgresql://post@127.0.0.1:{server.port}/postgres\n{lease}{workers}{more}"
 
 
 @contextlib.contextmanager
