@@ -136,13 +136,16 @@ class Worker(ProcessProtocol):
 class Generation:
     """The workers of one reading of the configuration."""
 
-    def __init__(self, parent: Parent, plan: Plan, ports: Mapping[Listener, Any]) -> None:
+    def __init__(
+        self, parent: Parent, plan: Plan, ports: Mapping[Listener, Any], self_signed: Mapping[str, str]
+    ) -> None:
         self.plan = plan
         self.ports = ports
         self.crowd = _Crowd(plan.workers)
         self.workers: dict[int, Worker] = {}
         self.is_leaving = False
         self._parent = parent
+        self._self_signed = self_signed
         self._pauses: dict[int, float] = {}
         self._waiting: set[IDelayedCall] = set()
         self._dead: list[str] = []
@@ -261,6 +264,7 @@ class Generation:
                 control=SharedPort(control, "unix"),
                 crowd=crowd,
                 crowd_key=self.crowd.key,
+                self_signed=self._self_signed,
             )
         )
 

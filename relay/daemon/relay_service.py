@@ -125,7 +125,7 @@ class RelayService(Service):
             raise ConfigurationError(Problem(relay.location, f"the queue can't be opened: {error}")) from None
         except OSError as error:
             raise spool_problem(relay.location, relay.spool_directory, error) from None
-        if self.smtp_ports:
+        if self.smtp_ports and not self._worker:  # of several workers, the first says it for all
             on_connect = any(listener.tls_on_connect for listener in relay.listeners)
             relay.contexts.start(relay.reception.rules.tls, on_connect=on_connect)
         self.running = True

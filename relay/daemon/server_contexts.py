@@ -5,11 +5,14 @@ Files are looked at when a client needs them (`tls.contexts`); what is wrong wit
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from relay.mail.events import DaemonNote, TLSFileUnusable
 from relay.mail.ports import Clock, Journal
 from relay.policy.tls import ServerTLSRules
 from relay.tls.contexts import FileTrouble, ServerContexts, TLSContext
 from relay.tls.files import TLSFileError
+from relay.tls.identity import from_pem
 from relay.tls.names import read_certificate
 from relay.tls.parameters import ParameterCache
 from relay.tls.policy import ServerTLS
@@ -55,6 +58,11 @@ class CachedContexts:
         what = f"a self-signed one is made for {rules.host_name} until the daemon stops"
         note = f"tls_certificate is not set: {what}: FP={shown.fingerprint} KEY={shown.key_digest}"
         self._journal.record(DaemonNote(note, "configuration_notes"))
+
+    def adopt(self, self_signed: Mapping[str, str]) -> None:
+        """Certificates that the parent of this process has made, by host name: all its workers show the same one."""
+        for name, pem in self_signed.items():
+            self._cache.adopt_self_signed(name, from_pem(pem))
 
     def stop(self) -> None:
         """Ends what is being made in the background."""

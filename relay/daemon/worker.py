@@ -176,6 +176,7 @@ def _join(reactor: Any, order: Order) -> tuple[RelayService, Relay]:
     os.close(order.crowd)
     crowd = SharedCrowd(memory, order.index, bytes.fromhex(order.crowd_key), plan.compiled.main.smtp_accept_max)
     relay = build(plan.compiled, reactor, order.configuration, wishes, crowd)
+    relay.contexts.adopt(order.self_signed)
     service = RelayService(InheritedSockets(reactor, order), relay, plan, worker=order.index)
     return service, relay
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 # Where a worker writes.
 REPORTS = 3
@@ -43,6 +43,8 @@ class Order:
     """The descriptor of the shared memory of `net.crowd`."""
     crowd_key: str
     """Hexadecimal."""
+    self_signed: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Where no certificate is named: the one for this host name, in PEM with its key. It is in this line alone."""
 
 
 @dataclass(frozen=True, slots=True)

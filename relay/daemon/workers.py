@@ -46,6 +46,8 @@ from relay.daemon.worker_lines import Detach
 from relay.mail.events import DaemonNote, Trouble
 from relay.mail.source import ConfigurationError, Location, Problem
 from relay.observe.metrics import SharedMetrics
+from relay.tls.files import TLSFileError
+from relay.tls.identity import IdentityStore, to_pem
 
 
 class WorkersService(Service):
@@ -63,6 +65,8 @@ class WorkersService(Service):
         """Fires when all workers serve; fails if one can't even begin."""
         self._plan = plan
         self._logs = world.logs
+        self._clock = world.clock
+        self._identities = IdentityStore()
         main = plan.compiled.main
         self._identity = identity_of(
             main.exim_user, main.exim_group, plan.compiled.place("exim_user"), main.spool_directory
@@ -102,7 +106,7 @@ class WorkersService(Service):
             self.control = open_socket(directory, orders.SOCKET_NAME)
             write_pid(self._pid_file)
             write_started(self._plan.compiled.main.spool_directory, self._plan)
-            self._begin(Generation(self, self._plan, self._ports))
+            self._begin(Generation(self, self._plan, self._ports, self._self_signed(self._plan)))
         except OSError as error:
             raise spool_problem(location, directory, error) from None
         self.running = True
@@ -142,7 +146,7 @@ class WorkersService(Service):
                 self.journal.record(Trouble(f"SIGHUP: {problem.location}: {problem.what}", problem.remedy))
             self.journal.record(DaemonNote("SIGHUP: the configuration before this stays in force"))
             return
-        generation = Generation(self, plan, ports)
+        generation = Generation(self, plan, ports, self._self_signed(plan))
         try:
             self._begin(generation)
         except OSError as error:
@@ -222,6 +226,17 @@ class WorkersService(Service):
         number = generation.plan.workers
         self.journal.record(DaemonNote(f"SIGHUP: {number} workers with the configuration as it is now"))
         older.leave()
+
+    def _self_signed(self, plan: Plan) -> Mapping[str, str]:
+        """The certificate of a set-up that names none: one for all workers and for as long as the daemon runs, so that
+        who has pinned it finds it again. Where it can't be made, they say so."""
+        name = plan.compiled.main.primary_hostname
+        if plan.compiled.main.tls_certificate is not None:
+            return {}
+        try:
+            return {name: to_pem(self._identities.self_signed(name, self._clock.now()))}
+        except TLSFileError:
+            return {}
 
     def _give_up(self, generation: Generation) -> None:
         for listener, port in generation.ports.items():

@@ -476,6 +476,10 @@ class ServerContexts:
         """Makes the certificate of a set-up that names none before a client waits for it. Raises TLSFileError."""
         return self._identities.self_signed(name, now)
 
+    def adopt_self_signed(self, name: str, identity: Identity) -> None:
+        """Has another process's in place of the one that would be made here."""
+        self._identities.adopt(name, identity)
+
     def stop(self) -> None:
         """Ends what is being made in the background."""
         if self._parameters is not None:

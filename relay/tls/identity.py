@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from relay.tls import make
@@ -61,6 +62,21 @@ def load_identity(files: IdentityFiles) -> Identity:
             "name the right pair, leaf certificate first",
         )
     return Identity(tuple(chain), key, files.certificate)
+
+
+def to_pem(identity: Identity) -> str:
+    """The key and its certificates in one text, for another process of this daemon: for nobody else, and no file."""
+    form = serialization.PrivateFormat.PKCS8
+    key = identity.key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    chain = (each.public_bytes(serialization.Encoding.PEM) for each in identity.chain)
+    return b"".join((key, *chain)).decode("ascii")
+
+
+def from_pem(text: str) -> Identity:
+    """What `to_pem` gave. Raises ValueError."""
+    data = text.encode("ascii")
+    key = serialization.load_pem_private_key(data, password=None)
+    return Identity(tuple(x509.load_pem_x509_certificates(data)), key, "")
 
 
 class IdentityStore:
@@ -122,6 +138,10 @@ class IdentityStore:
                 raise TLSFileError("tls_certificate", what, "name a certificate, or correct primary_hostname") from None
             identity = self._made[name] = Identity((certificate,), key, "")
         return identity
+
+    def adopt(self, name: str, identity: Identity) -> None:
+        """Takes one that was made elsewhere for that which this process would make."""
+        self._made[name] = identity
 
     def _stapled(self, identity: Identity, files: IdentityFiles, faults: list[TLSFileError]) -> Identity:
         """With its response; where that can't be read, with the earlier one for as long as it is in date."""

@@ -109,7 +109,7 @@ def started() -> Iterator[Start]:
 
     def start(plan: Plan) -> tuple[Family, Generation]:
         family = Family()
-        generation = Generation(family, plan, {})
+        generation = Generation(family, plan, {}, {"relay.test": "PEM"})
         generation.start()
         made.append(generation)
         return family, generation
@@ -125,6 +125,8 @@ def test_workers_are_told_what_to_do_and_are_ready_together(plan: Plan, started:
     (order,) = first.told
     assert isinstance(order, Order)
     assert (order.index, order.configuration, order.macros) == (0, plan.path, {"MACRO": "value"})
+    assert order.self_signed == {"relay.test": "PEM"}
+    assert "PEM" not in repr(order)
     assert (order.submissions, order.control) == (SharedPort(4, "unix"), SharedPort(5, "unix"))
     first.says(Ready("one"))
     assert not generation.is_ready

@@ -15,6 +15,8 @@ from relay.expand.lists import ListKind, compile_list
 from relay.mail import events
 from relay.policy.tls import ServerTLSRules
 from relay.tls.contexts import RECHECK
+from relay.tls.identity import IdentityStore, to_pem
+from relay.tls.names import read_certificate
 from relay.tls.parameters import ParameterCache
 from relay.tls.policy import CertificateRequest, ServerTLS
 
@@ -68,6 +70,19 @@ def test_a_set_up_without_a_certificate_says_what_the_one_that_is_made_is_known_
     assert shown is answer(contexts.server(policy)).ssl
     assert "tls_certificate is not set" in note.text
     assert "FP=" in note.text
+
+
+def test_the_parents_certificate_is_shown_by_all_its_workers(
+    contexts: CachedContexts, book: Notebook, tmp_path: Path
+) -> None:
+    made = IdentityStore().self_signed("relay.test", NOW)
+    other = CachedContexts(SetClock(), book, str(tmp_path))
+    for each in (contexts, other):
+        each.adopt({"relay.test": to_pem(made)})
+        each.start(ServerTLSRules(ANYBODY, host_name="relay.test"))
+    notes = [event.text for event in book.events if isinstance(event, events.DaemonNote) and "FP=" in event.text]
+    assert len(notes) == 2
+    assert all(read_certificate(made.chain[0]).fingerprint in note for note in notes)
 
 
 @pytest.mark.parametrize(

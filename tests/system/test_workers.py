@@ -5,6 +5,7 @@ import os
 import signal
 import smtplib
 import socket
+import ssl
 import urllib.request
 from pathlib import Path
 
@@ -147,3 +148,33 @@ def test_sighup_reads_the_configuration_anew(tmp_path: Path) -> None:
         hand_over(relay, "by hand")
         arrives(relay, "by hand")
         assert not list((relay.spool / "maildrop").glob("new.*"))
+
+
+def test_workers_and_those_after_them_show_one_certificate(tmp_path: Path) -> None:
+    """Where none is named, the parent makes it, once."""
+    port = peers.free_port()
+    text = "".join(
+        line
+        for line in configuration(tmp_path, port).splitlines(True)
+        if not line.startswith("tls_certificate =") and not line.startswith("tls_privatekey =")
+    )
+    unverified = ssl._create_unverified_context()
+
+    def shown() -> bytes | None:
+        with smtplib.SMTP("127.0.0.1", port, local_hostname="laptop.test", timeout=20) as smtp:
+            smtp.starttls(context=unverified)
+            assert isinstance(smtp.sock, ssl.SSLSocket)
+            return smtp.sock.getpeercert(binary_form=True)
+
+    with daemons.running(tmp_path, text, port) as relay:
+        first = shown()
+        assert first is not None
+        before = relay.workers()
+        for each in before:
+            os.kill(each, signal.SIGKILL)
+        peers.wait_until("their successors", lambda: len(relay.workers() - before) == 2, 30)
+        assert {shown() for _ in range(8)} == {first}
+        os.kill(relay.pid(), signal.SIGHUP)
+        relay.wait_for_log("SIGHUP: 2 workers with the configuration as it is now", 60)
+        peers.wait_until("the old workers to end", lambda: len(relay.workers()) == 2, 40)
+        assert {shown() for _ in range(8)} == {first}

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from relay.tls.files import TLSFileError
-from relay.tls.identity import IdentityStore, load_identity
+from relay.tls.files import TLSFileError, key_matches
+from relay.tls.identity import IdentityStore, from_pem, load_identity, to_pem
 from relay.tls.policy import IdentityFiles, ServerTLS
 
 import certs
@@ -51,6 +51,18 @@ def test_a_self_signed_one_is_made_once_for_a_name() -> None:
     assert leaf.subject.rfc4514_string() == "CN=relay.test"
     assert leaf.not_valid_before_utc.timestamp() < NOW < leaf.not_valid_after_utc.timestamp()
     assert identity.source == ""
+
+
+def test_one_that_another_process_made_is_taken_as_it_is() -> None:
+    policy = ServerTLS("", self_signed_for="relay.test")
+    (made,) = IdentityStore().load(policy, NOW).identities
+    store = IdentityStore()
+    store.adopt("relay.test", from_pem(to_pem(made)))
+    (taken,) = store.load(policy, NOW).identities
+    assert taken.chain == made.chain
+    assert key_matches(made.chain[0], taken.key)
+    (other,) = store.load(replace(policy, self_signed_for="other.test"), NOW).identities
+    assert other.chain != made.chain
 
 
 @pytest.mark.parametrize("harm", ["missing", "garbage", "half", "other key", "passphrase"])
