@@ -410,7 +410,7 @@ async def make_ready(
 
 def with_host(scope: Scope, host: RemoteHost) -> Scope:
     """What options see of a host."""
-    return scope.child(host=HostView(host.name, host.address, host.port))
+    return scope.child(host=HostView(host.name, host.address, host.port, host.dnssec))
 
 
 def xtext(text: str) -> str:

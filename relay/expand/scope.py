@@ -17,7 +17,8 @@ from relay.expand.values import Value
 from relay.mail.address import Address
 from relay.mail.facts import SessionFacts, TLSFacts
 from relay.mail.header import Field
-from relay.mail.ports import Lookups, Resolver
+from relay.mail.outcome import DNSSEC
+from relay.mail.ports import DNS, Lookups, Resolver
 
 # Bounds of one evaluation, so that nothing hangs: levels of lists and `${expand:…}` inside each other, octets of any
 # text that comes up, rounds of all loops together.
@@ -93,6 +94,7 @@ class HostView:
     name: str
     address: str = ""
     port: int = 0
+    dnssec: DNSSEC = DNSSEC.NOT_ASKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +204,7 @@ class Scope:
     strict_acl_variables: bool = False
     lookups: Lookups | None = None
     resolver: Resolver | None = None
+    dns: DNS | None = None
     client_names: Callable[[], Awaitable[tuple[str, ...]]] | None = None
     """Confirmed names of the session's client; None: by `resolver` (the caller that wants them cached gives this)."""
     files: Files | None = None

@@ -189,7 +189,6 @@ CALLER_VARIABLES: dict[str, bool] = {
     "headers_added": True,
     "home": False,
     "initial_cwd": False,
-    "lookup_dnssec_authenticated": False,
     "local_scan_data": True,
     "peer_senders": False,
     "queue_name": False,
@@ -323,6 +322,7 @@ _TABLE: dict[str, tuple[Getter, bool]] = {
     "host": (lambda frame: frame.scope.host.name if frame.scope.host else "", False),
     "host_address": (lambda frame: frame.scope.host.address if frame.scope.host else "", False),
     "host_port": (lambda frame: str(frame.scope.host.port) if frame.scope.host else "0", False),
+    "lookup_dnssec_authenticated": (lambda frame: frame.scope.host.dnssec.value if frame.scope.host else "", False),
     # Ourselves
     "bounce_return_size_limit": (_main("bounce_return_size_limit", "102400"), False),
     "config_dir": (_config_directory, False),

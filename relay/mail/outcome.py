@@ -38,6 +38,21 @@ class ErrorClass(enum.Enum):
     OTHER = "other"
 
 
+class DNSSEC(enum.Enum):
+    """What the resolver has validated of a host's records. The value is what $lookup_dnssec_authenticated says."""
+
+    NOT_ASKED = ""
+    NO = "no"
+    YES = "yes"
+
+    def and_then(self, further: DNSSEC) -> DNSSEC:
+        """Of a host that was found in two steps. A step that nobody was asked for (an address that is written down)
+        takes nothing away."""
+        if DNSSEC.NOT_ASKED in (self, further):
+            return further if self is DNSSEC.NOT_ASKED else self
+        return DNSSEC.YES if self is further is DNSSEC.YES else DNSSEC.NO
+
+
 @dataclass(frozen=True, slots=True)
 class RemoteHost:
     """The server that was spoken to: its name as routed, the address and port that were dialled."""
@@ -47,6 +62,8 @@ class RemoteHost:
     port: int
     by_mx: bool = field(default=False, compare=False)
     """An MX record led to it. It is the same host by any other way."""
+    dnssec: DNSSEC = field(default=DNSSEC.NOT_ASKED, compare=False)
+    """Of the records that led to it."""
 
 
 @dataclass(frozen=True, slots=True)

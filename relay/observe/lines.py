@@ -50,7 +50,7 @@ from relay.mail.events import (
     WrittenByACL,
 )
 from relay.mail.facts import SessionFacts, TLSFacts
-from relay.mail.outcome import Deferred, Dialog, ErrorClass, RemoteHost
+from relay.mail.outcome import DNSSEC, Deferred, Dialog, ErrorClass, RemoteHost
 from relay.mail.text import printable
 from relay.observe.selectors import LogSelectors
 from relay.observe.words import TEXT_LIMIT, elapsed_time, free, full_host, quoted, word
@@ -154,6 +154,7 @@ class EximLines:
         self._incoming_interface = "incoming_interface" in selectors
         self._incoming_port = "incoming_port" in selectors
         self._outgoing_port = "outgoing_port" in selectors
+        self._dnssec = "dnssec" in selectors
         self._cipher = "tls_cipher" in selectors
         self._verified = "tls_certificate_verified" in selectors
         self._peer_dn = "tls_peerdn" in selectors
@@ -306,12 +307,13 @@ class EximLines:
             fields += f" PEER={word(device)}"
         return fields
 
-    def _remote(self, host: RemoteHost | None, *, continued: bool = False) -> str:
-        """` H=name [address]:port*` of a server that we spoke to."""
+    def _remote(self, host: RemoteHost | None, *, continued: bool = False, marks_dnssec: bool = True) -> str:
+        """` H=name DS [address]:port*` of a server that we spoke to; DS where the DNS has vouched for the way to it."""
         if host is None:
             return ""
         port = f":{host.port}" if self._outgoing_port else ""
-        return f" H={word(host.name)} [{host.address}]{port}{'*' if continued else ''}"
+        signed = " DS" if self._dnssec and marks_dnssec and host.dnssec is DNSSEC.YES else ""
+        return f" H={word(host.name)}{signed} [{host.address}]{port}{'*' if continued else ''}"
 
     def _arrived(self, event: Arrived) -> str:
         session = event.session
@@ -390,7 +392,7 @@ class EximLines:
         return f"** {_named(event)}{names}{host} : {free(event.outcome.reason)}"
 
     def _host_failed(self, outcome: Deferred) -> str:
-        host = self._remote(outcome.host).lstrip()
+        host = self._remote(outcome.host, marks_dnssec=False).lstrip()
         if outcome.host is None:
             return _reason(outcome)
         if outcome.error in _UNREACHED or outcome.error is ErrorClass.NO_NETWORK:

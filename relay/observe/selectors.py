@@ -45,7 +45,7 @@ _ROWS = (
     Selector("dmarc", False, has_effect=False),
     Selector("dmarc_verbose", False, has_effect=False),
     Selector("dnslist_defer", True, has_effect=False),
-    Selector("dnssec", False, has_effect=False),
+    Selector("dnssec", False),
     Selector("etrn", True, has_effect=False),
     Selector("host_lookup_failed", True),
     Selector("ident_timeout", False, has_effect=False),

@@ -310,6 +310,7 @@ def remote_hosts(
             address,
             default_port if host.port is None else host.port,
             by_mx=host.preference is not None,
+            dnssec=host.dnssec,
         )
         for host, address in dialling_order(hosts, order, source)
     )

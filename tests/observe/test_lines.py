@@ -12,7 +12,7 @@ from observe import happenings as here
 from relay.mail import events
 from relay.mail.address import NULL_SENDER, Address
 from relay.mail.facts import Authentication, Certificate, Endpoint, Hello, SessionFacts
-from relay.mail.outcome import Deferred, Delivered, Dialog, ErrorClass, Failed, RemoteHost
+from relay.mail.outcome import DNSSEC, Deferred, Delivered, Dialog, ErrorClass, Failed, RemoteHost
 from relay.observe.lines import EximLines, Log
 from relay.observe.selectors import parse_selector
 from relay.observe.words import elapsed_time, full_host, quoted
@@ -91,6 +91,27 @@ def test_an_arrival_with_everything() -> None:
         f' {X} CV=yes DN="/C=DE/CN=laptop" SNI=relay.example FP={here.FP} PEER=laptop A=external:laptop S=1234'
         ' id=x@y T="Hello" from <anne@example.org> for bob@there.example'
     )
+
+
+@pytest.mark.parametrize(
+    ("dnssec", "selectors", "mark"),
+    [
+        (DNSSEC.YES, "+dnssec", " DS"),
+        (DNSSEC.YES, "+all", " DS"),
+        (DNSSEC.YES, "", ""),
+        (DNSSEC.NO, "+dnssec", ""),
+        (DNSSEC.NOT_ASKED, "+dnssec", ""),
+    ],
+)
+def test_the_mark_of_signed_records(dnssec: DNSSEC, selectors: str, mark: str) -> None:
+    host = replace(here.HOST, dnssec=dnssec)
+    field = f" H=mx.there.example{mark} [198.51.100.9]"
+    delivered = replace(here.DELIVERED, outcome=Delivered("OK", host))
+    assert f"{field} " in written(delivered, f"{selectors} -outgoing_port")
+    failed = replace(here.FAILED, outcome=Failed("550 no", host=host))
+    assert f"{field} : 550 no" in written(failed, f"{selectors} -outgoing_port")
+    at_the_host = events.HostFailed(here.ID, Deferred("busy", host=host))
+    assert written(at_the_host, f"{selectors} -outgoing_port") == f"{MX}: busy", "no more than Exim's"
 
 
 @pytest.mark.parametrize(

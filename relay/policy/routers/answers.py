@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from relay.expand.scope import AddressView
 from relay.mail.address import NULL_SENDER
-from relay.mail.outcome import ErrorClass
+from relay.mail.outcome import DNSSEC, ErrorClass
 from relay.policy.routers.items import NOTHING_CARRIED, AddressItem, Carried, top_item
 
 UNROUTEABLE = "Unrouteable address"
@@ -33,8 +33,8 @@ class RouteHost:
     """Hosts of one group are tried in random order where the route says so."""
     preference: int | None = None
     """Of a mail exchanger."""
-    is_secure: bool = False
-    """DNSSEC vouches for it."""
+    dnssec: DNSSEC = DNSSEC.NOT_ASKED
+    """Of the records that led to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from typing import assert_never
 
 from relay.expand.lists import MatchList
 from relay.expand.values import Tainted, lower
+from relay.mail.outcome import DNSSEC
 from relay.mail.ports import DNS, DNSAnswer, HostNotFound, NoRecords, TemporaryFailure
 from relay.policy.routers.answers import RouteHost
 from relay.policy.routers.arriving import RoutingTrouble, Visit, is_ignored
@@ -118,17 +119,27 @@ class _Question:
     requests_dnssec: bool
 
     async def ask(self, name: str, kind: str, search: Search) -> DNSAnswer:
-        answer = await self.dns.query(name, kind, qualify=search.qualify, parents=search.parents)
-        return answer if self.requests_dnssec else replace(answer, is_secure=False)
+        return await self.dns.query(name, kind, qualify=search.qualify, parents=search.parents)
+
+    def dnssec(self, answer: DNSAnswer) -> DNSSEC:
+        """What is to be known of an answer's signatures."""
+        if not self.requests_dnssec:
+            return DNSSEC.NOT_ASKED
+        return DNSSEC.YES if answer.is_secure else DNSSEC.NO
 
 
 async def _question(name: str, wanted: Wanted, visit: Visit) -> _Question:
     if visit.ports.dns is None:
         raise RoutingTrouble("the DNS can't be asked here")
     router = wanted.router
-    requires = await _is_in(router.dnssec_require, name, visit)
+    requires = await requires_dnssec(router, name, visit)
     requests = requires or router.dnssec_request is None or await _is_in(router.dnssec_request, name, visit)
     return _Question(visit.ports.dns, wanted, visit, requires, requests)
+
+
+async def requires_dnssec(router: Router, name: str, visit: Visit) -> bool:
+    """Whether the hosts of a domain are only believed where they are signed (Exim: dnssec_require_domains)."""
+    return await _is_in(router.dnssec_require, name, visit)
 
 
 async def _is_in(domains: MatchList | None, name: str, visit: Visit) -> bool:
@@ -155,7 +166,7 @@ async def find_exchangers(name: str, wanted: Wanted, visit: Visit, *, or_address
             return _not_now(error)
     else:
         if answer.is_secure or not question.requires_dnssec:
-            return await _with_addresses(_exchangers(answer), answer.name, question)
+            return await _with_addresses(_exchangers(answer, question.dnssec(answer)), answer.name, question)
         if not await _is_in(wanted.mx_fail_domains, name, visit):
             return Insecure()
     if not or_addresses:
@@ -189,30 +200,30 @@ async def _by_services(name: str, question: _Question) -> LookedUp | None:
             if not await _is_in(question.wanted.srv_fail_domains, name, question.visit):
                 return _not_now(error)
             continue
-        hosts = _services(answer)
+        hosts = _services(answer, question.dnssec(answer))
         if len(hosts) == 1 and not hosts[0].name:
             return NotFound(name, Why.NO_SERVICE)
         return await _with_addresses(hosts, answer.name.removeprefix(prefix), question)
     return None
 
 
-def _services(answer: DNSAnswer) -> list[RouteHost]:
+def _services(answer: DNSAnswer, dnssec: DNSSEC) -> list[RouteHost]:
     """Priority, weight, port, target. Those of one priority are in the order of their weights."""
     rows = [record.split() for record in answer.records]
     parsed = [(int(row[0]), -int(row[1]), int(row[2]), row[3].rstrip(".")) for row in rows if len(row) == 4]
     return [
-        RouteHost(name, port, group=priority, preference=priority, is_secure=answer.is_secure)
+        RouteHost(name, port, group=priority, preference=priority, dnssec=dnssec)
         for priority, _, port, name in sorted(parsed)
     ]
 
 
-def _exchangers(answer: DNSAnswer) -> list[RouteHost]:
+def _exchangers(answer: DNSAnswer, dnssec: DNSSEC) -> list[RouteHost]:
     """The hosts of MX records, the better ones first; a host that is named twice counts with its better record."""
     rows = [record.split() for record in answer.records]
     parsed = sorted((int(row[0]), row[1].rstrip(".")) for row in rows if len(row) == 2)
     hosts: dict[str, RouteHost] = {}
     for preference, name in parsed:
-        host = RouteHost(name, group=preference, preference=preference, is_secure=answer.is_secure)
+        host = RouteHost(name, group=preference, preference=preference, dnssec=dnssec)
         hosts.setdefault(lower(name), host)
     return list(hosts.values())
 
@@ -229,8 +240,8 @@ async def _with_addresses(hosts: list[RouteHost], name: str, question: _Question
         found = await _of_exchanger(host.name, question)
         match found:
             case Found(entries):
-                secure = host.is_secure and entries[0].is_secure
-                looked_up.append(replace(host, addresses=entries[0].addresses, is_secure=secure))
+                dnssec = host.dnssec.and_then(entries[0].dnssec)
+                looked_up.append(replace(host, addresses=entries[0].addresses, dnssec=dnssec))
                 continue
             case NotNow() | Insecure():
                 trouble = found
@@ -281,7 +292,7 @@ async def _addresses(name: str, question: _Question, search: Search) -> LookedUp
         return Found((RouteHost(name, None, (name,)),), name)
     kinds = ("A",) if wanted.families == (4,) else ("AAAA", "A")
     addresses: list[str] = []
-    full_name, is_secure = name, True
+    full_name, dnssec = name, DNSSEC.NOT_ASKED
     trouble: LookedUp | None = None
     for kind in kinds:
         try:
@@ -295,12 +306,12 @@ async def _addresses(name: str, question: _Question, search: Search) -> LookedUp
             trouble = Insecure()
             continue
         addresses += sorted(set(answer.records))[:_ADDRESSES_LIMIT]
-        full_name, is_secure = answer.name, is_secure and answer.is_secure
+        full_name, dnssec = answer.name, dnssec.and_then(question.dnssec(answer))
     kept = [
         address
         for address in wanted.in_order(tuple(addresses))
         if not await is_ignored(ignored, name, address, question.visit.scope)
     ]
     if kept:
-        return Found((RouteHost(full_name, None, tuple(kept), is_secure=is_secure),), full_name)
+        return Found((RouteHost(full_name, None, tuple(kept), dnssec=dnssec),), full_name)
     return trouble if trouble is not None and not addresses else NotFound(name)

@@ -9,6 +9,7 @@ import pytest
 from policy.routers.routing_world import NOT_NOW, Zone, accept, hosts_of, lookup, manual, offer, taken
 from relay.expand.evaluate import compile_expansion
 from relay.expand.lists import ListKind, compile_list
+from relay.mail.outcome import DNSSEC
 from relay.policy.routers.answers import (
     UNROUTEABLE,
     HostOrder,
@@ -20,7 +21,7 @@ from relay.policy.routers.answers import (
 )
 from relay.policy.routers.ports import Purpose
 from relay.policy.routers.settings import DNSLookup, Fallback, Reroute
-from relay.policy.routing import dialling_order
+from relay.policy.routing import dialling_order, remote_hosts
 
 OPERATOR = "It appears that the DNS operator for"
 NOWHERE = "all relevant MX records point to non-existent hosts"
@@ -65,14 +66,15 @@ def domains(text: str) -> object:
 def test_exchangers_in_the_order_of_their_preference_with_ipv6_first() -> None:
     answer = taken(at("far.test"))  # type: ignore[arg-type]
     assert answer.hosts == (
-        RouteHost("a.test", None, ("2001:db8::1", "192.0.2.1", "192.0.2.2"), 10, 10),
-        RouteHost("b.test", None, ("192.0.2.3",), 20, 20),
+        RouteHost("a.test", None, ("2001:db8::1", "192.0.2.1", "192.0.2.2"), 10, 10, DNSSEC.NO),
+        RouteHost("b.test", None, ("192.0.2.3",), 20, 20, DNSSEC.NO),
     )
     assert answer.order is HostOrder.EXCHANGERS
 
 
 def test_a_domain_without_mx_is_its_own_host() -> None:
-    assert taken(at("plain.test")).hosts == (RouteHost("plain.test", None, ("192.0.2.4",)),)  # type: ignore[arg-type]
+    (host,) = taken(at("plain.test")).hosts  # type: ignore[arg-type]
+    assert host == RouteHost("plain.test", None, ("192.0.2.4",), dnssec=DNSSEC.NO)
 
 
 def test_where_the_domain_does_not_exist_no_address_is_asked_for() -> None:
@@ -239,7 +241,35 @@ def test_dnssec_is_demanded() -> None:
     assert isinstance(answer, RouteDeferred)
     assert answer.reason == "host lookup done insecurely"
     secure = Zone(ZONE, frozenset({"far.test", "a.test", "b.test"}))
-    assert all(host.is_secure for host in taken(at("far.test", router, zone=secure)).hosts)  # type: ignore[arg-type]
+    assert dnssec_of("far.test", router, secure) == [DNSSEC.YES, DNSSEC.YES]
+
+
+@pytest.mark.parametrize(
+    "domain, secure, requested, expected",
+    [
+        ("far.test", ("far.test", "a.test", "b.test"), "*", ["yes", "yes"]),
+        ("far.test", ("far.test", "a.test"), "*", ["yes", "no"]),
+        ("far.test", ("a.test", "b.test"), "*", ["no", "no"]),
+        ("far.test", ("far.test", "a.test", "b.test"), "other.test", ["", ""]),
+        ("plain.test", ("plain.test",), "*", ["yes"]),
+        ("plain.test", (), "*", ["no"]),
+    ],
+)
+def test_what_is_known_of_signatures_goes_to_the_transport(
+    domain: str, secure: tuple[str, ...], requested: str, expected: list[str]
+) -> None:
+    router = lookup(dnssec_request=domains(requested))
+    zone = Zone(ZONE, frozenset(secure))
+    assert [each.value for each in dnssec_of(domain, router, zone)] == expected
+    route = taken(at(domain, router, zone=zone))  # type: ignore[arg-type]
+    dialled = remote_hosts(route.hosts, HostOrder.AS_GIVEN, 25, random.Random(1))
+    assert {each.name: each.dnssec.value for each in dialled} == dict(
+        zip([host.name for host in route.hosts], expected, strict=True)
+    )
+
+
+def dnssec_of(domain: str, router: object, zone: Zone) -> list[DNSSEC]:
+    return [host.dnssec for host in taken(at(domain, router, zone=zone)).hosts]  # type: ignore[arg-type]
 
 
 def test_the_exchangers_of_another_domain_in_a_route() -> None:
