@@ -25,6 +25,7 @@ from relay.policy.routers.dns_hosts import (
     Wanted,
     find_addresses,
     find_exchangers,
+    requires_dnssec,
 )
 from relay.policy.routers.host_lists import exchangers_of, is_address
 from relay.policy.routers.ports import NoNetwork
@@ -99,7 +100,7 @@ async def _look_up(
     domain = exchangers_of(host.name)
     if domain:
         found: LookedUp = await find_exchangers(domain, wanted, visit, or_addresses=False)
-    elif options.lookup is LookupBy.DNS and not is_address(host.name):
+    elif await _asks_dns(router, host.name, options, visit):
         found = await find_addresses(host.name, wanted, visit)
     else:
         found = await _by_name(host, wanted, visit)
@@ -109,6 +110,13 @@ async def _look_up(
         replace(each, port=each.port if host.port is None else host.port, group=host.group) for each in found.hosts
     )
     return replace(found, hosts=entries)
+
+
+async def _asks_dns(router: Manualroute, name: str, options: RouteOptions, visit: Visit) -> bool:
+    """Whether a name is looked up in the DNS alone: what the system says of it nobody has signed."""
+    if is_address(name) or options.lookup is LookupBy.NAME:
+        return False
+    return options.lookup is LookupBy.DNS or await requires_dnssec(router, name, visit)
 
 
 async def _by_name(host: RouteHost, wanted: Wanted, visit: Visit) -> LookedUp:

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from delivery.post import Names
 from policy.routers.routing_world import NOT_NOW, Zone, accept, hosts_of, lookup, manual, offer, taken
 from relay.expand.evaluate import compile_expansion
 from relay.expand.lists import ListKind, compile_list
@@ -270,6 +271,21 @@ def test_what_is_known_of_signatures_goes_to_the_transport(
 
 def dnssec_of(domain: str, router: object, zone: Zone) -> list[DNSSEC]:
     return [host.dnssec for host in taken(at(domain, router, zone=zone)).hosts]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("words, reason", [("", "host lookup for plain.test done insecurely"), (" byname", None)])
+def test_a_host_of_a_route_that_has_to_be_signed(words: str, reason: str | None) -> None:
+    router = manual(f"* plain.test{words}", dnssec_require=domains("*.test"))
+    names = Names({"plain.test": ("192.0.2.66",)})
+    answer = offer(router, dns=Zone(ZONE), names=names)
+    if reason is None:
+        assert taken(answer).hosts[0].addresses == ("192.0.2.66",)
+        return
+    assert isinstance(answer, RouteDeferred)
+    assert answer.reason == reason
+    assert names.asked == []
+    signed = taken(offer(router, dns=Zone(ZONE, frozenset({"plain.test"})), names=names))
+    assert (signed.hosts[0].addresses, signed.hosts[0].dnssec) == (("192.0.2.4",), DNSSEC.YES)
 
 
 def test_the_exchangers_of_another_domain_in_a_route() -> None:
