@@ -125,7 +125,7 @@ class _Tester:
         resolver = BlockingResolver()
         journal = _Complaints()
         ports = routing_ports(self._configuration, resolver, at_once, journal, None, local_addresses())
-        scope = make_scope(path, macros).child(resolver=resolver, local_addresses=local_addresses())
+        scope = make_scope(path, macros).child(resolver=resolver, dns=resolver, local_addresses=local_addresses())
         sender = NULL_SENDER
         if wish.purpose is not Purpose.VERIFY_SENDER and wish.sender not in ("", "<>"):
             sender = address_from_text(_login() if wish.sender is None else wish.sender)

@@ -28,8 +28,19 @@ SMTP: OptionTable = table(
         "delay_after_cutoff", Kind.BOOLEAN, "true",
         "A host that failed for too long is left alone until its next time.", "smtp",
     ),
+    Option("dns_qualify_single", Kind.BOOLEAN, "true", "A host of one label is looked for in our own domain.", "smtp"),
+    Option("dns_search_parents", Kind.BOOLEAN, "false", "Hosts are looked for in the domains of resolv.conf.", "smtp"),
+    Option(
+        "dnssec_request_domains", Kind.DOMAINS, "*",
+        "Hosts of the transport's own that the DNS is asked for, and whether that is signed.", "smtp",
+    ),
+    Option(
+        "dnssec_require_domains", Kind.DOMAINS, None,
+        "Hosts of the transport's own that only signed records lead to.", "smtp",
+    ),
     Option("fallback_hosts", Kind.EXPANDED, None, "Hosts that are tried when all others were in vain.", "smtp"),
     Option("final_timeout", Kind.TIME, "10m", "How long the answer to the end of the data may take.", "smtp"),
+    Option("gethostbyname", Kind.BOOLEAN, "false", "Ask the system for hosts, not the DNS.", "smtp"),
     Option("helo_data", Kind.EXPANDED, "$primary_hostname", "Name that we greet with.", "smtp"),
     Option(
         "host_name_extract", Kind.EXPANDED, _HOST_NAME_EXTRACT,
@@ -115,11 +126,7 @@ SMTP: OptionTable = table(
     *listed("smtp", _IGNORED, _NO_EFFECT, """
         address_retry_include_sender       boolean    true
         dane_require_tls_ciphers           expanded
-        dns_qualify_single                 boolean    true
-        dns_search_parents                 boolean    false
-        dnssec_request_domains             domains    *
         dscp                               expanded
-        gethostbyname                      boolean    false
         gnutls_compat_mode                 boolean    false
         gnutls_require_kx                  expanded
         gnutls_require_mac                 expanded
@@ -146,7 +153,6 @@ SMTP: OptionTable = table(
         dkim_sign_headers                  expanded
         dkim_strict                        expanded
         dkim_timestamps                    expanded
-        dnssec_require_domains             domains
         socks_proxy                        expanded
     """),
 )  # fmt: skip

@@ -67,6 +67,11 @@ def _hosts(block: DriverBlock) -> HostRules:
     return HostRules(
         hosts=block.expansion("hosts"),
         override=block.flag("hosts_override"),
+        dnssec_request=block.matching("dnssec_request_domains"),
+        dnssec_require=block.matching("dnssec_require_domains"),
+        by_name=block.flag("gethostbyname"),
+        qualify_single=block.flag("dns_qualify_single"),
+        search_parents=block.flag("dns_search_parents"),
         fallback=block.expansion("fallback_hosts"),
         randomize=_constant_flag(block, "hosts_randomize"),
         allow_localhost=block.flag("allow_localhost"),

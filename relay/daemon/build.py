@@ -288,6 +288,7 @@ def base_scope(configuration: Configuration, world: World, passwords: Passwords)
         pid=os.getpid(),
         lookups=FileLookups(world.calls.call, world.clock),
         resolver=world.resolver,
+        dns=world.resolver,
         files=ListFiles(world.calls.call, world.clock),
         file_system=LocalFileSystem(world.calls.call),
         may_read_files=configuration.main.expand_reads_files,

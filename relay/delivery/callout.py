@@ -102,8 +102,7 @@ class HostCallouts:
             transport.default_port,
             scope,
             source,
-            randomize=rules.randomize,
-            allow_localhost=rules.allow_localhost,
+            rules,
         )
         return tuple(address for candidate in choice.candidates for address in candidate.addresses)
 

@@ -13,6 +13,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from relay.delivery.host_lookup import Insecure, find_host
+from relay.delivery.smtp_rules import HostRules
+from relay.expand.errors import ExpansionFailed
 from relay.expand.scope import Scope
 from relay.expand.splitting import split_list
 from relay.mail.outcome import RemoteHost
@@ -49,15 +52,13 @@ def candidates(hosts: Iterable[RemoteHost]) -> tuple[Candidate, ...]:
     return tuple(Candidate(group[0].name, group[0].port, tuple(group)) for group in groups)
 
 
-async def look_up(
-    text: str, default_port: int, scope: Scope, source: random.Random, *, randomize: bool, allow_localhost: bool
-) -> Choice:
+async def look_up(text: str, default_port: int, scope: Scope, source: random.Random, rules: HostRules) -> Choice:
     """The hosts of a transport's own list: names or addresses, each with a port behind it if need be; `+` parts
     groups that are shuffled apart."""
     items = [item for item in split_list(text).items if item]
     found: list[RemoteHost] = []
     trouble = ""
-    for item in _shuffled(items, source) if randomize else [each for each in items if each != "+"]:
+    for item in _shuffled(items, source) if rules.randomize else [each for each in items if each != "+"]:
         match = _WITH_PORT.fullmatch(item)
         if match is None:
             trouble = f'"{item[:60]}" is not a host'
@@ -66,17 +67,20 @@ async def look_up(
         number = match.group(2) or match.group(4)
         port = int(number) if number else default_port
         try:
-            addresses = await _addresses(name, scope)
+            addresses = await find_host(name, rules, scope)
         except HostNotFound:
             trouble = f"failed to lookup IP address for {name}"
             continue
-        except TemporaryFailure as error:
+        except Insecure as error:
+            trouble = str(error)
+            continue
+        except (TemporaryFailure, ExpansionFailed) as error:
             trouble = f"host lookup for {name} did not complete: {error}"
             continue
-        if not allow_localhost and any(_is_ours(address, scope) for address in addresses):
+        if not rules.allow_localhost and any(_is_ours(address, scope) for address in addresses.literals):
             trouble = f"{name}: the host is this one (allow_localhost is not set)"
             continue
-        found += [RemoteHost(name, address, port) for address in addresses]
+        found += [RemoteHost(name, address, port, dnssec=addresses.dnssec) for address in addresses.literals]
     return Choice(candidates(found), trouble)
 
 
@@ -90,16 +94,6 @@ def _shuffled(items: list[str], source: random.Random) -> list[str]:
     for group in groups:
         source.shuffle(group)
     return [item for group in groups for item in group]
-
-
-async def _addresses(name: str, scope: Scope) -> tuple[str, ...]:
-    try:
-        return (str(ipaddress.ip_address(name)),)
-    except ValueError:
-        pass
-    if scope.resolver is None:
-        raise TemporaryFailure("there is no resolver")
-    return await scope.resolver.addresses(name)
 
 
 def _is_ours(address: str, scope: Scope) -> bool:

@@ -182,8 +182,7 @@ class _Delivery:
             self._default_port,
             self._scope,
             self._ports.source,
-            randomize=rules.randomize,
-            allow_localhost=rules.allow_localhost,
+            rules,
         )
         if choice.trouble and not self._tried:
             self._settle_waiting(Deferred(choice.trouble, ErrorClass.LOOKUP, host_wide=True))

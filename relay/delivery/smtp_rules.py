@@ -16,6 +16,7 @@ from relay.policy.authenticators import AuthRules
 from relay.policy.tls import ClientTLSRules
 
 EVERY_HOST = compile_list(ListKind.HOST, "*")
+EVERY_DOMAIN = compile_list(ListKind.DOMAIN, "*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,16 @@ class HostRules:
     """`hosts` holds for all addresses."""
     fallback: Expansion | None = None
     """Tried after all others were in vain (Exim: fallback_hosts)."""
+    dnssec_request: MatchList | None = EVERY_DOMAIN
+    """Which of them the DNS is asked about, and whether it has validated what it says."""
+    dnssec_require: MatchList | None = None
+    """Those that only signed records lead to."""
+    by_name: bool = False
+    """The system is asked for their addresses, not the DNS (Exim: gethostbyname)."""
+    qualify_single: bool = True
+    """A name of one label gets the default domain (Exim: dns_qualify_single)."""
+    search_parents: bool = False
+    """The domains of the search list are tried (Exim: dns_search_parents)."""
     randomize: bool = False
     allow_localhost: bool = False
     max_try: int = 5

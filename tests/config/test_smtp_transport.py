@@ -17,7 +17,7 @@ from relay.mail.source import ConfigurationError
 
 TESTS = Path(__file__).parents[1]
 CLIENT, TALK, REMOTE = "net/test_client.py", "delivery/test_conversation.py", "delivery/test_remote.py"
-CALLOUT = "delivery/test_callout.py"
+CALLOUT, LOOKUP = "delivery/test_callout.py", "delivery/test_host_lookup.py"
 CHOICE, MEMORY, LOGIN = "delivery/test_host_choice.py", "delivery/test_host_memory.py", "delivery/test_login.py"
 # Option: a value, where it goes, what stands there, and the test of what it does.
 TABLE: dict[str, tuple[str, str, Any, tuple[str, str]]] = {
@@ -32,8 +32,13 @@ TABLE: dict[str, tuple[str, str, Any, tuple[str, str]]] = {
     "delay_after_cutoff": (
         "false", "hosts.delay_after_cutoff", False, (MEMORY, "test_a_host_that_failed_for_too_long")
     ),
+    "dns_qualify_single": ("false", "hosts.qualify_single", False, (LOOKUP, "test_names_that_are_not_whole")),
+    "dns_search_parents": ("true", "hosts.search_parents", True, (LOOKUP, "test_names_that_are_not_whole")),
+    "dnssec_request_domains": ("x.test", "hosts.dnssec_request", "x.test", (LOOKUP, "test_signatures_are_asked_for")),
+    "dnssec_require_domains": ("x.test", "hosts.dnssec_require", "x.test", (LOOKUP, "test_signatures_are_demanded")),
     "fallback_hosts": ("a:b", "hosts.fallback", "a:b", (CHOICE, "test_fallback_hosts")),
     "final_timeout": ("7s", "timeouts.final", 7, (CLIENT, "final_timeout")),
+    "gethostbyname": ("true", "hosts.by_name", True, (LOOKUP, "test_gethostbyname")),
     "helo_data": ("x", "helo_data", "x", (REMOTE, "test_who_we_say_we_are")),
     "host_name_extract": ("x", "host_name_extract", "x", (TALK, "test_whose_session_may_be_resumed")),
     "hosts": ("a:b", "hosts.hosts", "a:b", (CHOICE, "test_hosts_for_addresses_that_were_routed_without")),

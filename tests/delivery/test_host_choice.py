@@ -30,8 +30,7 @@ NAMES = Names(
 
 
 def choose(text: str, **options: Any) -> Choice:
-    settings: dict[str, Any] = {"randomize": False, "allow_localhost": False, **options}
-    return run(look_up(text, 25, Scope(resolver=NAMES), random.Random(3), **settings))
+    return run(look_up(text, 25, Scope(resolver=NAMES), random.Random(3), HostRules(**options)))
 
 
 def flat(choice: Choice) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,9 +12,12 @@ import pytest
 from net.name_server import name_server
 from net.test_resolver import Threads, answer
 from policy.routers.routing_world import TRANSPORTS, lookup
+from relay.delivery.host_choice import look_up
+from relay.delivery.smtp_rules import HostRules
+from relay.expand.lists import ListKind, compile_list
 from relay.expand.scope import Scope
 from relay.mail.address import address_from_text
-from relay.mail.outcome import ErrorClass
+from relay.mail.outcome import DNSSEC, ErrorClass
 from relay.mail.ports import HostNotFound, NoRecords, TemporaryFailure
 from relay.net import resolver
 from relay.net.resolver import SystemResolver, lookup_dns, lookup_names
@@ -36,6 +40,7 @@ ZONE = {
     "large.test MX": ("TRUNCATED", *(f"10 mx{number}.large.test." for number in range(40))),
     **{f"mx{number}.large.test A": (f"192.0.2.{number}",) for number in range(40)},
     "signed.test MX": ("SECURE", "10 a.far.test."),
+    "signed.test A": ("SECURE", "192.0.2.5"),
     "empty.test TXT": ("nothing else",),
     "1.2.0.192.in-addr.arpa PTR": ("a.far.test.",),
 }
@@ -114,6 +119,22 @@ def test_an_answer_that_is_too_large_for_a_datagram() -> None:
 @pytest.mark.parametrize("name, is_secure", [("signed.test", True), ("far.test", False)])
 def test_what_the_name_server_has_validated(name: str, is_secure: bool) -> None:
     assert lookup_dns(name, "MX").is_secure is is_secure
+
+
+@pytest.mark.parametrize(
+    "required, found",
+    [
+        ("none.test", [("192.0.2.5", DNSSEC.YES), ("192.0.2.3", DNSSEC.NO)]),
+        ("*", [("192.0.2.5", DNSSEC.YES)]),
+    ],
+)
+def test_hosts_of_a_transport_that_have_to_be_signed(required: str, found: list[tuple[str, DNSSEC]]) -> None:
+    names = SystemResolver(Threads())
+    rules = HostRules(dnssec_require=compile_list(ListKind.DOMAIN, required))
+    scope = Scope(resolver=names, dns=names)
+    choice = answer(look_up("signed.test : plain.test", 25, scope, random.Random(1), rules))
+    assert [(each.addresses[0].address, each.addresses[0].dnssec) for each in choice.candidates] == found
+    assert choice.trouble == ("" if len(found) == 2 else "lookup of IP address for plain.test was insecure")
 
 
 @pytest.mark.parametrize(
