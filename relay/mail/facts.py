@@ -164,6 +164,8 @@ class SessionFacts:
     """Who a trusted caller says that the client is (Exim: -oMt); empty: the caller's login."""
     given_protocol: str = ""
     """How a trusted caller says that the message came (Exim: -oMr)."""
+    smtputf8: bool = False
+    """MAIL of the message at hand came with SMTPUTF8."""
 
     @property
     def user(self) -> str:
@@ -171,7 +173,11 @@ class SessionFacts:
         return self.ident or (self.caller.login if self.caller is not None else "")
 
     def protocol(self) -> str:
-        """Exim's `$received_protocol`: local, local-smtp, smtp, esmtp with `s` for TLS and `a` for AUTH."""
+        """Exim's `$received_protocol`: local, local-smtp, smtp, esmtp with `s` for TLS and `a` for AUTH; `utf8` stands
+        in front of it for a message with SMTPUTF8 (RFC 6531 3.7.3)."""
+        return f"utf8{self._usual_protocol()}" if self.smtputf8 else self._usual_protocol()
+
+    def _usual_protocol(self) -> str:
         if self.given_protocol:
             return self.given_protocol
         if self.caller is not None and self.hello is None:

@@ -102,6 +102,14 @@ class Client:
         """A program of this machine speaks for itself: no host stands behind it."""
         return self.facts.peer is None and self.facts.caller is not None
 
+    @property
+    def facts_of_message(self) -> SessionFacts:
+        """What is known of the client, together with what MAIL said of the message."""
+        transaction = self.transaction
+        if transaction is None or not transaction.internationalised:
+            return self.facts
+        return replace(self.facts, smtputf8=True)
+
     def heard(self, command: CommandRead) -> None:
         """The last command is this one."""
         self._line = command.line
@@ -182,7 +190,7 @@ class Client:
     def scope(self, address: Address | None = None, message: MessageView | None = None) -> Scope:
         """What expansions see at this moment."""
         return Scope(
-            session=self.facts,
+            session=self.facts_of_message,
             now=self._ports.clock.now(),
             main=self._rules.main,
             message=message or self._message_view(),

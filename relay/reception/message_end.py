@@ -128,7 +128,7 @@ class MessageEnd:
             sender=envelope.sender,
             recipients=tuple(transaction.recipients),
             header=header,
-            facts=MessageFacts(self._client.facts, now, self._client.acl_variables()),
+            facts=MessageFacts(self._client.facts_of_message, now, self._client.acl_variables()),
             body_type=envelope.body,
             body_size=incoming.body_size,
             parameters=_as_needed(envelope, transaction.recipients, header),

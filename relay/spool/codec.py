@@ -203,6 +203,8 @@ def _session(session: SessionFacts) -> Fields:
         fields["proto"] = session.given_protocol
     if session.batched:
         fields["bs"] = True
+    if session.smtputf8:
+        fields["utf8"] = True
     return fields
 
 
@@ -226,6 +228,7 @@ def _session_of(fields: Fields) -> SessionFacts:
         batched=bool(fields.get("bs", False)),
         ident=fields.get("ident", ""),
         given_protocol=fields.get("proto", ""),
+        smtputf8=bool(fields.get("utf8", False)),
     )
 
 

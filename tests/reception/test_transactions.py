@@ -284,6 +284,25 @@ def test_smtputf8_is_kept_where_something_needs_it(recipient: str, subject: byte
     assert asking.queued.parameters.get("RET") == "HDRS"
 
 
+@pytest.mark.parametrize("is_tls", [False, True])
+def test_the_protocol_of_a_message_with_smtputf8(is_tls: bool) -> None:
+    seen = compile_expansion("by us with $received_protocol")
+    asking = client({**ANY_RCPT, Where.MAIL: "accept message = $received_protocol"}, received_header=seen)
+    if is_tls:
+        asking.hello()
+        asking.tls()
+    asking.hello()
+    usual = "esmtps" if is_tls else "esmtp"
+    for parameters, protocol in (({"SMTPUTF8": ""}, f"utf8{usual}"), ({}, usual)):
+        assert asking.mail(**parameters).reply.lines[-1] == protocol
+        asking.rcpt("b\u00e9rt@far.test" if parameters else "bert@far.test")
+        asking.data(b"Subject: x\r\n\r\nx\r\n")
+        queued, _ = asking.shelf.accepted[-1]
+        assert queued.facts.session.protocol() == protocol
+        assert f"with {protocol};".encode() in queued.header
+        assert asking.shelf.of(events.Arrived)[-1].session.protocol() == protocol
+
+
 # ETRN
 
 

@@ -66,6 +66,7 @@ sessions = st.builds(
     batched=st.booleans(),
     ident=texts,
     given_protocol=texts,
+    smtputf8=st.booleans(),
 )
 facts = st.builds(
     MessageFacts,

@@ -98,6 +98,7 @@ def test_smtplib_with_international_addresses(relay: Relay) -> None:
     arrived = relay.arrived("smtplib international")
     assert "Envelope-to: jürgen@relay.test\n".encode() in arrived
     assert "From: änne@relay.test\n".encode() in arrived
+    assert b" with utf8esmtp " in arrived
 
 
 # aiosmtplib
