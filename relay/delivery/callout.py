@@ -97,13 +97,12 @@ class HostCallouts:
         hosts = remote_hosts(routed.hosts, routed.order, transport.default_port, source)
         if rules.hosts is None or (hosts and not rules.override):
             return hosts
-        choice = await look_up(
-            await rules.hosts.text(scope),
-            transport.default_port,
-            scope,
-            source,
-            rules,
-        )
+        text = await rules.hosts.text(scope)
+        # A host that mail does not go to because it is this one may be asked all the same.
+        rules = replace(rules, allow_localhost=True)
+        choice = await look_up(text, transport.default_port, scope, source, rules)
+        if choice.trouble and not choice.candidates:
+            raise TemporaryFailure(choice.trouble)
         return tuple(address for candidate in choice.candidates for address in candidate.addresses)
 
     async def _sender(self, question: Question, rules: SMTPRules, scope: Scope) -> str:

@@ -177,13 +177,7 @@ class _Delivery:
         except (ExpansionFailed, TemporaryFailure) as error:
             self._settle_waiting(self._unexpandable(error))
             return ()
-        choice = await look_up(
-            expanded,
-            self._default_port,
-            self._scope,
-            self._ports.source,
-            rules,
-        )
+        choice = await look_up(expanded, self._default_port, self._scope, self._ports.source, rules)
         if choice.trouble and not self._tried:
             self._settle_waiting(Deferred(choice.trouble, ErrorClass.LOOKUP, host_wide=True))
         return choice.candidates

@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 
-from delivery.post import Notebook, StoppedClock, run
+from delivery.post import NO_SUCH_NAME, Names, Notebook, StoppedClock, run
 from delivery.servers import NOW, ONE, TWO, Dialer, Server, hosts, lost, make_ports
 from policy.acl_world import KeptHints
+from policy.routers.routing_world import Zone
 from relay.delivery.callout import CalloutRules, HostCallouts
 from relay.delivery.link import HandshakeFailed, LinkFailed
 from relay.delivery.remote import SMTPTransport
 from relay.delivery.remote_copy import CopyRules
 from relay.delivery.smtp_rules import HostRules, SMTPRules
 from relay.expand.evaluate import compile_expansion
+from relay.expand.lists import ListKind, compile_list
 from relay.expand.scope import AddressView, MessageView, Scope
 from relay.mail.address import Address, address_from_text
 from relay.mail.events import MessageNote, Trouble
@@ -223,6 +225,30 @@ def test_a_must_is_a_must_for_callouts_too() -> None:
     world = World(Server(offers_tls=False), tls=tls)
     assert world.ask().finding is Finding.UNKNOWN
     assert not any("MAIL" in each for each in world.story)
+
+
+@pytest.mark.parametrize(
+    "rules, why",
+    [
+        (HostRules(dnssec_require=compile_list(ListKind.DOMAIN, "*")), "lookup of IP address for mx.test was insecure"),
+        (HostRules(by_name=True), "failed to lookup IP address for mx.test"),
+    ],
+)
+def test_hosts_that_are_not_found_say_nothing_of_an_address(rules: HostRules, why: str) -> None:
+    world = World(Server(), hosts=replace(rules, hosts=compile_expansion("mx.test")))
+    zone = Zone({"mx.test A": (ONE.address,)})
+    world.scope = world.scope.child(dns=zone, resolver=Names({"mx.test": NO_SUCH_NAME}))
+    assert world.ask(route=()).finding is Finding.UNKNOWN
+    assert world.story == []
+    assert [each.text for each in world.journal.of(Trouble)] == [f"smtp transport, for a callout: {why}"]
+
+
+def test_a_host_that_is_this_one_is_asked() -> None:
+    world = World(hosts=HostRules(hosts=compile_expansion("127.0.0.1")))
+    server = Server()
+    world.dialer.servers = {"127.0.0.1": server}
+    assert world.ask(route=()).finding is Finding.GOOD
+    assert "dial" in server.story
 
 
 def test_hosts_that_are_asked_in_clear() -> None:
