@@ -96,7 +96,12 @@ def test_received_fields_are_shown_without_control_characters() -> None:
 
 def run_demo(directory: Path, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "relay", "demo", "--dir", str(directory), *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # Who runs the tests in the background has interrupts ignored, which a child inherits.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.smoke
