@@ -161,7 +161,7 @@ def test_a_batch(installation: daemons.Daemon) -> None:
     assert len(installation.messages()) == 3
     done = installation.sendmail("-odi", "-bS", message=message + b"RCPT TO:<\n")
     assert done.returncode == 1
-    assert b"\nTransaction started in line 1\nError detected in line 8\nRCPT TO:<\n" in done.stdout
+    assert b"\nTransaction started in line 7\nError detected in line 8\nRCPT TO:<\n" in done.stdout
     assert len(installation.messages()) == 4
     done = installation.sendmail("-odi", "-bS", message=b"RCPT TO:<x@y>\n")
     assert done.returncode == 2
