@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import crashes
 import daemons
 
 import certs
@@ -21,13 +22,6 @@ def configuration(directory: Path, port: int, main: str = "", workers: int = 2) 
     return daemons.relay_configuration(
         directory, port, certs.relay(), [], trusted=[], main=f"worker_processes = {workers}\n{main}"
     )
-
-
-def is_there(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def send(port: int, mark: str) -> None:
@@ -90,7 +84,7 @@ def test_a_dead_worker_is_replaced_and_its_messages_are_taken_over(tmp_path: Pat
         arrives(relay, "by hand")
         pid = relay.pid()
         last = relay.workers()
-    peers.wait_until("all to end", lambda: not any(map(is_there, {pid, *last})))
+    peers.wait_until("all to end", lambda: not any(map(crashes.is_there, {pid, *last})))
     assert "daemon stopped" in relay.log_text()
     assert not (relay.spool / "submit.sock").exists()
 
@@ -102,7 +96,7 @@ def test_without_their_parent_workers_end(tmp_path: Path) -> None:
         workers = relay.workers()
         send(port, "one")
         os.kill(relay.pid(), signal.SIGKILL)
-        peers.wait_until("the workers to end", lambda: not any(map(is_there, workers)), 30)
+        peers.wait_until("the workers to end", lambda: not any(map(crashes.is_there, workers)), 30)
     with daemons.running(tmp_path, text, port) as relay:
         arrives(relay, "one")
         send(port, "two")
@@ -143,7 +137,7 @@ def test_sighup_reads_the_configuration_anew(tmp_path: Path) -> None:
         arrives(relay, "by the new port")
         send(port, "by the old one")
         arrives(relay, "by the old one")
-        peers.wait_until("the old workers to end", lambda: not any(map(is_there, before)), 40)
+        peers.wait_until("the old workers to end", lambda: not any(map(crashes.is_there, before)), 40)
         assert len(relay.workers()) == 2
         hand_over(relay, "by hand")
         arrives(relay, "by hand")
