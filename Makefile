@@ -11,6 +11,8 @@ BIN := $(VENV)/bin
 ARGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DESCRIBED := setup.cfg pyproject.toml
+# Every daemon that a test starts would compile the whole package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run test lint docs wheel guards options crash peers fuzz bench clean
 .DELETE_ON_ERROR:

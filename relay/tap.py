@@ -6,6 +6,7 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from relay.daemon.service import make_service
+from relay.daemon.steady_clock import use_steady_clock
 from relay.mail.source import ConfigurationError
 
 DEFAULT_CONFIGURATION = "/etc/fingerpost/fingerpost.conf"
@@ -36,6 +37,7 @@ def makeService(options: Options) -> IService:
     """The service that twistd runs; a mistake in the configuration is a usage error with every problem in it."""
     from twisted.internet import reactor  # twistd may have installed another one by now
 
+    use_steady_clock(reactor)
     try:
         return make_service(reactor, options["configuration"], options.macros)
     except ConfigurationError as error:

@@ -55,6 +55,10 @@ class Load:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Returns when every sender has ended; the answers are whole then."""
         self._stopping.set()
         for thread in self._threads:
             thread.join()

@@ -10,12 +10,16 @@ on one side, its laptop lines on the other.
 import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import nursery
 from certs import CertKey
 from interop import peers
+
+_STARTED = "daemon started"
+"""What it logs when its ports and its queue are open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +45,16 @@ class Daemon:
         path = self.directory / "log" / f"{name}log"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def wait_for_log(self, text: str, seconds: float = 20.0) -> None:
-        peers.wait_until(f"{text!r} in the log:\n{self.log_text()}", lambda: text in self.log_text(), seconds)
+    def wait_for_log(self, text: str, seconds: float = 20.0, *, log: str = "main", times: int = 1) -> None:
+        """Until the text is in that log, so many times. Lines of several logs are in the main log first."""
+
+        def is_there() -> bool:
+            return self.log_text(log).count(text) >= times
+
+        try:
+            peers.wait_until(f"{text!r} in the {log} log", is_there, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.log_text(log)}") from None
 
     def sendmail(self, *arguments: str, message: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         """`relay-sendmail -C ...` as a program would call it."""
@@ -70,24 +82,59 @@ class Daemon:
         return found
 
     def waiting(self) -> int:
-        """How many messages are in the queue."""
-        return int(self.sendmail("-bpc").stdout)
+        """How many messages are in the queue: `relay-sendmail -bpc`."""
+        return int(nursery.run("relay.cli.sendmail", ["-C", str(self.configuration), "-bpc"]).stdout)
 
 
 @contextlib.contextmanager
-def running(directory: Path, configuration: str, port: int) -> Iterator[Daemon]:
-    """Runs a daemon for as long as the block; it listens on `port` when the block begins."""
+def running(
+    directory: Path,
+    configuration: str,
+    port: int,
+    network: str = "",
+    environment: Mapping[str, str] | None = None,
+    *,
+    from_scratch: bool = False,
+) -> Iterator[Daemon]:
+    """Runs a daemon for as long as the block; it has started when the block begins, and nobody has connected to it.
+
+    `network` names the network namespace that it is to run in, where it is not the test's own. `environment` is added
+    to the test's own. `from_scratch`: an interpreter of its own, as an operator starts it; who measures wants that.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     for name in ("spool", "log"):
         (directory / name).mkdir(exist_ok=True)
     path = directory / "fingerpost.conf"
     path.write_text(configuration)
-    command = [sys.executable, "-m", "relay", "run", "-C", str(path)]
-    with peers.running(command, port=port, output=directory / "output", logs=directory / "log"):
-        daemon = Daemon(directory, path, port)
-        # The port is open a moment before the queue is; who connects meanwhile waits for the greeting.
-        peers.wait_until("the daemon's own word that it has started", lambda: "daemon started" in daemon.log_text())
+    daemon = Daemon(directory, path, port)
+    before = daemon.log_text().count(_STARTED)
+    with (directory / "output").open("ab") as output:
+        if from_scratch or network or environment:
+            # Into another network or under another clock goes only a program from its very beginning.
+            process = peers.begin(_command(path, network, environment or {}), output)
+        else:
+            process = nursery.start("relay", _words(path), output=output)
+    with peers.supervised(process):
+        # Its own word: to look whether somebody listens would be a client more, which it counts and logs.
+        peers.wait_for_start(
+            process,
+            lambda: daemon.log_text().count(_STARTED) > before,
+            [directory / "output", *sorted(directory.glob("log/*"))],
+        )
         yield daemon
+
+
+def _words(configuration: Path) -> list[str]:
+    return ["run", "-C", str(configuration)]
+
+
+def _command(configuration: Path, network: str, environment: Mapping[str, str]) -> list[str]:
+    command = [sys.executable, "-m", "relay", *_words(configuration)]
+    if environment:
+        command = ["env", *(f"{name}={value}" for name, value in environment.items()), *command]
+    if network:
+        command = ["ip", "netns", "exec", network, *command]
+    return command
 
 
 def head(directory: Path, port: int, hostname: str) -> str:

@@ -2,8 +2,9 @@
 
 A test that passes with and without the code it is there for proves nothing. `tests/guards.toml` names for
 each guard a small patch that removes it and the test that must then fail. This player copies the tree, makes
-sure that all named tests pass there, then applies one patch at a time and runs its test. Only a test that
-*fails* counts: one that cannot be collected, that is skipped, or that hangs proves nothing either.
+sure that all named tests pass there, and meanwhile, in another copy, applies one patch at a time and runs its
+test. Only a test that *fails* counts: one that cannot be collected, that is skipped, or that hangs proves
+nothing either.
 
     python tests/play_guards.py [--root DIR] [--jobs N] [NAME...]
 """
@@ -18,11 +19,13 @@ import sys
 import tempfile
 import tomllib
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 NOT_COPIED = shutil.ignore_patterns(
     ".git", ".venv", "run", "build", "dist", "_build", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis",
@@ -95,9 +98,8 @@ def read_guards(path: Path) -> tuple[Guard, ...]:
     return tuple(guards)
 
 
-@contextmanager
-def taken_out(guard: Guard, tree: Path) -> Iterator[None]:
-    """The tree without the guard, for as long as the block runs."""
+def file_with(guard: Guard, tree: Path) -> str:
+    """The text of the file that it stands in. Raises BadGuard where it does not, or where taking it out is nothing."""
     path = tree / guard.file
     if not path.is_file():
         raise BadGuard(f"there is no {guard.file}")
@@ -106,6 +108,13 @@ def taken_out(guard: Guard, tree: Path) -> Iterator[None]:
         raise BadGuard(f"the text to find occurs {times} times in {guard.file}, not once")
     if guard.find == guard.replace:
         raise BadGuard("the patch changes nothing")
+    return text
+
+
+@contextmanager
+def taken_out(guard: Guard, tree: Path) -> Iterator[None]:
+    """The tree without the guard, for as long as the block runs."""
+    path, text = tree / guard.file, file_with(guard, tree)
     patched = text.replace(guard.find, guard.replace)
     if path.suffix == ".py":
         try:
@@ -121,13 +130,21 @@ def taken_out(guard: Guard, tree: Path) -> Iterator[None]:
         path.write_text(text, "utf-8")
 
 
+def compile_tree(tree: Path) -> None:
+    """Bytecode for all of the tree, so that not every run and every daemon that a test starts compiles it anew.
+
+    It is used only while its source has the same content: a patch within the second and of the same length would
+    otherwise meet the bytecode of what was there before.
+    """
+    compiler = ["-m", "compileall", "-q", "--invalidation-mode", "checked-hash", "."]
+    # What can't be compiled has no bytecode; whoever imports it says so.
+    subprocess.run([sys.executable, *compiler], cwd=tree, stdout=subprocess.DEVNULL, check=False)
+
+
 def run_tests(tree: Path, tests: Sequence[str], seconds: float) -> Run:
     """Raises BadGuard where the tests do not end in time."""
-    environment = os.environ | {
-        "PYTHONPATH": str(tree),
-        # A patch within the second and of the same length would meet the bytecode of what was there before.
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
+    # Bytecode that a run writes would be compared by time and length alone; compile_tree makes what there is.
+    environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     with tempfile.TemporaryDirectory(prefix="fingerpost-guard-") as scratch:
         report = Path(scratch, "report.xml")
         options = ["-q", "-p", "no:cacheprovider", f"--junitxml={report}", f"--basetemp={scratch}/tests"]
@@ -206,23 +223,28 @@ def play_all(guards: Sequence[Guard], root: Path, jobs: int, what: str = "guards
     with tempfile.TemporaryDirectory(prefix="fingerpost-guards-") as scratch:
         trees: queue.SimpleQueue[Path] = queue.SimpleQueue()
         for number in range(jobs):
-            trees.put(shutil.copytree(root, Path(scratch, str(number)), symlinks=True, ignore=NOT_COPIED))
-        first = trees.get()
-        if wrong := baseline(guards, first):
-            print(f"{what}: {wrong}")
-            return False
-        trees.put(first)
+            tree = shutil.copytree(root, Path(scratch, str(number)), symlinks=True, ignore=NOT_COPIED)
+            compile_tree(tree)
+            trees.put(tree)
 
-        def play_one(guard: Guard) -> Result:
+        def in_a_tree(do: Callable[[Path], Any]) -> Any:
             tree = trees.get()
             try:
-                return play(guard, tree)
+                return do(tree)
             finally:
                 trees.put(tree)
 
         noticed = 0
         with ThreadPoolExecutor(jobs) as pool:
-            for guard, result in zip(guards, pool.map(play_one, guards), strict=True):
+            # First of all and beside the others: where it ends badly nothing that they say counts.
+            whole = pool.submit(in_a_tree, partial(baseline, guards))
+            played = [pool.submit(in_a_tree, partial(play, guard)) for guard in guards]
+            if wrong := whole.result():
+                pool.shutdown(cancel_futures=True)
+                print(f"{what}: {wrong}")
+                return False
+            for guard, future in zip(guards, played, strict=True):
+                result = future.result()
                 noticed += isinstance(result, Noticed)
                 of = f"invariant {guard.invariant}: " if guard.invariant else ""
                 print(f"{verdict(result):10} {of}{guard.name}{reason(result)}", flush=True)

@@ -146,5 +146,8 @@ def test_an_entry_without_a_test(project: Path, capsys: pytest.CaptureFixture[st
     assert "guard 1 (half)" in capsys.readouterr().out
 
 
-def test_the_real_file_can_be_read() -> None:
-    play_guards.read_guards(Path(play_guards.__file__).with_name("guards.toml"))
+def test_the_real_guards_stand_where_the_file_says() -> None:
+    """Whoever changes a guarded line hears of it at once, and not only when all guards are played."""
+    here = Path(play_guards.__file__)
+    for guard in play_guards.read_guards(here.with_name("guards.toml")):
+        play_guards.file_with(guard, here.parent.parent)

@@ -22,6 +22,7 @@ from relay.cli.reading import answer, understand_configuration
 from relay.config.read import Configuration
 from relay.config.showing import duration
 from relay.daemon.addresses import local_addresses
+from relay.daemon.names import names_of
 from relay.daemon.routing import routing_ports
 from relay.esmtp.header_addresses import Mailbox, locate_mailboxes
 from relay.expand.scope import MessageView, Scope
@@ -34,6 +35,7 @@ from relay.mail.source import ConfigurationError, Problem
 from relay.mail.text import printable
 from relay.net.lookups import at_once
 from relay.net.resolver import BlockingResolver
+from relay.observe.watching import show
 from relay.policy.address_report import Inquiry, Report, Verdict, report_on
 from relay.policy.retry import (
     AnyError,
@@ -61,6 +63,8 @@ class Wish:
     """-f; None: the caller."""
     session: SessionFacts = field(default_factory=SessionFacts)
     """-oM…: where the message would come from."""
+    is_watched: bool = False
+    """Whether debug_print of routers is shown."""
 
 
 class _Complaints:
@@ -122,10 +126,12 @@ class _Tester:
         main = self._configuration.main
         self._wish = wish
         self._literals = main.allow_domain_literals
-        resolver = BlockingResolver()
+        made = make_scope(path, macros)
+        resolver = names_of(self._configuration, BlockingResolver(), made.lookups)
         journal = _Complaints()
-        ports = routing_ports(self._configuration, resolver, at_once, journal, None, local_addresses())
-        scope = make_scope(path, macros).child(resolver=resolver, dns=resolver, local_addresses=local_addresses())
+        watch = show if wish.is_watched else None
+        ports = routing_ports(self._configuration, resolver, at_once, journal, None, local_addresses(), watch)
+        scope = made.child(resolver=resolver, dns=resolver, local_addresses=local_addresses())
         sender = NULL_SENDER
         if wish.purpose is not Purpose.VERIFY_SENDER and wish.sender not in ("", "<>"):
             sender = address_from_text(_login() if wish.sender is None else wish.sender)

@@ -48,6 +48,7 @@ class Mode(enum.Enum):
     TEST_RETRY = "test retry rules"
     ACT = "act on queued messages"
     HELP = "help"
+    NOTE = "write a line to the log"
     LATER = "later"
     """An option of Exim's that a later version will serve."""
 
@@ -141,6 +142,8 @@ class Arguments:
     delivery: DeliveryMode = DeliveryMode.BACKGROUND
     delivery_asked: bool = False
     """-od… was given."""
+    routes_only: bool = False
+    """-odqs: the first attempt leaves what goes to other hosts."""
     fix_header: bool = True
     qualify: bool = True
     verbose: bool = False
@@ -165,6 +168,8 @@ class Arguments:
     tls_on_connect: bool = False
     certificate: str = ""
     """--cert of -bh: a file with the certificate that the client shows. Ours."""
+    note: str = ""
+    """-z: what is to be written to the log."""
     labels: bool = True
     """False with -n: values without the names of their options."""
     option: str = ""
@@ -287,6 +292,13 @@ class _Reader:
 
     def sender(self, rest: str) -> None:
         self._set(sender=self._value(rest))
+
+    def note(self, rest: str) -> None:
+        """-z: a line for the log, whatever else was asked for."""
+        if rest:
+            raise self._bad()
+        self._mode(Mode.NOTE)
+        self._set(note=self._next())
 
     def full_name(self, rest: str) -> None:
         self._set(full_name=self._value(rest))
@@ -473,7 +485,7 @@ _WHOLE_WORDS: dict[str, dict[str, object]] = {
     "odf": _INTERACTIVE,
     "odi": _INTERACTIVE,
     "odq": _QUEUE,
-    "odqs": _QUEUE,
+    "odqs": {"routes_only": True, "delivery_asked": True},
     "oee": {"errors_end_well": True},
     "oem": {},
     "oep": {},
@@ -523,4 +535,5 @@ _BEGINNINGS: tuple[tuple[str, Callable[[_Reader, str], None]], ...] = (
     ("p", _Reader.swallow),
     ("q", _Reader.queue_run),
     ("r", _Reader.sender),
+    ("z", _Reader.note),
 )

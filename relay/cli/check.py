@@ -40,15 +40,20 @@ def command(context: click.Context, configuration: Path, macros: Mapping[str, st
     Status 1 if there is an error, 0 if there are only warnings and notes.
     """
     problems, summary = examine(configuration, macros)
-    bad = any(each.severity is Severity.ERROR for each in problems)
+    errors, warnings = (
+        sum(each.severity is severity for each in problems) for severity in (Severity.ERROR, Severity.WARNING)
+    )
+    bad = errors > 0
     if as_json:
         print_json({"file": str(configuration), "good": not bad, "problems": [as_data(each) for each in problems]})
     else:
         for each in problems:
             click.echo(str(each), err=each.severity is Severity.ERROR)
         if bad:
-            count = sum(each.severity is Severity.ERROR for each in problems)
-            click.echo(f"{configuration}: {count} {'error' if count == 1 else 'errors'}", err=True)
+            click.echo(f"{configuration}: {errors} {'error' if errors == 1 else 'errors'}", err=True)
+        elif warnings:
+            counted = f"{warnings} {'warning' if warnings == 1 else 'warnings'}"
+            click.echo(f"{configuration}: configuration can be used, with {counted} ({summary})")
         else:
             click.echo(f"{configuration}: configuration is good ({summary})")
     context.exit(1 if bad else 0)

@@ -40,7 +40,7 @@ def size(octets: int) -> str:
 
 def listing(entries: Iterable[QueueEntry], now: float, letters: str) -> Iterator[str]:
     """The lines of `-bp`; `letters` are what followed it: i for ids alone, u for recipients that wait
-    alone."""
+    alone, a for what was made of them as well."""
     for entry in entries:
         if "i" in letters:
             yield entry.message_id
@@ -55,4 +55,13 @@ def listing(entries: Iterable[QueueEntry], now: float, letters: str) -> Iterator
             is_done = each.state is not RecipientState.PENDING
             if not (is_done and "u" in letters):
                 yield f"        {'D' if is_done else ' '} {printable(str(each.recipient.address))}"
+        if "a" in letters:
+            yield from (f"       +D {printable(each)}" for each in _made_and_done(entry))
         yield ""
+
+
+def _made_and_done(entry: QueueEntry) -> list[str]:
+    """Addresses that are done and were made of recipients."""
+    named = {each.recipient.address.key() for each in entry.recipients}
+    done = {key.partition("\t")[0] for each in entry.recipients for key in each.done}
+    return sorted(done - named)

@@ -47,7 +47,7 @@ class Listing:
 
 def print_options(configuration: Configuration, words: Sequence[str], *, labels: bool) -> Listing:
     """The lines for these words of the command line. Raises Denied."""
-    viewer = Viewer(_is_administrator(configuration), labels, _user_name, _group_name)
+    viewer = Viewer(is_administrator(configuration), labels, _user_name, _group_name)
     lines: list[str] = []
     complete = True
     for kind, name in _questions(words):
@@ -160,7 +160,7 @@ def _group_name(text: str) -> str:
         return text
 
 
-def _is_administrator(configuration: Configuration) -> bool:
+def is_administrator(configuration: Configuration) -> bool:
     """Root, the daemon's user, the configuration's owner, and members of `admin_groups`."""
     user = os.getuid()
     if user == 0 or _owner(configuration.path) == user:

@@ -195,15 +195,21 @@ class DaemonAccess:
 class AloneAccess:
     """Changes that this process makes itself, on a queue that is its own user's."""
 
-    def __init__(self, configuration: Path, macros: Mapping[str, str]) -> None:
+    def __init__(
+        self, configuration: Path, macros: Mapping[str, str], *, rehearsal: bool = False, verbose: bool = False
+    ) -> None:
+        """`rehearsal`: no transport is run (Exim: -N). `verbose`: whoever looks at standard error can watch."""
         self._configuration = configuration
         self._macros = macros
+        self._rehearsal = rehearsal
+        self._verbose = verbose
         self._uid = os.getuid()  # before root is given up
 
     def carry_out(self, orders: Sequence[Order]) -> tuple[Answer, ...]:
         answers: list[Answer] = []
 
         async def work(relay: Relay) -> int:
+            relay.runner.is_rehearsal = self._rehearsal
             for order in orders:
                 done = await relay.control.operator.carry_out(order, login_of(self._uid), self._uid, is_admin=True)
                 answers.append(done)
@@ -231,7 +237,7 @@ class AloneAccess:
     def _work(self, work: Callable[[Relay], Any]) -> None:
         from relay.daemon.alone import run_alone
 
-        if run_alone(str(self._configuration), self._macros, work) != 0:
+        if run_alone(str(self._configuration), self._macros, work, verbose=self._verbose) != 0:
             raise NotServed("interrupted")
 
 
@@ -276,15 +282,16 @@ def reading(place: Place) -> QueueReading:
     return daemon
 
 
-def changing(place: Place, *, alone: bool = False) -> QueueChanging:
-    """The queue to change. `alone`: by this process where it may, whether a daemon runs or not. Raises Denied."""
+def changing(place: Place, *, alone: bool = False, rehearsal: bool = False, verbose: bool = False) -> QueueChanging:
+    """The queue to change. `alone`: by this process where it may, whether a daemon runs or not; it may be for a
+    `rehearsal` then, and `verbose`. Raises Denied."""
     may_open = may_open_queue(place.spool_directory)
     daemon = None if alone and may_open else connect(place.spool_directory)
     if daemon is not None:
         return daemon
     if not may_open:
         raise Denied
-    return AloneAccess(place.configuration, place.macros)
+    return AloneAccess(place.configuration, place.macros, rehearsal=rehearsal, verbose=verbose)
 
 
 def all_entries(queue: QueueReading, after: str = "", at_once: int = PAGE) -> Iterator[QueueEntry]:

@@ -17,17 +17,18 @@ from typing import BinaryIO
 from relay.cli.arguments import Action, Arguments, QueueRun
 from relay.cli.handover import may_open_queue
 from relay.cli.mailq import listing
-from relay.cli.message_log import log_lines
+from relay.cli.message_log import own_log
 from relay.cli.queue_access import Denied, Place, QueueReading, all_entries, changing, reading
 from relay.cli.reading import understand_configuration
 from relay.cli.spool_form import data_file_head, header_file, unix_lines
 from relay.daemon.callers import Credentials, TrustedCallers
 from relay.daemon.orders import Answer, Order, Outcome, Run, Selection, Verb
+from relay.delivery.scopes import glanced
 from relay.delivery.scopes import message_scope as scope_of_message
 from relay.expand.scope import Scope
+from relay.mail.glance import BODY_VISIBLE, BodyGlance
 from relay.mail.queue import QueuedMessage, QueueEntry
 from relay.mail.text import printable
-from relay.reception.message import BODY_VISIBLE, BodyGlance
 
 _VERBS = {
     Action.DELIVER: Verb.DELIVER,
@@ -87,6 +88,8 @@ def _named(queue: QueueReading, message_ids: tuple[str, ...]) -> Iterator[QueueE
 def run_queue(arguments: Arguments, place: Place) -> int:
     """-q… once, -R, -S. Raises Denied, NotServed, ConfigurationError."""
     if not may_open_queue(place.spool_directory):
+        if not arguments.deliver_really:
+            raise Denied
         queue = changing(place)
         for each in arguments.queue_runs:
             is_forced = each.force or bool(each.recipient or each.sender)
@@ -96,11 +99,19 @@ def run_queue(arguments: Arguments, place: Place) -> int:
 
     runs = tuple(
         queue_run.QueueRun(
-            each.two_stage, each.first_only, each.force, each.thaw, each.start, each.stop, _selection(each)
+            two_stage=each.two_stage,
+            first_only=each.first_only,
+            force=each.force,
+            thaw=each.thaw,
+            local_only=each.local_only,
+            rehearsal=not arguments.deliver_really,
+            start=each.start,
+            stop=each.stop,
+            selection=_selection(each),
         )
         for each in arguments.queue_runs
     )
-    return queue_run.run(str(place.configuration), place.macros, runs)
+    return queue_run.run(str(place.configuration), place.macros, runs, verbose=arguments.verbose)
 
 
 def _selection(run: QueueRun) -> Selection:
@@ -121,7 +132,10 @@ def act(arguments: Arguments, place: Place) -> int:
     orders = [Order(_VERBS[action], each, arguments.words) for each in arguments.message_ids]
     is_delivery = action in _DELIVERIES
     try:
-        answers = changing(place, alone=is_delivery).carry_out(orders)
+        if not arguments.deliver_really and not (is_delivery and may_open_queue(place.spool_directory)):
+            raise Denied
+        how: dict[str, bool] = {"rehearsal": not arguments.deliver_really, "verbose": arguments.verbose}
+        answers = changing(place, alone=is_delivery, **how).carry_out(orders)
     except Denied:
         if is_delivery:
             raise
@@ -207,10 +221,12 @@ def _write(action: Action, message: QueuedMessage, queue: QueueReading, place: P
     if action is Action.SHOW_HEADER:
         read = understand_configuration(place.configuration, place.macros).configuration
         own = TrustedCallers().identify(Credentials(os.geteuid(), os.getegid())).caller
-        output.write(header_file(message, _glance(queue, message.message_id), read.main.qualify_domain, own))
+        main, glance = read.main, _glance(queue, message.message_id)
+        sets = main.untrusted_set_sender is not None
+        output.write(header_file(message, glance, main.qualify_domain, own, anybody_sets_sender=sets))
         return
     if action is Action.SHOW_LOG:
-        output.writelines(log_lines(place, message.message_id))
+        output.writelines(own_log(place, message.message_id))
         return
     if action is Action.SHOW_COPY:
         output.write(message.header.replace(b"\r\n", b"\n") + b"\n")
@@ -240,14 +256,6 @@ def message_scope(arguments: Arguments, place: Place, base: Scope) -> Scope:
         queue.close()
     scope = scope_of_message(message, base, time.time())
     if scope.message is not None:
-        scope.message = replace(
-            scope.message,
-            recipients_visible=True,
-            body_start=glance.start.replace(b"\r\n", b"\n"),
-            body_end=glance.end.replace(b"\r\n", b"\n"),
-            body_lines=glance.lines,
-            body_zeros=glance.zeros,
-            lines=glance.lines + message.header.count(b"\n") + 1,
-            longest_line=glance.longest,
-        )
+        seen = glanced(scope.message, message, glance, BODY_VISIBLE)
+        scope.message = replace(seen, recipients_visible=True)
     return scope

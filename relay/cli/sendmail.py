@@ -19,6 +19,7 @@ from relay import __version__
 from relay.cli.arguments import Arguments, Mode, UsageError, read_arguments
 from relay.cli.background import in_background
 from relay.cli.handover import HandOverFailed, MessageInput, hand_over, is_set_up_otherwise, may_open_queue
+from relay.mail.source import ConfigurationError, Severity
 from relay.mail.text import printable
 from relay.reception.request import DeliveryMode, Status, SubmissionAnswer, SubmissionRequest
 
@@ -49,15 +50,23 @@ class CommandFailed(Exception):
     """The command can't do its work; the text is the one line that the user gets."""
 
 
+_REALLY_DELIVERING = frozenset({Mode.DAEMON, Mode.SESSION, Mode.BATCH})
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Runs the command; `words` are the program's name and its arguments. Returns the exit status."""
     program, *rest = sys.argv if words is None else words
     try:
         arguments = read_arguments(program, rest)
+        if not arguments.deliver_really and arguments.mode in _REALLY_DELIVERING:
+            # Mail must not go out, nor be lost, because somebody wanted to see what would happen.
+            raise CommandFailed("-N: serves a message that is handed over by itself, -q and -M, and nothing else")
         status = _MODES[arguments.mode](arguments)
         sys.stdout.flush()
     except (UsageError, CommandFailed, HandOverFailed) as error:
         return _complain(str(error), program)
+    except ConfigurationError as error:
+        return _complain_of_configuration(error, arguments, program)
     except BrokenPipeError:
         # Whoever read our output has enough; Python must not complain once more when it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -69,11 +78,31 @@ def main(words: Sequence[str] | None = None) -> int:
     return status
 
 
+def _is_exim(program: str) -> bool:
+    """Whether we were called by Exim's name: programs that do so look for its complaints."""
+    return os.path.basename(program or sys.argv[0]) == "exim"
+
+
 def _complain(text: str, program: str = "") -> int:
-    # Programs that call Exim by its name look for its complaints by that name.
-    name = "exim" if os.path.basename(program or sys.argv[0]) == "exim" else NAME
+    name = "exim" if _is_exim(program) else NAME
     for line in text.splitlines() or [""]:
         print(f"{name}: {printable(line)}", file=sys.stderr)
+    return 1
+
+
+_TESTING = frozenset({Mode.VERSION, Mode.PLAYED_SESSION, Mode.TEST_ADDRESS, Mode.VERIFY_RECIPIENT, Mode.VERIFY_SENDER})
+
+
+def _complain_of_configuration(error: ConfigurationError, arguments: Arguments, program: str = "") -> int:
+    if not _is_exim(program):
+        wrong = (str(each) for each in error.problems if each.severity is not Severity.NOTE)
+        return _complain("\n".join(wrong), program)
+    from relay.cli.plain_fault import Audience, tell
+
+    audience = Audience.TESTER if arguments.mode in _TESTING else Audience.OPERATOR
+    if arguments.verbose or (arguments.mode is Mode.OPTIONS and arguments.words != ("config",)):
+        audience = Audience.WATCHER
+    tell(error, audience, _configuration(arguments), dict(arguments.macros))
     return 1
 
 
@@ -102,9 +131,10 @@ def _spool_directory(arguments: Arguments) -> str:
 
 def _hand_over(arguments: Arguments) -> int:
     if not arguments.words and not arguments.extract_recipients:
+        if os.path.exists(_configuration(arguments)):
+            # A mistake there comes first, as in Exim.
+            _check(_configuration(arguments), dict(arguments.macros))
         raise CommandFailed("no recipients: name them, or give -t (see: relay-sendmail --help)")
-    if not arguments.deliver_really:
-        raise CommandFailed("-N: a message that is handed over is delivered; use relay expand or relay explain")
     request = SubmissionRequest(
         recipients=arguments.words,
         sender=arguments.sender,
@@ -112,27 +142,35 @@ def _hand_over(arguments: Arguments) -> int:
         extract_recipients=arguments.extract_recipients,
         delivery=arguments.delivery,
         delivery_asked=arguments.delivery_asked,
+        routes_only=arguments.routes_only,
         fix_header=arguments.fix_header,
         qualify=arguments.qualify,
         given=arguments.given.items(),
+        deliver_really=arguments.deliver_really,
     )
     message = MessageInput(lambda size: os.read(0, size), dot_ends=arguments.dot_ends)
     spool = _spool_directory(arguments)
-    alone = (lambda wish, read: _submit_alone(arguments, wish, read)) if may_open_queue(spool) else None
+    is_watched = False
+
+    def alone(wish: SubmissionRequest, read: Callable[[], bytes]) -> SubmissionAnswer:
+        nonlocal is_watched
+        is_watched = arguments.verbose
+        return _submit_alone(arguments, wish, read)
+
     # The daemon has one set-up. Who names another one, and may do without the daemon, gets what was named.
     named = arguments.configuration or arguments.macros
     beside = bool(named) and is_set_up_otherwise(spool, _configuration(arguments), dict(arguments.macros))
-    answer = hand_over(spool, request, message, alone, beside=beside)
-    _tell(arguments, answer)
+    answer = hand_over(spool, request, message, alone if may_open_queue(spool) else None, beside=beside)
+    if answer.status is not Status.ACCEPTED:
+        raise CommandFailed(answer.text or answer.status.value)
+    if arguments.verbose and not (is_watched and _is_exim("")):
+        # Exim says only what its log says.
+        print(f"accepted as {answer.message_id}" if answer.message_id else answer.text, file=sys.stderr)
     return 0
 
 
-def _tell(arguments: Arguments, answer: SubmissionAnswer) -> None:
-    """Raises CommandFailed where the message was not accepted."""
-    if answer.status is not Status.ACCEPTED:
-        raise CommandFailed(answer.text or answer.status.value)
-    if arguments.verbose:
-        print(f"accepted as {answer.message_id}" if answer.message_id else answer.text, file=sys.stderr)
+# By a signal, in the middle of its input.
+_INTERRUPTED = "interrupted before the message was accepted"
 
 
 def _submit_alone(arguments: Arguments, request: SubmissionRequest, read: Callable[[], bytes]) -> SubmissionAnswer:
@@ -141,7 +179,6 @@ def _submit_alone(arguments: Arguments, request: SubmissionRequest, read: Callab
     What is to be delivered in the background is by a child, while the caller goes on as soon as the answer stands.
     """
     from relay.daemon.direct import submit_alone
-    from relay.mail.source import ConfigurationError
 
     answers: list[SubmissionAnswer] = []
 
@@ -151,22 +188,20 @@ def _submit_alone(arguments: Arguments, request: SubmissionRequest, read: Callab
             if answer.status is Status.ACCEPTED:
                 accepted()
 
-        return submit_alone(_configuration(arguments), dict(arguments.macros), request, read, tell)
+        configuration, macros = _configuration(arguments), dict(arguments.macros)
+        return submit_alone(configuration, macros, request, read, tell, verbose=arguments.verbose)
 
     def submit_and_tell(accepted: Callable[[], None]) -> int:
         try:
             status = submit(accepted)
         except ConfigurationError as error:
-            return _complain(str(error))
-        return status and _complain(answers[0].text)
+            return _complain_of_configuration(error, arguments)
+        return status and _complain(answers[0].text if answers else _INTERRUPTED)
 
-    try:
-        if request.delivery is not DeliveryMode.BACKGROUND:
-            submit(lambda: None)
-            return answers[0]
-        status = in_background(submit_and_tell)
-    except ConfigurationError as error:
-        raise CommandFailed(str(error)) from None
+    if request.delivery is not DeliveryMode.BACKGROUND:
+        submit(lambda: None)
+        return answers[0] if answers else SubmissionAnswer(Status.DEFERRED, text=_INTERRUPTED)
+    status = in_background(submit_and_tell)
     # A child that could not has said why.
     return SubmissionAnswer(Status.ACCEPTED, text="accepted") if status == 0 else sys.exit(status)
 
@@ -194,14 +229,13 @@ def _at_queue(arguments: Arguments, choose: Callable[[Any], Callable[..., int]])
     from relay.cli.faults import Fault
     from relay.cli.queue_access import Denied, NotServed, Place
     from relay.mail.ports import TemporaryFailure
-    from relay.mail.source import ConfigurationError
 
     place = Place(Path(_configuration(arguments)), dict(arguments.macros), _spool_directory(arguments))
     try:
         return choose(queue_actions)(arguments, place)
     except Denied:
         raise CommandFailed("permission denied; not admin") from None
-    except (Fault, ConfigurationError, TemporaryFailure, NotServed) as error:
+    except (Fault, TemporaryFailure, NotServed) as error:
         raise CommandFailed(str(error)) from None
 
 
@@ -289,17 +323,12 @@ def _print_version(arguments: Arguments) -> int:
 
 
 def _check(path: str, macros: dict[str, str]) -> None:
-    """Raises CommandFailed with every error of the configuration, and the warnings among them."""
+    """Raises ConfigurationError with every error of the configuration, and the warnings among them."""
     from pathlib import Path
 
     from relay.cli.reading import read_configuration
-    from relay.mail.source import ConfigurationError, Severity
 
-    try:
-        read_configuration(Path(path), macros)
-    except ConfigurationError as error:
-        wrong = (str(each) for each in error.problems if each.severity is not Severity.NOTE)
-        raise CommandFailed("\n".join(wrong)) from None
+    read_configuration(Path(path), macros)
 
 
 def _print_options(arguments: Arguments) -> int:
@@ -307,13 +336,10 @@ def _print_options(arguments: Arguments) -> int:
 
     from relay.cli.print_options import Denied, print_options
     from relay.cli.reading import understand_configuration
-    from relay.mail.source import ConfigurationError
 
     try:
         read = understand_configuration(Path(_configuration(arguments)), dict(arguments.macros))
         listing = print_options(read.configuration, arguments.words, labels=arguments.labels)
-    except ConfigurationError as error:
-        raise CommandFailed(str(error)) from None
     except Denied:
         raise CommandFailed("permission denied; not admin") from None
     for line in listing.lines:
@@ -327,7 +353,6 @@ def _test_addresses(arguments: Arguments) -> int:
 
     from relay.cli.address_test import Wish, test_addresses
     from relay.cli.faults import Fault
-    from relay.mail.source import ConfigurationError
     from relay.policy.routers.ports import Purpose
 
     purpose = {
@@ -336,10 +361,11 @@ def _test_addresses(arguments: Arguments) -> int:
         Mode.VERIFY_SENDER: Purpose.VERIFY_SENDER,
     }[arguments.mode]
     is_full = purpose is Purpose.TEST or arguments.verbose or arguments.debug
-    wish = Wish(purpose, is_full, arguments.sender, _given(arguments).facts(None))
+    is_watched = purpose is Purpose.TEST or arguments.verbose
+    wish = Wish(purpose, is_full, arguments.sender, _given(arguments).facts(None), is_watched)
     try:
         return test_addresses(Path(_configuration(arguments)), dict(arguments.macros), arguments.words, wish)
-    except (ConfigurationError, Fault, OSError) as error:
+    except (Fault, OSError) as error:
         raise CommandFailed(str(error)) from None
 
 
@@ -348,7 +374,6 @@ def _test_retry(arguments: Arguments) -> int:
     from pathlib import Path
 
     from relay.cli.address_test import test_retry
-    from relay.mail.source import ConfigurationError
 
     if not arguments.words:
         raise CommandFailed("-brt needs a domain or address argument")
@@ -356,7 +381,7 @@ def _test_retry(arguments: Arguments) -> int:
         path, macros = Path(_configuration(arguments)), dict(arguments.macros)
         for line in test_retry(path, macros, arguments.words, arguments.sender):
             print(line)
-    except (ConfigurationError, ValueError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise CommandFailed(str(error)) from None
     return 0
 
@@ -368,7 +393,7 @@ def _print_help(_arguments: Arguments) -> int:
 
 def _be_daemon(arguments: Arguments) -> int:
     """-bd, -bdf, and -q with a time, which alone is a daemon that listens nowhere."""
-    from relay.daemon.wishes import Wishes
+    from relay.daemon.wishes import Shown, Wishes
 
     interfaces = arguments.interfaces
     if arguments.option.startswith("-q") and interfaces is None:
@@ -380,6 +405,7 @@ def _be_daemon(arguments: Arguments) -> int:
         tls_on_connect=arguments.tls_on_connect,
         pid_file=arguments.pid_file,
         program=os.path.basename(sys.argv[0]),
+        shown=Shown.PANIC if arguments.foreground else Shown.NOTHING,
     )
     if arguments.foreground:
         return _serve(arguments, wishes, None)
@@ -388,12 +414,8 @@ def _be_daemon(arguments: Arguments) -> int:
 
 def _serve(arguments: Arguments, wishes: Wishes, started: Callable[[], None] | None) -> int:
     from relay.daemon import service
-    from relay.mail.source import ConfigurationError
 
-    try:
-        return service.run(_configuration(arguments), dict(arguments.macros), wishes, started)
-    except ConfigurationError as error:
-        raise CommandFailed(str(error)) from None
+    return service.run(_configuration(arguments), dict(arguments.macros), wishes, started)
 
 
 def _run_queue(arguments: Arguments) -> int:
@@ -404,35 +426,34 @@ def _run_queue(arguments: Arguments) -> int:
 def _serve_standard_input(arguments: Arguments) -> int:
     """-bs."""
     from relay.daemon.standard_input import SessionWish, serve_standard_input
-    from relay.mail.source import ConfigurationError
 
-    wish = SessionWish(arguments.delivery, arguments.tls_on_connect, _given(arguments))
-    try:
-        return serve_standard_input(_configuration(arguments), dict(arguments.macros), wish)
-    except ConfigurationError as error:
-        raise CommandFailed(str(error)) from None
+    wish = SessionWish(
+        arguments.delivery,
+        arguments.tls_on_connect,
+        _given(arguments),
+        verbose=arguments.verbose,
+        routes_only=arguments.routes_only,
+    )
+    return serve_standard_input(_configuration(arguments), dict(arguments.macros), wish)
 
 
 def _take_batch(arguments: Arguments) -> int:
     """-bS. What goes wrong is said to programs on standard output and to people on standard error."""
     from relay.daemon.batch import BatchFault, take_batch
-    from relay.mail.source import ConfigurationError
 
     def tell(fault: BatchFault) -> None:
         print(fault.for_programs(), end="", flush=True)
         print(fault.for_people(), end="", file=sys.stderr, flush=True)
 
-    try:
-        return take_batch(
-            _configuration(arguments),
-            dict(arguments.macros),
-            arguments.delivery,
-            sys.stdin.buffer,
-            tell,
-            arguments.given.items(),
-        )
-    except ConfigurationError as error:
-        raise CommandFailed(str(error)) from None
+    return take_batch(
+        _configuration(arguments),
+        dict(arguments.macros),
+        arguments.delivery,
+        sys.stdin.buffer,
+        tell,
+        arguments.given.items(),
+        routes_only=arguments.routes_only,
+    )
 
 
 def _play_session(arguments: Arguments) -> int:
@@ -440,7 +461,6 @@ def _play_session(arguments: Arguments) -> int:
     from pathlib import Path
 
     from relay.daemon.standard_input import play_session
-    from relay.mail.source import ConfigurationError
 
     given = _given(arguments)
     print(f"\n**** SMTP testing session as if from host {given.peer.address if given.peer else ''}")
@@ -457,8 +477,6 @@ def _play_session(arguments: Arguments) -> int:
         raise CommandFailed(f"{arguments.certificate}: {error.strerror}") from None
     except ValueError:
         raise CommandFailed(f"{arguments.certificate} has no certificate in PEM form") from None
-    except ConfigurationError as error:
-        raise CommandFailed(str(error)) from None
 
 
 def _given(arguments: Arguments) -> Given:
@@ -469,6 +487,17 @@ def _given(arguments: Arguments) -> Given:
         return read_given(dict(arguments.given.items()))
     except ValueError as error:
         raise CommandFailed(f"{error} is not an IP address") from None
+
+
+def _write_note(arguments: Arguments) -> int:
+    """-z. Who may not is told so by the status alone, as in Exim."""
+    from relay.cli.note import write_note
+    from relay.mail.source import ConfigurationError
+
+    try:
+        return write_note(_configuration(arguments), dict(arguments.macros), arguments.note)
+    except ConfigurationError as error:
+        raise CommandFailed(str(error)) from None
 
 
 def _make_aliases(_arguments: Arguments) -> int:
@@ -499,6 +528,7 @@ _MODES: dict[Mode, Callable[[Arguments], int]] = {
     Mode.TEST_RETRY: _test_retry,
     Mode.ACT: _act_on_messages,
     Mode.HELP: _print_help,
+    Mode.NOTE: _write_note,
     Mode.LATER: _refuse,
 }
 

@@ -1,18 +1,19 @@
 """A queued message in the shape of Exim's spool files, as far as it can be told (values).
 
-Exim: "Format of spool files". Programs read what `-Mvh` prints. What we do not keep (header fields that were taken
-out, when the last octet came) is left out or stands as if it had never been.
+Exim: "Format of spool files". Programs read what `-Mvh` prints. What we do not keep (when the last octet
+came) is left out or stands as if it had never been.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
-from relay.mail.facts import LocalCaller, SessionFacts, Verified
+from relay.mail.facts import DroppedField, LocalCaller, SessionFacts, Verified
+from relay.mail.glance import BodyGlance
 from relay.mail.header import Field, split_header
 from relay.mail.queue import QueuedMessage, QueuedRecipient, RecipientState
 from relay.mail.text import printable, to_wire
-from relay.reception.message import BodyGlance
 
 _LETTERS = {
     b"received": "P",
@@ -24,14 +25,26 @@ _LETTERS = {
     b"reply-to": "R",
     b"message-id": "I",
 }
+_UNTRUSTED = "-sender_set_untrusted"
 _NOTIFY = {"NEVER": 2, "SUCCESS": 4, "FAILURE": 8, "DELAY": 16}
 
 
-def header_file(message: QueuedMessage, body: BodyGlance, qualify_domain: str, originator: LocalCaller) -> bytes:
-    """What Exim has in `ID-H`; `originator` stands for who brought it where it came over the network."""
+def header_file(
+    message: QueuedMessage,
+    body: BodyGlance,
+    qualify_domain: str,
+    originator: LocalCaller,
+    *,
+    anybody_sets_sender: bool = False,
+) -> bytes:
+    """What Exim has in `ID-H`; `originator` stands for who brought it where it came over the network. Whether a caller
+    has set the sender can be told where not everybody may: then a rule has written another one."""
     fields, _ = split_header(message.header)
-    text = "".join(f"{line}\n" for line in _envelope(message, fields, body, qualify_domain, originator))
-    return to_wire(text) + b"\n" + b"".join(_stored(each) for each in fields)
+    lines = [*_envelope(message, fields, body, qualify_domain, originator)]
+    if _UNTRUSTED in lines and not (anybody_sets_sender or message.sender.is_null):
+        lines.remove(_UNTRUSTED)
+    text = "".join(f"{line}\n" for line in lines)
+    return to_wire(text) + b"\n" + b"".join(_header(fields, message.facts.dropped))
 
 
 def data_file_head(message_id: str) -> bytes:
@@ -48,6 +61,17 @@ def unix_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield (data[:-1] if held else data).replace(b"\r\n", b"\n")
     if held:
         yield held
+
+
+def _header(fields: Sequence[Field], dropped: Sequence[DroppedField]) -> Iterator[bytes]:
+    """The fields, and those that were taken out, which have a star for their kind."""
+    waiting = deque(dropped)
+    for place, field in enumerate((*fields, None)):
+        while waiting and (waiting[0].behind >= len(fields) - place or field is None):
+            text = waiting.popleft().raw.replace(b"\r\n", b"\n")
+            yield f"{len(text):03d}* ".encode("ascii") + text
+        if field is not None:
+            yield _stored(field)
 
 
 def _stored(field: Field) -> bytes:
@@ -78,10 +102,12 @@ def _envelope(
         kind = name.removeprefix("acl_")
         yield f"-acl{kind[:1]} {kind[1:].removeprefix('_') or kind} {len(text)}\n{value}"
     yield f"-body_linecount {body.lines}"
-    # Of what we added ourselves two fields can be told: the trace, and an id made of the message's own.
-    ours = f"<E{message.message_id}@".encode("ascii")
-    received = [each for each in fields if not (each.is_named("Received") or ours in each.raw)]
-    header_longest = max((len(line.rstrip(b"\r")) for each in received for line in each.raw.split(b"\n")), default=0)
+    header_longest = message.facts.longest_header_line
+    if header_longest is None:
+        # Of what we added ourselves two fields can be told: the trace, and an id made of the message's own.
+        ours = f"<E{message.message_id}@".encode("ascii")
+        received = [each.raw for each in fields if not (each.is_named("Received") or ours in each.raw)]
+        header_longest = max((len(line.rstrip(b"\r")) for raw in received for line in raw.split(b"\n")), default=0)
     yield f"-max_received_linelength {max(body.longest, header_longest)}"
     if body.zeros:
         yield f"-body_zerocount {body.zeros}"
@@ -95,7 +121,7 @@ def _envelope(
     if message.facts.local_scan_data:
         yield f"--local_scan {_one_line(message.facts.local_scan_data)}"
     if caller is not None and not caller.trusted and message.sender.local_part != caller.login:
-        yield "-sender_set_untrusted"
+        yield _UNTRUSTED
     yield from _tls(session)
     if (envid := message.parameters.get("ENVID")) is not None:
         yield f"-dsn_envid {_one_line(envid)}"
@@ -104,7 +130,7 @@ def _envelope(
     yield from _tree(sorted({str(address) for address in _done(message.recipients)}))
     yield str(len(message.recipients))
     for each in message.recipients:
-        yield _recipient(each)
+        yield _recipient(each, message.recipients)
 
 
 def _client(session: SessionFacts) -> Iterator[str]:
@@ -169,13 +195,17 @@ def _tree(names: Sequence[str]) -> Iterator[str]:
             yield from _tree(branch)
 
 
-def _recipient(queued: QueuedRecipient) -> str:
+def _recipient(queued: QueuedRecipient, recipients: Sequence[QueuedRecipient]) -> str:
     address = _one_line(str(queued.recipient.address))
+    errors_to = "" if queued.recipient.errors_to is None else _one_line(str(queued.recipient.errors_to))
+    original = queued.recipient.original
+    parent = next((each.number for each in recipients if each.recipient.address == original), -1)
     parameters = queued.recipient.parameters
     orcpt = _one_line(parameters.get("ORCPT") or "")
     notify = parameters.get("NOTIFY")
     flags = sum(_NOTIFY.get(word, 0) for word in notify.upper().split(",")) if notify else 0
-    return f"{address} {orcpt} {len(orcpt)},{flags}  0,-1#3" if orcpt or flags else address
+    is_plain = not (orcpt or flags or errors_to) and parent < 0
+    return address if is_plain else f"{address} {orcpt} {len(orcpt)},{flags} {errors_to} {len(errors_to)},{parent}#3"
 
 
 def _one_line(text: str) -> str:

@@ -24,10 +24,12 @@ from relay.config.options import (
     Standing,
     find,
     read_setting,
+    read_string,
     unknown,
     written_text,
 )
 from relay.config.syntax import LogicalLine
+from relay.expand.splitting import split_list
 from relay.mail.source import Location, Problem, Severity
 from relay.policy.words import nearest
 
@@ -203,12 +205,21 @@ class _BlockReading:
     def _value(self, option: Option, setting: Setting, place: Location) -> object:
         """Raises BadValue, but not for an expansion that fails: that is told, and the default is taken."""
         try:
-            value = self._converter.setting(option, setting.text, place, negated=setting.negated)
+            values = [
+                self._converter.setting(option, each, place, negated=setting.negated)
+                for each in self._items(option, setting)
+            ]
         except BadExpansion as error:
             self._complaints.bad_value(place, error)
             return self.values[option.name]
         if option.repeat is Repeat.ERROR:
-            return value
+            return values[0]
         earlier = self.values[option.name]
         assert isinstance(earlier, tuple)
-        return (*earlier, value)
+        return (*earlier, *values)
+
+    def _items(self, option: Option, setting: Setting) -> tuple[str | None, ...]:
+        """The texts that are converted one by one: a list of names is cut before anything in it is expanded."""
+        if option.repeat is not Repeat.NAMES or setting.text is None or setting.negated:
+            return (setting.text,)
+        return split_list(read_string(setting.text, option.name)).items

@@ -6,13 +6,14 @@ of ours, not of the configuration, whose text was converted by the option's kind
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from relay.config.faults import fault_problems
 from relay.expand.evaluate import Expansion
 from relay.expand.lists import MatchList
-from relay.mail.source import Location
+from relay.mail.source import Location, Problem
 
 T = TypeVar("T")
 
@@ -39,6 +40,8 @@ class DriverBlock:
     options: Mapping[str, object]
     set_at: Mapping[str, Location]
     written: Mapping[str, Written] = field(default_factory=dict)
+    faults: list[Problem] = field(default_factory=list, compare=False)
+    """Mistakes that break nothing but the use of an option: of those that are compiled by who asks for them."""
 
     def place(self, option: str) -> Location:
         """The line that sets an option, or the block's first one."""
@@ -63,6 +66,10 @@ class DriverBlock:
         """A list of hosts, domains, local parts, addresses or strings."""
         return None if self.options[option] is None else self._typed(option, MatchList)
 
+    def told(self, option: str, *values: Expansion | MatchList) -> None:
+        """Notes which of the values that were made of an option can't be expanded."""
+        self.faults.extend(fault_problems(option, self.place(option), *values))
+
     def items(self, option: str) -> tuple[str, ...]:
         """A list of words."""
         return self._typed(option, tuple)
@@ -85,3 +92,9 @@ class DriverBlock:
         value = self.options[option]
         assert isinstance(value, kind), f"{option} is {value!r}"
         return value
+
+
+def debug_prints(blocks: Iterable[DriverBlock]) -> Mapping[str, Expansion]:
+    """What transports tell who watches, by their names (Exim: debug_print)."""
+    found = ((block.name, block.expansion("debug_print")) for block in blocks if block.section == "transports")
+    return {name: text for name, text in found if text is not None}

@@ -4,7 +4,8 @@
 Names as Exim gives them: `_HAVE_TLS`, `_DRIVER_ROUTER_ACCEPT`, `_OPT_MAIN_TLS_CERTIFICATE`, `_ACL_COND_HOSTS`,
 `_EXP_OP_SHA256`, `_LOG_TLS_CIPHER`. They come out of the tables that also do the work, so that a name is there
 when what it names is: an option that is refused has none, and a configuration with `.ifdef` leaves it out. An
-option that has no effect here has one, because it is accepted. Ours is `_HAVE_FINGERPOST`.
+option that has no effect here has one, because it is accepted. Those that an Exim built with OpenSSL lacks have
+none: GnuTLS's, which would say that this is the library, and ours, for which stands `_HAVE_FINGERPOST`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from relay.expand.operators import OPERATORS
 from relay.observe.selectors import SELECTORS
 from relay.policy.acl_conditions import CONDITIONS
 from relay.policy.acl_modifiers import MODIFIERS
+from relay.tls import switches
 
 _ALWAYS = ("TLS", "OPENSSL", "TLS1_3", "IPV6", "ICONV", "FINGERPOST", "TRANSPORT_APPEND_MAILDIR")
 
@@ -53,27 +55,48 @@ _OTHER_ITEMS = ("extract", "filter", "if", "listextract", "lookup", "map", "redu
 
 
 def built_in_macros() -> dict[str, str]:
-    """All of them in the order of their names; each stands for "y"."""
-    return dict.fromkeys(sorted(_names()), "y")
+    """All of them, each of which stands for "y"; in Exim's order, which has the last that was made first."""
+    groups = (_features_and_acls(), _options_of_all(), _words_of_expansions())
+    return dict.fromkeys((name for group in reversed(groups) for name in group), "y")
 
 
-def _names() -> Iterator[str]:
-    yield from (f"_HAVE_{feature}" for feature in _features())
-    yield from _options("MAIN", MAIN_OPTIONS.values())
+def _features_and_acls() -> list[str]:
+    conditions, modifiers = _upper("_ACL_COND_", CONDITIONS), (*MODIFIERS, "message", "log_message", "endpass")
+    features = (f"_HAVE_{feature}" for feature in _features())
+    return _backwards((*features, *conditions, *_upper("_ACL_MOD_", modifiers)))
+
+
+def _words_of_expansions() -> list[str]:
+    names = (
+        *_upper("_EXP_ITEM_", (*forms.CALLS, *forms.CHOICES, *_OTHER_ITEMS)),
+        *_upper("_EXP_OP_", OPERATORS),
+        *_upper("_EXP_COND_", _conditions()),
+        *_upper("_EXP_VAR_", variables.names()),
+    )
+    return _backwards(names)
+
+
+def _options_of_all() -> list[str]:
+    """Behind each other in the order in which they are made: a section's options, then each driver with its own."""
+    made = _forwards(_options("MAIN", MAIN_OPTIONS.values()))
     for section, options in GENERIC.items():
-        yield from _options(section.upper(), options.values())
-    for driver in DRIVERS.values():
-        if driver.served:
+        made += _forwards(_options(section.upper(), options.values()))
+        drivers = {each.name: each for each in DRIVERS.values() if each.section == section and each.served}
+        for _, driver in sorted(drivers.items()):
             kind = f"{driver.section.removesuffix('s').upper()}_{driver.name.upper()}"
-            yield f"_DRIVER_{kind}"
-            yield from _options(kind, driver.options.values())
-    yield from _upper("_ACL_COND_", CONDITIONS)
-    yield from _upper("_ACL_MOD_", (*MODIFIERS, "message", "log_message", "endpass"))
-    yield from _upper("_LOG_", (name for name, row in SELECTORS.items() if not row.ours))
-    yield from _upper("_EXP_ITEM_", (*forms.CALLS, *forms.CHOICES, *_OTHER_ITEMS))
-    yield from _upper("_EXP_OP_", OPERATORS)
-    yield from _upper("_EXP_COND_", _conditions())
-    yield from _upper("_EXP_VAR_", variables.names())
+            made += [f"_DRIVER_{kind}", *_forwards(_options(kind, driver.options.values()))]
+    made += _forwards(_upper("_LOG_", (name for name, row in SELECTORS.items() if not row.ours)))
+    made += _switches()
+    return made[::-1]
+
+
+def _forwards(names: Iterable[str]) -> list[str]:
+    """As the small letters of Exim's tables stand, in front of which is the underscore."""
+    return sorted(names, key=str.lower)
+
+
+def _backwards(names: Iterable[str]) -> list[str]:
+    return _forwards(names)[::-1]
 
 
 def _features() -> Iterator[str]:
@@ -107,9 +130,15 @@ def _conditions() -> Iterator[str]:
     yield from (name for name in everything if name[0].isalpha())
 
 
+def _switches() -> Iterator[str]:
+    """What `openssl_options` knows."""
+    yield from (f"_OPT_OPENSSL_{name.upper()}_X" for name in switches.NAMES)
+
+
 def _options(of: str, options: Iterable[Option]) -> Iterator[str]:
     for option in options:
-        if option.standing is not Standing.UNSUPPORTED:
+        is_exims = not option.ours and not option.name.startswith("gnutls_")
+        if is_exims and option.standing is not Standing.UNSUPPORTED:
             yield f"_OPT_{of}_{option.name.upper()}"
 
 

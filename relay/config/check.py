@@ -17,6 +17,7 @@ from relay.config.host_items import host_item_problems
 from relay.config.read import Configuration
 from relay.config.references import acl_options
 from relay.delivery.appendfile import AppendfileRules
+from relay.delivery.autoreply import AutoreplyRules
 from relay.delivery.lmtp import LMTPRules
 from relay.delivery.pipe import PipeRules
 from relay.delivery.smtp_rules import SMTPRules
@@ -63,6 +64,7 @@ def check_configuration(configuration: Configuration, inspect_tls: InspectTLS = 
     found += _mailboxes(configuration)
     found += _server(configuration)
     found += _distinguished_names(configuration)
+    found += _events(configuration)
     found += host_item_problems(configuration)
     return sorted(found, key=lambda problem: problem.location)
 
@@ -165,7 +167,7 @@ def _mailboxes(configuration: Configuration) -> Iterator[Problem]:
                 if expansion is not None:
                     has_user = transport.common.user is not None
                     yield from _mailbox(name, option, expansion, places[name].place(option), has_user=has_user)
-        if isinstance(transport, AppendfileRules | LMTPRules | PipeRules):
+        if isinstance(transport, AppendfileRules | AutoreplyRules | LMTPRules | PipeRules):
             yield from _delivery_user(configuration, transport, places[name])
 
 
@@ -194,7 +196,9 @@ def _mailbox(name: str, option: str, expansion: Expansion, location: Location, *
 
 
 def _delivery_user(
-    configuration: Configuration, transport: AppendfileRules | LMTPRules | PipeRules, block: DriverBlock
+    configuration: Configuration,
+    transport: AppendfileRules | AutoreplyRules | LMTPRules | PipeRules,
+    block: DriverBlock,
 ) -> Iterator[Problem]:
     """A user that is none, or that the daemon can't become."""
     location, what = block.place("user"), f"transport {block.name}"
@@ -247,6 +251,25 @@ def _server(configuration: Configuration) -> Iterator[Problem]:
                 "add it to daemon_smtp_ports",
                 Severity.WARNING,
             )
+
+
+_UNTOLD = re.compile(r"tls:cert|tls:fail:connect|dane:fail|dns:fail|smtp:fail:")
+
+
+def _events(configuration: Configuration) -> Iterator[Problem]:
+    """An action that waits for what it is never told: it may be there to refuse certificates."""
+    actions = [(configuration.place("event_action"), configuration.main.event_action)]
+    actions += [
+        (block.place("event_action"), block.expansion("event_action"))
+        for block in configuration.blocks
+        if block.section == "transports"
+    ]
+    for location, action in actions:
+        untold = _UNTOLD.search(action.source) if action is not None else None
+        if untold is not None:
+            what = f"event_action is not told of {untold.group()}, and refuses no certificate"
+            remedy = "judge certificates with tls_verify_certificates, tls_pins or an ACL"
+            yield Problem(location, what, remedy, Severity.WARNING)
 
 
 _SLASHES = re.compile(r"/(?:C|ST|L|O|OU|CN|DC|emailAddress)=")

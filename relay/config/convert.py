@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, assert_never
 
+from relay.config.faults import fault_problems
 from relay.config.options import (
     LISTS,
     BadExpansion,
@@ -29,12 +30,12 @@ from relay.config.options import (
     read_times,
 )
 from relay.expand.errors import ExpansionError, ExpansionFailed
-from relay.expand.evaluate import Expansion, compile_expansion
-from relay.expand.lists import ListKind, MatchList, NamedLists, compile_list
+from relay.expand.evaluate import Expansion, compile_expansion, compile_for_use
+from relay.expand.lists import ListKind, MatchList, NamedLists, compile_list_for_use
 from relay.expand.scope import Scope
 from relay.expand.splitting import split_list
 from relay.mail.ports import TemporaryFailure
-from relay.mail.source import BUILT_IN, Location
+from relay.mail.source import BUILT_IN, Location, Problem
 from relay.policy.acl import ACLReference
 
 T = TypeVar("T")
@@ -56,6 +57,8 @@ class Converter:
     named_lists: NamedLists
     find_acl: Callable[[str, Location], ACLReference]
     static: dict[str, str] = field(default_factory=dict)
+    faults: list[Problem] = field(default_factory=list)
+    """Mistakes that break nothing but the use of an option."""
 
     def default(self, option: Option) -> object:
         """The value of an option that is not set."""
@@ -84,11 +87,11 @@ class Converter:
             case Kind.STATIC:
                 return self.expanded_now(name, text)
             case Kind.EXPANDED:
-                return self.expansion(name, text)
+                return self.expansion(name, text, location)
             case Kind.EXPANDED_BOOLEAN:
-                return self.expansion(name, text) if "$" in text else read_boolean(text, name, negated=False)
+                return self.expansion(name, text, location) if "$" in text else read_boolean(text, name, negated=False)
             case Kind.HOSTS | Kind.DOMAINS | Kind.LOCAL_PARTS | Kind.ADDRESSES | Kind.STRINGS:
-                return self.matching(name, option.kind, text)
+                return self.matching(name, option.kind, text, location)
             case Kind.ITEMS:
                 return _items(text)
             case Kind.ACCOUNTS:
@@ -114,23 +117,26 @@ class Converter:
             case _ as never:
                 assert_never(never)
 
-    def expansion(self, name: str, text: str) -> Expansion:
-        """Compiles. Raises BadValue."""
+    def expansion(self, name: str, text: str, location: Location) -> Expansion:
+        """Compiles; a mistake is one of its use. Raises BadValue for what is not served."""
         try:
-            return compile_expansion(text)
+            found = compile_for_use(text)
         except ExpansionError as error:
             raise BadExpansion(f"{name}: {error.message}", "correct the expansion") from None
+        self.faults += fault_problems(name, location, found)
+        return found
 
-    def matching(self, name: str, kind: Kind, text: str) -> MatchList:
-        """Compiles a list. Raises BadValue."""
+    def matching(self, name: str, kind: Kind, text: str, location: Location) -> MatchList:
+        """Compiles a list; what can't be expanded in it is a mistake of its use. Raises BadValue."""
         assert kind in LISTS
         try:
-            found = compile_list(_LIST_KINDS[kind], text, self.named_lists)
+            found = compile_list_for_use(_LIST_KINDS[kind], text, self.named_lists)
         except ExpansionError as error:
             raise BadExpansion(f"{name}: {error.message}", "correct the list") from None
         except TemporaryFailure as error:
             raise BadExpansion(f"{name}: {error}", "correct the named list") from None
         found.title = name
+        self.faults += fault_problems(name, location, found)
         return found
 
     def accounts(self, name: str, text: str) -> tuple[str, ...]:
@@ -143,7 +149,10 @@ class Converter:
 
     def expanded_now(self, name: str, text: str) -> str:
         """A string that is expanded once, while the configuration is read. Raises BadValue."""
-        expansion = self.expansion(name, text)
+        try:
+            expansion = compile_expansion(text)
+        except ExpansionError as error:
+            raise BadExpansion(f"{name}: {error.message}", "correct the expansion") from None
         if expansion.constant is not None:
             return expansion.constant
         try:

@@ -39,9 +39,10 @@ GENERIC: Mapping[str, OptionTable] = {
 
 _AUTHENTICATORS_SERVED = frozenset({"cram_md5", "external", "gsasl", "plaintext", "tls"})
 _ROUTERS_SERVED = frozenset({"accept", "dnslookup", "ipliteral", "manualroute", "redirect"})
+_TRANSPORTS_SERVED = frozenset({"appendfile", "autoreply", "lmtp", "pipe", "smtp"})
 _TABLES = (
     ("routers", ROUTER_DRIVERS, _ROUTERS_SERVED, _NOT_DELIVERED),
-    ("transports", TRANSPORT_DRIVERS, frozenset({"appendfile", "lmtp", "pipe", "smtp"}), _NOT_DELIVERED),
+    ("transports", TRANSPORT_DRIVERS, _TRANSPORTS_SERVED, _NOT_DELIVERED),
     ("authenticators", AUTHENTICATOR_DRIVERS, _AUTHENTICATORS_SERVED, _NO_AUTH),
 )
 

@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 from relay.config import local_transports, smtp_transport
 from relay.config.blocks import DriverBlock
 from relay.delivery.appendfile import AppendfileRules
+from relay.delivery.autoreply import AutoreplyRules
 from relay.delivery.lmtp import LMTPRules
 from relay.delivery.pipe import PipeRules
 from relay.delivery.smtp_rules import SMTPRules
 from relay.mail.source import ConfigurationError, Problem
 
-Transport = SMTPRules | AppendfileRules | PipeRules | LMTPRules
+Transport = SMTPRules | AppendfileRules | PipeRules | LMTPRules | AutoreplyRules
 
 
 def make_transport(block: DriverBlock) -> Transport:
@@ -35,4 +36,5 @@ _TRANSPORT_MAKERS: Mapping[str, Callable[[DriverBlock], Transport]] = {
     "appendfile": local_transports.appendfile,
     "pipe": local_transports.pipe,
     "lmtp": local_transports.lmtp,
+    "autoreply": local_transports.autoreply,
 }

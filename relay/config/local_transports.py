@@ -1,4 +1,4 @@
-"""Blocks of the drivers appendfile, lmtp and pipe become what local deliveries work with (machine).
+"""Blocks of the drivers appendfile, autoreply, lmtp and pipe become what local deliveries work with (machine).
 
 What Exim refuses when it reads such a block is refused here, with the line: two names for one place, no locking
 at all, a word that is none of an option's.
@@ -12,14 +12,16 @@ from collections.abc import Mapping
 from relay.config.blocks import DriverBlock
 from relay.config.options import split_items
 from relay.delivery.appendfile import AppendfileRules, QuotaRules
+from relay.delivery.autoreply import AutoreplyRules
 from relay.delivery.command_line import CommandLine, TooManyWords, compile_command
+from relay.delivery.filtering import FilterRules
 from relay.delivery.header_edits import HeaderEdits
 from relay.delivery.jobs import CreateFile, Locking, Place
 from relay.delivery.lmtp import LMTPRules
 from relay.delivery.local import LocalRules, MessageRules
 from relay.delivery.pipe import DEFAULT_PATH, PipeRules
 from relay.expand.errors import ExpansionError
-from relay.expand.evaluate import Expansion, compile_expansion
+from relay.expand.evaluate import Expansion, compile_expansion, compile_for_use
 from relay.expand.splitting import split_list
 from relay.mail.source import ConfigurationError, Problem
 from relay.policy.rewrite import RewriteRule, parse_rewrite_rules
@@ -27,6 +29,9 @@ from relay.policy.rewrite import RewriteRule, parse_rewrite_rules
 _FROM_LINE = "From ${if def:return_path{$return_path}{MAILER-DAEMON}} ${tod_bsdinbox}\n"
 _PREFIX = compile_expansion(_FROM_LINE)
 _SUFFIX = compile_expansion("\n")
+_REPLY_TEXTS = (
+    "from", "reply_to", "to", "cc", "bcc", "subject", "headers", "text", "file", "log", "once", "once_repeat",
+)  # fmt: skip
 _ESCAPES: Mapping[str, str] = {"From ": ">From "}
 
 
@@ -66,6 +71,7 @@ def appendfile(block: DriverBlock) -> AppendfileRules:
         directory=directory,
         maildir_format=block.flag("maildir_format"),
         maildir_tag=block.expansion("maildir_tag"),
+        folder_regex=_regex(block, "maildirfolder_create_regex"),
         directory_file=_compiled(block, "directory_file"),
         place=_place(block),
         locking=_locking(block),
@@ -76,6 +82,8 @@ def appendfile(block: DriverBlock) -> AppendfileRules:
             mailbox_size=block.expansion("mailbox_size"),
             mailbox_filecount=block.expansion("mailbox_filecount"),
             size_regex=_regex(block, "quota_size_regex"),
+            size_file=block.flag_or_expansion("maildir_use_size_file"),
+            directory_regex=_regex(block, "maildir_quota_directory_regex"),
             is_inclusive=block.flag("quota_is_inclusive"),
         ),
         formats=_formats(block),
@@ -152,6 +160,24 @@ def lmtp(block: DriverBlock) -> LMTPRules:
     )
 
 
+def autoreply(block: DriverBlock) -> AutoreplyRules:
+    """`driver = autoreply`. Raises ConfigurationError."""
+    if block.text("user") and not block.text("group") and block.text("user").isdigit():
+        raise wrong(block, "user", f"user set without group for the {block.name} transport", "set group as well")
+    form = MessageRules(body_only=block.flag("body_only"), headers_only=block.flag("headers_only"))
+    named = ((option, block.expansion(option)) for option in _REPLY_TEXTS)
+    return AutoreplyRules(
+        common=_common(block, form),
+        texts={option: text for option, text in named if text is not None},
+        file_expand=block.flag("file_expand"),
+        file_optional=block.flag("file_optional"),
+        mode=block.number("mode"),
+        never_mail=block.matching("never_mail"),
+        once_file_size=block.number("once_file_size"),
+        return_message=block.flag("return_message"),
+    )
+
+
 # What all have
 
 
@@ -171,10 +197,13 @@ def _common(block: DriverBlock, text: MessageRules) -> LocalRules:
         header=header_edits(block),
         text=text,
         message_size_limit=block.expansion("message_size_limit"),
-        batch_max=max(block.number("batch_max"), 1),
-        batch_id=block.expansion("batch_id"),
+        filter=transport_filter(block),
+        batch_max=max(block.number("batch_max"), 1) if "batch_max" in block.options else 1,
+        batch_id=block.expansion("batch_id") if "batch_id" in block.options else None,
         rcpt_include_affixes=block.flag("rcpt_include_affixes"),
         names_used=_names(block),
+        shadow_transport=block.text("shadow_transport"),
+        shadow_condition=block.expansion("shadow_condition"),
     )
 
 
@@ -213,21 +242,31 @@ def _compiled(block: DriverBlock, option: str) -> Expansion | None:
     if not text:
         return None
     try:
-        return compile_expansion(text)
+        found = compile_for_use(text)
     except ExpansionError as error:
         raise wrong(block, option, f"{option}: {error.message}", "correct the expansion") from None
+    block.told(option, found)
+    return found
 
 
-def _command(block: DriverBlock) -> CommandLine | None:
-    text = block.text("command")
+def transport_filter(block: DriverBlock) -> FilterRules | None:
+    """The filter of any transport. Raises ConfigurationError."""
+    command = _command(block, "transport_filter")
+    return None if command is None else FilterRules(command, block.number("transport_filter_timeout"))
+
+
+def _command(block: DriverBlock, option: str = "command") -> CommandLine | None:
+    text = block.text(option)
     if not text.strip():
         return None
     try:
-        return compile_command(text)
+        found = compile_command(text)
     except TooManyWords:
-        raise wrong(block, "command", "the command has too many arguments", "put them into a script") from None
+        raise wrong(block, option, f"the {option} has too many arguments", "put them into a script") from None
     except ExpansionError as error:
-        raise wrong(block, "command", f"command: {error.message}", "quote an argument that has blanks") from None
+        raise wrong(block, option, f"{option}: {error.message}", "quote an argument that has blanks") from None
+    block.told(option, *found.expansions)
+    return found
 
 
 def _place(block: DriverBlock) -> Place:

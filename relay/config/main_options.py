@@ -52,6 +52,8 @@ class MainOptions:
         Kind.DOMAINS, None, "Domains in which user%other is user@other.", "names"))
     allow_mx_to_ip: bool = field(metadata=row(
         Kind.BOOLEAN, "false", "An address may stand in an MX record.", "names"))
+    dns_ipv4_lookup: MatchList | None = field(metadata=row(
+        Kind.DOMAINS, None, "Hosts no address of IPv6 is looked up for.", "names"))
 
     # Places
     spool_directory: str = field(metadata=row(
@@ -97,6 +99,12 @@ class MainOptions:
         Kind.ITEMS, "", "What may stand behind it.", "users"))
     local_sender_retain: bool = field(metadata=row(
         Kind.BOOLEAN, "false", "Keep a Sender: that a local caller gives.", "users"))
+    return_path_remove: bool = field(metadata=row(
+        Kind.BOOLEAN, "true", "Take Return-Path: out of submitted messages.", "users"))
+    envelope_to_remove: bool = field(metadata=row(
+        Kind.BOOLEAN, "true", "Take Envelope-To: out of them.", "users"))
+    delivery_date_remove: bool = field(metadata=row(
+        Kind.BOOLEAN, "true", "Take Delivery-Date: out of them.", "users"))
     extract_addresses_remove_arguments: bool = field(metadata=row(
         Kind.BOOLEAN, "true", "With -t, addresses on the command line are taken off the recipients.", "users"))
 
@@ -107,6 +115,15 @@ class MainOptions:
         Kind.BOOLEAN, "false", "Write the offset from UTC into each time of the log.", "log"))
     write_rejectlog: bool = field(metadata=row(
         Kind.BOOLEAN, "true", "Write refusals into the reject log as well.", "log"))
+    message_logs: bool = field(metadata=row(
+        Kind.BOOLEAN, "true",
+        "Keep a log of each message that waits, msglog/ID in the spool directory; not where hosts share the queue.",
+        "log"))
+    preserve_message_logs: bool = field(metadata=row(
+        Kind.BOOLEAN, "false", "Keep it in msglog.OLD/ when its message is gone; nothing removes it there.", "log"))
+
+    event_action: Expansion | None = field(metadata=row(
+        Kind.EXPANDED, None, "Expanded at steps of a reception, and when a message is gone, by $event_name.", "log"))
 
     # Listening
     daemon_smtp_ports: tuple[int, ...] = field(metadata=row(
@@ -116,6 +133,8 @@ class MainOptions:
         "Addresses to listen on, each with a port of its own if it has one. Ours: `endpoint:` and a description of "
         "Twisted's (`endpoint:systemd:domain=INET6:index=0`), `endpoint-tls:` where connections begin with TLS.",
         "listening"))
+    disable_ipv6: bool = field(metadata=row(
+        Kind.BOOLEAN, "false", "Look no address of IPv6 up, route to none and listen on none.", "listening"))
     extra_local_interfaces: tuple[str, ...] = field(metadata=row(
         Kind.ITEMS, "", "Further addresses that are ours, for @[] and for routing.", "listening"))
     smtp_connect_backlog: int = field(metadata=row(
@@ -178,6 +197,8 @@ class MainOptions:
         Kind.HOSTS, "*", "Hosts that PIPELINING is offered to.", "sessions"))
     chunking_advertise_hosts: MatchList | None = field(metadata=row(
         Kind.HOSTS, "*", "Hosts that CHUNKING is offered to.", "sessions"))
+    prdr_enable: bool = field(metadata=row(
+        Kind.BOOLEAN, "false", "Offer each recipient a reply of its own to the data (PRDR).", "sessions"))
     smtputf8_advertise_hosts: MatchList | None = field(metadata=row(
         Kind.HOSTS, "*", "Hosts that SMTPUTF8 is offered to.", "sessions"))
     enhanced_status_advertise_hosts: MatchList | None = field(metadata=row(
@@ -311,6 +332,8 @@ class MainOptions:
         Kind.ACL, None, "ACL for RCPT; without one every recipient is refused.", "acl"))
     acl_smtp_predata: ACLReference | None = field(metadata=row(Kind.ACL, None, "ACL for DATA.", "acl"))
     acl_smtp_data: ACLReference | None = field(metadata=row(Kind.ACL, None, "ACL for the message.", "acl"))
+    acl_smtp_data_prdr: ACLReference | None = field(metadata=row(
+        Kind.ACL, "accept", "ACL for the message and each recipient, where PRDR is asked for.", "acl"))
     acl_smtp_etrn: ACLReference | None = field(metadata=row(Kind.ACL, None, "ACL for ETRN.", "acl"))
     acl_smtp_atrn: ACLReference | None = field(metadata=row(Kind.ACL, None, "ACL for ATRN.", "acl", _IGNORED))
     acl_smtp_vrfy: ACLReference | None = field(metadata=row(Kind.ACL, None, "ACL for VRFY.", "acl"))
@@ -330,10 +353,14 @@ class MainOptions:
     # Messages
     message_size_limit: Expansion | None = field(metadata=row(
         Kind.EXPANDED, "50M", "Largest message that is accepted, 0 for no limit.", "messages"))
-    recipients_max: int = field(metadata=row(
-        Kind.INTEGER, "50000", "Recipients of one message.", "messages"))
+    recipients_max: Expansion | None = field(metadata=row(
+        Kind.EXPANDED, "50000", "Recipients of one message, 0 for no limit.", "messages"))
     recipients_max_reject: bool = field(metadata=row(
         Kind.BOOLEAN, "false", "Refuse the whole message behind that number.", "messages"))
+    message_id_header_domain: Expansion | None = field(metadata=row(
+        Kind.EXPANDED, None, "Behind the @ of a Message-Id: that we add; unset: primary_hostname.", "messages"))
+    message_id_header_text: Expansion | None = field(metadata=row(
+        Kind.EXPANDED, None, "Behind the message's id in it.", "messages"))
     received_header_text: Expansion | None = field(metadata=row(
         Kind.EXPANDED,
         "Received: ${if def:sender_rcvhost{from $sender_rcvhost}"
@@ -354,6 +381,8 @@ class MainOptions:
         Kind.SIZE, "0", "Largest field of a header, 0 for no limit of its own.", "messages"))
     message_body_visible: int = field(metadata=row(
         Kind.SIZE, "500", "Octets of a body that $message_body shows.", "messages"))
+    message_body_newlines: bool = field(metadata=row(
+        Kind.BOOLEAN, "false", "Line ends stay in what $message_body shows.", "messages"))
     expand_reads_files: bool = field(metadata=row(
         Kind.BOOLEAN, "false", "${readfile and ${stat: may be used.", "messages", ours=True))
     headers_charset: str = field(metadata=row(
@@ -365,7 +394,7 @@ class MainOptions:
     queue_only_override: bool = field(metadata=row(
         Kind.BOOLEAN, "true", "-odb, -odf and -odi go before all of these but queue_only_file.", "queue"))
     queue_only_file: str = field(metadata=row(
-        Kind.STRING, "", "Files; while one exists messages are only accepted.", "queue"))
+        Kind.STRING, "", "Files; while one exists messages are only accepted; /… behind `smtp`: only routed.", "queue"))
     hold_domains: MatchList | None = field(metadata=row(
         Kind.DOMAINS, None, "Domains whose mail stays here until it is asked for by hand.", "queue"))
     queue_only_load: float | None = field(metadata=row(
@@ -385,9 +414,9 @@ class MainOptions:
     queue_length_warning: int = field(metadata=row(
         Kind.INTEGER, "0", "Messages in the queue above which a line is logged, 0 for none.", "queue", ours=True))
     queue_domains: MatchList | None = field(metadata=row(
-        Kind.DOMAINS, None, "Domains whose messages wait for a queue run.", "queue"))
+        Kind.DOMAINS, None, "Domains that wait for a queue run, without being routed.", "queue"))
     queue_smtp_domains: MatchList | None = field(metadata=row(
-        Kind.DOMAINS, None, "The same, for those that go to another host.", "queue"))
+        Kind.DOMAINS, None, "Domains that are only routed before one, where they go to another host.", "queue"))
     queue_run_max: Expansion | None = field(metadata=row(
         Kind.EXPANDED, "5", "Queue runs at the same time, 0 for no limit.", "queue"))
     queue_list_requires_admin: bool = field(metadata=row(
@@ -395,7 +424,7 @@ class MainOptions:
     prod_requires_admin: bool = field(metadata=row(
         Kind.BOOLEAN, "true", "Only administrators have queued messages delivered.", "queue"))
     remote_max_parallel: int = field(metadata=row(
-        Kind.INTEGER, "6", "Deliveries to other hosts at the same time, for one message.", "queue", _IGNORED))
+        Kind.INTEGER, "6", "Into how many deliveries a message's recipients at other hosts are shared out.", "queue"))
     retry_interval_max: int = field(metadata=row(
         Kind.TIME, "1d", "Longest time between two tries.", "queue"))
     retry_data_expire: int = field(metadata=row(
@@ -426,6 +455,8 @@ class MainOptions:
         Kind.BOOLEAN, "true", "Return the message in a bounce, or its header.", "reports"))
     bounce_message_text: str = field(metadata=row(
         Kind.STRING, "", "Put into the opening of every bounce.", "reports"))
+    bounce_sender_authentication: str = field(metadata=row(
+        Kind.STRING, "", "Whom AUTH= names when a report is sent.", "reports"))
     bounce_message_file: Expansion | None = field(metadata=row(
         Kind.EXPANDED, None, "A file with other words for bounces.", "reports"))
     dsn_from: Expansion | None = field(metadata=row(
@@ -447,7 +478,7 @@ class MainOptions:
     # fmt: on
 
 
-SYNONYMS = {"daemon_smtp_port": "daemon_smtp_ports"}
+SYNONYMS = {"daemon_smtp_port": "daemon_smtp_ports", "return_size_limit": "bounce_return_size_limit"}
 """Old names of options."""
 
 

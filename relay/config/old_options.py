@@ -15,6 +15,7 @@ from relay.config.main_options import MainOptions
 from relay.expand.evaluate import compile_expansion
 from relay.expand.lists import ListKind, MatchList, NamedLists
 from relay.mail.source import ConfigurationError, Location, Problem, Severity
+from relay.observe.selectors import parse_selector
 from relay.policy.acl import ACLReference
 from relay.policy.acl_parse import inline_lines, parse_acl
 from relay.policy.acl_program import ACL
@@ -82,6 +83,15 @@ def log_selector_text(main: MainOptions) -> str:
     if main.tls_log_peerdn:
         old.append("+tls_peerdn")
     return " ".join([*old, main.log_selector])
+
+
+def told_by_log(main: MainOptions) -> dict[str, str]:
+    """Selectors that also say what variables show, as main options of a name of their own."""
+    try:
+        chosen = parse_selector(log_selector_text(main))
+    except ValueError:
+        return {}  # that is told as a mistake of the file
+    return {f"log_{each}": "true" for each in ("incoming_port", "tls_on_connect") if each in chosen}
 
 
 def relay_statements(main: MainOptions, named_lists: NamedLists) -> str:

@@ -240,7 +240,7 @@ def unknown(setting: Setting, options: OptionTable, where: str) -> BadValue:
 
 _INTEGER = re.compile(r"([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)([KkMmGgTtPpEeZz]?)")
 _OCTAL = re.compile(r"([+-]?)0*([0-7]+)")
-_FIXED = re.compile(r"([0-9]{1,12})(?:\.([0-9]*))?")
+_FIXED = re.compile(r"([0-9]{1,20})(?:\.([0-9]*))?")
 _ESCAPE = re.compile(r"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{1,2})|(.)|$)", re.DOTALL)
 _POWERS = "kmgtpez"
 _LARGEST_FIXED = 2**31 // 1000
@@ -257,9 +257,10 @@ def read_string(text: str, name: str) -> str:
     while position < len(text) and text[position] != '"':
         position += 2 if text[position] == "\\" else 1
     if position >= len(text):
-        raise BadValue(f"the quote at the end of the string value for {name} is missing", 'add a " at its end')
+        raise BadValue(f"missing quote at end of string value for {name}", 'add a " at its end')
     if text[position + 1 :].strip():
-        raise BadValue(f'extra characters follow the string value for {name}: "{text[position + 1 :][:40].strip()}"')
+        rest = text[position + 1 :][:40].strip()
+        raise BadValue(f"extra characters follow string value for {name}", f'remove "{rest}"')
     return _ESCAPE.sub(_unescape, text[1:position])
 
 
@@ -298,7 +299,7 @@ def read_integer(text: str, name: str) -> int:
     """Decimal, octal (leading 0) or hexadecimal (0x), with K, M, G or T behind it; at most 2^62."""
     value, unit = _number(text, name)
     if unit and unit not in "kmgt":
-        raise BadValue(f'extra characters follow the integer value for {name}: "{unit.upper()}"')
+        raise BadValue(f"extra characters follow integer value for {name}", f'remove "{unit.upper()}"')
     return _bounded(value * 1024 ** (_POWERS.index(unit) + 1 if unit else 0), text, name)
 
 
@@ -306,7 +307,7 @@ def read_small_integer(text: str, name: str) -> int:
     """As `read_integer`, within what Exim keeps in an int."""
     value = read_integer(text, name)
     if not -(2**31) <= value < 2**31:
-        raise BadValue(f'absolute value of integer "{text[:40]}" is too large (overflow) for {name}')
+        raise _overflow(text, name, "absolute value of ")
     return value
 
 
@@ -319,17 +320,21 @@ def read_kibibytes(text: str, name: str) -> int:
 def _number(text: str, name: str) -> tuple[int, str]:
     match = _INTEGER.match(text.strip())
     if match is None or len(match.group(2)) > 20:
-        raise BadValue(f'integer expected for {name}, not "{text[:40]}"', "write a number such as 20, 50M or 0x1f")
+        raise BadValue(f"integer expected for {name}", f'"{text[:40]}" is none: write 20, 50M or 0x1f')
     if rest := text.strip()[match.end() :].strip():
-        raise BadValue(f'extra characters follow the integer value for {name}: "{rest[:40]}"')
+        raise BadValue(f"extra characters follow integer value for {name}", f'remove "{rest[:40]}"')
     sign, digits, unit = match.groups()
     base = 16 if digits[:2] in ("0x", "0X") else 8 if digits[0] == "0" else 10
     return int(digits, base) * (-1 if sign == "-" else 1), unit.lower()
 
 
+def _overflow(text: str, name: str, what: str = "") -> BadValue:
+    return BadValue(f'{what}integer "{text[:40]}" is too large (overflow)', f"write a smaller number for {name}")
+
+
 def _bounded(value: int, text: str, name: str) -> int:
     if abs(value) > 2**62:
-        raise BadValue(f'absolute value of integer "{text[:40]}" is too large (overflow) for {name}')
+        raise _overflow(text, name, "absolute value of ")
     return value
 
 
@@ -365,7 +370,7 @@ def read_fixed(text: str, name: str) -> float:
     if match is None:
         raise BadValue(f'fixed-point number expected for {name}, not "{text[:40]}"', "write a number such as 2.5")
     if int(match.group(1)) >= _LARGEST_FIXED:
-        raise BadValue(f'integer "{text[:40]}" is too large (overflow) for {name}')
+        raise _overflow(text, name)
     return int(match.group(1)) + int(((match.group(2) or "") + "000")[:3]) / 1000
 
 

@@ -22,7 +22,6 @@ OTHER_OPTIONS: tuple[Option, ...] = (
         debug_store                        boolean    false
         deliver_drop_privilege             boolean    false
         disable_fsync                      boolean    false
-        disable_ipv6                       boolean    false
         exim_path                          string
         exim_version                       string
         finduser_retries                   integer    0
@@ -48,13 +47,9 @@ OTHER_OPTIONS: tuple[Option, ...] = (
     """),
     *listed("exim", _IGNORED, "how Exim keeps and shows its files", """
         check_rfc2047_length               boolean    true
-        event_action                       expanded
         keep_malformed                     time       4d
         log_ports                          string     *
-        message_body_newlines              boolean    false
-        message_logs                       boolean    true
         move_frozen_messages               boolean    false
-        preserve_message_logs              boolean    false
         print_topbitchars                  boolean    false
         process_log_path                   string
         queue_fast_ramp                    boolean    true
@@ -75,7 +70,6 @@ OTHER_OPTIONS: tuple[Option, ...] = (
         dns_csa_search_limit               integer    5
         dns_csa_use_reverse                boolean    true
         dns_dnssec_ok                      integer    -1
-        dns_ipv4_lookup                    domains
         dns_retrans                        time       0s
         dns_retry                          integer    0
         dns_trust_aa                       domains
@@ -104,12 +98,10 @@ OTHER_OPTIONS: tuple[Option, ...] = (
         acl_smtp_wellknown                 acl
         allow_utf8_domains                 boolean    false
         av_scanner                         string     sophie:/var/run/sophie
-        bounce_sender_authentication       string
         dcc_direct_add_header              boolean    false
         dccifd_address                     string     /usr/local/dcc/var/dccifd
         dccifd_options                     string     header
         deliver_queue_load_max             fixed
-        delivery_date_remove               boolean    true
         dkim_verify_hashes                 string     sha256 : sha512
         dkim_verify_keytypes               string     ed25519 : rsa
         dkim_verify_min_keysizes           string     rsa=1024 ed25519=250
@@ -118,18 +110,12 @@ OTHER_OPTIONS: tuple[Option, ...] = (
         dmarc_forensic_sender              expanded
         dmarc_history_file                 string
         dmarc_tld_file                     string
-        envelope_to_remove                 boolean    true
         ignore_fromline_hosts              string
         ignore_fromline_local              boolean    false
-        message_id_header_domain           expanded
-        message_id_header_text             expanded
         pipelining_connect_advertise_hosts hosts      *
-        prdr_enable                        boolean    false
         queue_only_load_latch              boolean    true
         receive_timeout                    time       0s
         remote_sort_domains                domains
-        return_path_remove                 boolean    true
-        return_size_limit                  size       100K
         smtp_load_reserve                  fixed
         spamd_address                      string     127.0.0.1 783
         spf_guess                          string     v=spf1 a/24 mx/24 ptr ?all
@@ -142,7 +128,6 @@ OTHER_OPTIONS: tuple[Option, ...] = (
     """),
     *listed("exim", _UNSUPPORTED, "without it other mail would be accepted, refused or delivered", """
         acl_not_smtp_mime                  acl
-        acl_smtp_data_prdr                 acl        accept
         mua_wrapper                        boolean    false
         system_filter                      expanded
         system_filter_directory_transport  expanded

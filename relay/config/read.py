@@ -26,6 +26,7 @@ from relay.config.built_in import built_in_macros
 from relay.config.convert import Converter
 from relay.config.driver_options import DRIVERS
 from relay.config.drivers import Transport, make_transport
+from relay.config.faults import fault_problems
 from relay.config.main_options import MAIN_OPTIONS, SYNONYMS, MainOptions
 from relay.config.options import (
     BadExpansion,
@@ -41,7 +42,7 @@ from relay.config.options import (
 from relay.config.routers import make_router
 from relay.config.syntax import MAIN, ConfigurationText, FileReader, LogicalLine, read_text
 from relay.expand.errors import ExpansionError
-from relay.expand.evaluate import compile_expansion
+from relay.expand.evaluate import compile_for_use
 from relay.expand.lists import ListKind, NamedList, NamedLists
 from relay.mail.source import ConfigurationError, Location, Problem, Severity
 from relay.policy.acl import ACLReference
@@ -127,7 +128,8 @@ def read_configuration(path: str, reader: FileReader, macros: Macros = (), *, ho
     """
     configuration, problems, obstacles = _reading(path, reader, macros, host_name).result()
     if configuration is None or obstacles:
-        raise ConfigurationError(*sorted((*problems, *obstacles), key=lambda problem: problem.location))
+        found = sorted((*problems, *obstacles), key=lambda problem: problem.location)
+        raise ConfigurationError(*found, obstacles=obstacles)
     return configuration
 
 
@@ -193,6 +195,8 @@ class _Reading:
             complaints.mistakes += sanity.problems(main, self._place_set)
             complaints.hindered(sanity.unserved(main, self._place_set))
             complaints.hindered(references.acl_problems(main, self._acls))
+        complaints.mistakes += self._converter.faults
+        complaints.mistakes += (fault for block in self._blocks for fault in block.faults)
         copies = self._error_copies(main)
         complaints.mistakes += references.router_problems(routers)
         complaints.hindered(references.transport_problems(routers, self._transport_names))
@@ -206,7 +210,7 @@ class _Reading:
             path=self._path,
             files=self._text.files,
             main=main,
-            static=dict(self._converter.static),
+            static={**self._converter.static, **old_options.told_by_log(main)},
             settings=self._settings,
             macros=self._text.macros,
             listing=self._text.listing,
@@ -301,6 +305,8 @@ class _Reading:
                 values[each.name] = self._main_value(option, None)
             if isinstance(values[each.name], str):
                 self._converter.static[each.name] = str(values[each.name])
+            elif values[each.name] is True:
+                self._converter.static[each.name] = "true"
         for option, setting, location in given.values():
             if option.name not in MainOptions.__dataclass_fields__:
                 values[option.name] = self._loose_value(option, setting, location)
@@ -370,9 +376,10 @@ class _Reading:
     def _acl_reference(self, text: str, location: Location) -> ACLReference:
         """The value of an `acl_…` option. Raises BadValue."""
         try:
-            expansion = compile_expansion(text)
+            expansion = compile_for_use(text)
         except ExpansionError as error:
             raise BadExpansion(f"ACL: {error.message}", "correct the expansion") from None
+        self._complaints.mistakes += fault_problems("ACL", location, expansion)
         if expansion.constant is None:
             return ACLReference(expansion, location, as_written=self._as_written(text, location))
         name = expansion.constant.strip()

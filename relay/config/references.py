@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
+from relay.config.faults import fault_problem
 from relay.config.main_options import MainOptions
 from relay.mail.source import Location, Problem, Severity
 from relay.policy.acl import ACLReference
@@ -25,6 +26,7 @@ ACL_PLACES: Mapping[str, Where] = {
     "acl_smtp_rcpt": Where.RCPT,
     "acl_smtp_predata": Where.PREDATA,
     "acl_smtp_data": Where.DATA,
+    "acl_smtp_data_prdr": Where.PRDR,
     "acl_smtp_etrn": Where.ETRN,
     "acl_smtp_vrfy": Where.VRFY,
     "acl_smtp_expn": Where.EXPN,
@@ -40,7 +42,8 @@ ACL_PLACES: Mapping[str, Where] = {
 
 def acl_problems(main: MainOptions, acls: Mapping[str, ACL]) -> list[Problem]:
     """ACLs that are named and not there, that can't decide where they run, or whose conditions are not served."""
-    return [*_unknown_acls(main, acls), *_misplaced(main, acls), *_unserved(main, acls)]
+    found = (_unknown_acls, _unknown_lists, _broken, _misplaced, _unserved)
+    return [problem for each in found for problem in each(main, acls)]
 
 
 def acl_options(main: MainOptions) -> Iterator[tuple[Where, ACLReference]]:
@@ -72,6 +75,22 @@ def _unknown_acls(main: MainOptions, acls: Mapping[str, ACL]) -> Iterator[Proble
             what = f'there is no ACL "{name[:60]}": whatever comes to it is refused with 451'
             remedy = nearest(name, acls) or "define it behind begin acl"
             yield Problem(reference.location, what, remedy, Severity.WARNING)
+
+
+def _unknown_lists(main: MainOptions, acls: Mapping[str, ACL]) -> Iterator[Problem]:
+    """Exim finds that out when it comes to them."""
+    for acl in _all_acls(main, acls):
+        for location, what in acl.unknown_lists:
+            what = f"there is no {what}: a statement that comes to it refuses with 451"
+            yield Problem(location, what, "define it, or correct its name", Severity.WARNING)
+
+
+def _broken(main: MainOptions, acls: Mapping[str, ACL]) -> Iterator[Problem]:
+    """What can't be expanded, with the same end."""
+    for acl in _all_acls(main, acls):
+        where = f"ACL {acl.name}: " if acl.name in acls else ""
+        for location, what in acl.faults:
+            yield fault_problem(f"{where}{what}", location)
 
 
 def _unserved(main: MainOptions, acls: Mapping[str, ACL]) -> Iterator[Problem]:

@@ -53,6 +53,7 @@ ROUTERS: OptionTable = table(
     Option("redirect_router", Kind.STRING, None, "Where new addresses begin.", "router"),
     Option("require_files", Kind.STRING, None, "Files that must be there.", "router"),
     Option("router_home_directory", Kind.EXPANDED, None, "$home while it runs.", "router"),
+    Option("debug_print", Kind.EXPANDED, None, "Text for who watches (-v, -bt, -bh) when it is tried.", "router"),
     Option("set", Kind.STRING, None, "Variables r_… of the address.", "router", repeat=Repeat.VARIABLES),
     Option("transport_current_directory", Kind.EXPANDED, None, "Where the transport runs.", "router"),
     Option("transport_home_directory", Kind.EXPANDED, None, "$home of the transport.", "router"),
@@ -62,7 +63,6 @@ ROUTERS: OptionTable = table(
     Option("verify_recipient", Kind.BOOLEAN, "true", "Run it to verify recipients.", "router"),
     Option("verify_sender", Kind.BOOLEAN, "true", "Run it to verify senders.", "router"),
     *listed("router", _IGNORED, _NO_EFFECT, """
-        debug_print                        expanded
         dsn_lasthop                        boolean    false
         retry_use_local_part               boolean    false
     """),
@@ -117,7 +117,7 @@ _REDIRECT = table(
     Option("ignore_enotdir", Kind.BOOLEAN, "false", "A path that leads nowhere is no file.", "redirect"),
     Option("include_directory", Kind.STRING, None, "Directory that included files must be in.", "redirect"),
     Option("modemask", Kind.OCTAL, "022", "Bits that the file's mode must not have.", "redirect"),
-    Option("one_time", Kind.BOOLEAN, "false", "Permit addresses alone; what they got is remembered.", "redirect"),
+    Option("one_time", Kind.BOOLEAN, "false", "Addresses alone; what waits becomes a recipient.", "redirect"),
     Option("owners", Kind.ACCOUNTS, None, "Users who may own the file.", "redirect"),
     Option("owngroups", Kind.ACCOUNTS, None, "Groups that it may be of.", "redirect"),
     Option("pipe_transport", Kind.EXPANDED, None, "Transport for commands.", "redirect"),

@@ -14,8 +14,8 @@ from typing import Any
 
 from relay.config.blocks import DriverBlock
 from relay.expand.errors import ExpansionError
-from relay.expand.evaluate import Expansion, compile_expansion
-from relay.expand.lists import MatchList, NamedLists, compile_list
+from relay.expand.evaluate import Expansion, compile_expansion, compile_for_use
+from relay.expand.lists import MatchList, NamedLists, compile_list_for_use
 from relay.expand.splitting import split_list
 from relay.mail.source import ConfigurationError, Problem
 from relay.policy.routers.manualroute import compile_route_list
@@ -49,7 +49,7 @@ def make_router(block: DriverBlock, named: NamedLists) -> Router:
 
 
 def _wrong(block: DriverBlock, option: str, what: str, remedy: str) -> ConfigurationError:
-    return ConfigurationError(Problem(block.place(option), f"{block.name} router: {what}", remedy))
+    return ConfigurationError(Problem(block.place(option), what, remedy, subject=f"{block.name} router"))
 
 
 # What all have in common
@@ -87,6 +87,7 @@ def _common(block: DriverBlock, named: NamedLists, *, log_as_local: bool = False
         "dnssec_require": block.matching("dnssec_require_domains"),
         "log_as_local": block.flag("log_as_local") if "log_as_local" in block.set_at else log_as_local,
         "disable_logging": block.flag("disable_logging"),
+        "debug_print": block.expansion("debug_print"),
     }
 
 
@@ -95,10 +96,7 @@ def _compiled(block: DriverBlock, option: str) -> Expansion | None:
     text = block.text(option)
     if not text:
         return None
-    try:
-        return compile_expansion(text)
-    except ExpansionError as error:
-        raise _wrong(block, option, f"{option}: {error.message}", "correct the expansion") from None
+    return _expansions(block, option, (text,))[0]
 
 
 def _preconditions(block: DriverBlock, named: NamedLists) -> Preconditions:
@@ -124,7 +122,7 @@ def _local_parts(block: DriverBlock, named: NamedLists) -> MatchList | None:
     change = re.match(r"\s*(<[!-/:-@\[-`{-~])", found.source)
     head, separator = (change.group(1), change.group(1)[1]) if change else ("", ":")
     rest = found.source[change.end() :] if change else found.source
-    caseful = compile_list(found.kind, f"{head} +caseful {separator} {rest}", named)
+    caseful = compile_list_for_use(found.kind, f"{head} +caseful {separator} {rest}", named)
     caseful.title = found.title
     return caseful
 
@@ -166,9 +164,11 @@ def _require_files(block: DriverBlock) -> tuple[Expansion, ...]:
 
 def _expansions(block: DriverBlock, option: str, texts: tuple[str, ...]) -> tuple[Expansion, ...]:
     try:
-        return tuple(compile_expansion(each) for each in texts if each)
+        found = tuple(compile_for_use(each) for each in texts if each)
     except ExpansionError as error:
         raise _wrong(block, option, f"{option}: {error.message}", "correct the expansion") from None
+    block.told(option, *found)
+    return found
 
 
 _VARIABLE = re.compile(r"r_([A-Za-z0-9_]+)[ \t]*=[ \t]*(.*)", re.DOTALL)
@@ -257,7 +257,9 @@ def _routes(block: DriverBlock, named: NamedLists) -> tuple[RouteItem, ...] | Ex
         return data
     if not text:
         raise _wrong(block, "route_list", "neither route_list nor route_data is set", "set one of them")
-    return compile_route_list(text, block.place("route_list"), named)
+    routes = compile_route_list(text, block.place("route_list"), named)
+    block.told("route_list", *(each.hosts for each in routes))
+    return routes
 
 
 def _redirect(block: DriverBlock, named: NamedLists) -> Router:
@@ -275,6 +277,7 @@ def _redirect(block: DriverBlock, named: NamedLists) -> Router:
         rewrite=block.flag("rewrite"),
         check_ancestor=block.flag("check_ancestor"),
         hide_child_in_errmsg=block.flag("hide_child_in_errmsg"),
+        one_time=block.flag("one_time"),
         forbid_smtp_code=block.flag("forbid_smtp_code"),
         skip_syntax_errors=block.flag("skip_syntax_errors"),
         pipe_transport=block.expansion("pipe_transport"),
@@ -294,9 +297,9 @@ def _check_redirect(block: DriverBlock) -> None:
         raise _wrong(block, "qualify_domain", what, "remove one of them")
     if not block.flag("one_time"):
         return
-    for option in ("headers_add", "headers_remove", "unseen"):
+    for option in ("headers_add", "headers_remove"):
         if option in block.set_at and block.options[option]:
-            what = f'"{option}" is not permitted with "one_time"'
+            what = '"headers_add" and "headers_remove" are not permitted with "one_time"'
             raise _wrong(block, option, what, "remove one of them")
 
 

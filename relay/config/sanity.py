@@ -74,10 +74,12 @@ def _found(main: MainOptions) -> Iterator[tuple[str, str, str]]:
             read_integer(size.constant or "0", "message_size_limit")
         except BadValue as error:
             yield "message_size_limit", f"message_size_limit: {error.what}", "write a number such as 50M"
+    most = main.recipients_max
+    if most is not None and most.constant is not None and not most.constant.strip().isdecimal():
+        yield "recipients_max", f'recipients_max: "{most.constant}" is no number', "write a number such as 100"
     for option, value in (
         ("smtp_accept_max", main.smtp_accept_max),
         ("smtp_connect_backlog", main.smtp_connect_backlog),
-        ("recipients_max", main.recipients_max),
         ("received_headers_max", main.received_headers_max),
         ("smtp_max_synprot_errors", main.smtp_max_synprot_errors),
         ("smtp_max_unknown_commands", main.smtp_max_unknown_commands),
@@ -130,7 +132,7 @@ def authenticator_problems(blocks: Iterable[DriverBlock]) -> Iterator[Problem]:
         for half, settings in (("server", _SERVER), ("client", _CLIENT)):
             if _has_half(one, half, settings) and _has_half(other, half, settings):
                 what = f"two {half} authenticators ({one.name} and {other.name}) have the same public name ({name})"
-                yield Problem(other.location, what, "remove one of them")
+                yield Problem(other.location, what, "remove one of them", subject="")
 
 
 def _has_half(block: DriverBlock, half: str, settings: Mapping[str, str]) -> bool:
@@ -148,8 +150,20 @@ def router_problems(block: DriverBlock) -> Iterator[Problem]:
     """A router whose driver wants a transport, or wants none."""
     has_one = "transport" in block.set_at
     if block.driver in _WITH_TRANSPORT and not has_one and not block.flag("verify_only"):
-        what = f"{block.name} router: a transport is required for this router"
-        yield Problem(block.location, what, "name one with transport = …")
+        what = "a transport is required for this router"
+        yield _about(block, block.location, what, "name one with transport = …")
     if block.driver in _WITHOUT_TRANSPORT and has_one:
-        what = f"{block.name} router: a transport must not be defined for this router"
-        yield Problem(block.place("transport"), what, "remove it")
+        what = "a transport must not be defined for this router"
+        yield _about(block, block.place("transport"), what, "remove it")
+    if block.driver == "redirect" and block.flag("one_time") and _may_be_true(block, "unseen"):
+        what = '"unseen" may not be used with "one_time"'
+        yield _about(block, block.place("unseen"), what, "remove one of them")
+
+
+def _may_be_true(block: DriverBlock, option: str) -> bool:
+    """What is expanded later may become true, even where it can't be expanded as it stands."""
+    return option in block.set_at and bool(block.options[option] or "$" in block.written[option].text)
+
+
+def _about(block: DriverBlock, location: Location, what: str, remedy: str) -> Problem:
+    return Problem(location, what, remedy, subject=f"{block.name} router")

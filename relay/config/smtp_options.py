@@ -76,6 +76,7 @@ SMTP: OptionTable = table(
     Option("hosts_require_tls", Kind.HOSTS, None, "Hosts that get no mail without TLS.", "smtp"),
     Option("hosts_try_auth", Kind.HOSTS, None, "Hosts that we log in to, if they let us.", "smtp"),
     Option("hosts_try_chunking", Kind.HOSTS, "*", "Hosts that get messages by BDAT, if they take it.", "smtp"),
+    Option("hosts_try_prdr", Kind.HOSTS, "*", "Hosts that may answer for each recipient, if they know PRDR.", "smtp"),
     Option("interface", Kind.EXPANDED, None, "Our addresses to connect from, one for each family.", "smtp"),
     Option("keepalive", Kind.BOOLEAN, "true", "Let the system watch idle connections.", "smtp"),
     Option("lmtp_ignore_quota", Kind.BOOLEAN, "false", "Say IGNOREQUOTA to an LMTP server that knows it.", "smtp"),
@@ -84,7 +85,7 @@ SMTP: OptionTable = table(
         "multi_domain", Kind.EXPANDED_BOOLEAN, "true",
         "Recipients of several domains may share a transaction.", "smtp",
     ),
-    Option("port", Kind.STRING, None, "Port of the hosts; where unset, that of the protocol.", "smtp"),
+    Option("port", Kind.EXPANDED, None, "Port of the hosts; where unset, that of the protocol.", "smtp"),
     Option("protocol", Kind.STRING, None, "smtp (also where unset), lmtp, or smtps for TLS at once.", "smtp"),
     Option(
         "retry_include_ip_address", Kind.EXPANDED_BOOLEAN, "true",
@@ -134,7 +135,6 @@ SMTP: OptionTable = table(
         hosts_pipe_connect                 hosts
         hosts_try_dane                     hosts      *
         hosts_try_fastopen                 hosts      *
-        hosts_try_prdr                     hosts      *
         message_linelength_limit           integer    998
         tls_dh_min_bits                    integer    1024
     """),

@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 
 from relay.config.blocks import DriverBlock
-from relay.config.local_transports import header_edits
+from relay.config.local_transports import header_edits, transport_filter
 from relay.config.options import BadValue, read_port, read_small_integer
 from relay.delivery.link import Timeouts
 from relay.delivery.remote_copy import CopyRules
 from relay.delivery.smtp_rules import HostRules, LoginRules, PassingRules, SMTPRules
+from relay.expand.evaluate import Expansion
 from relay.mail.source import ConfigurationError, Problem
 from relay.policy.tls import ClientTLSRules
 
@@ -25,12 +26,17 @@ def smtp(block: DriverBlock) -> SMTPRules:
     protocol = block.text("protocol").lower() or "smtp"
     if protocol not in _TLS_ON_CONNECT | {"smtp", "lmtp"}:
         raise _wrong(block, "protocol", f'"{protocol[:40]}" is not a protocol', "use smtp, smtps or lmtp")
+    if block.text("shadow_transport"):
+        what = f"shadow transport not allowed on non-local transport {block.name}"
+        raise _wrong(block, "shadow_transport", what, "use unseen in a router")
     return SMTPRules(
         name=block.name,
         copy=_copy(block),
+        filter=transport_filter(block),
         tls=_client_tls(block, on_connect=protocol in _TLS_ON_CONNECT),
         helo_data=block.expansion("helo_data"),
         port=_port(block),
+        port_text=_port_text(block),
         max_rcpt=_constant_number(block, "max_rcpt"),
         timeouts=Timeouts(
             connect=block.number("connect_timeout"),
@@ -56,6 +62,7 @@ def smtp(block: DriverBlock) -> SMTPRules:
         avoid_esmtp=block.matching("hosts_avoid_esmtp"),
         avoid_pipelining=block.matching("hosts_avoid_pipelining"),
         verify_avoid_tls=block.matching("hosts_verify_avoid_tls"),
+        try_prdr=block.matching("hosts_try_prdr"),
         try_chunking=block.matching("hosts_try_chunking"),
         downconvert=block.expansion("utf8_downconvert"),
         host_name_extract=block.expansion("host_name_extract"),
@@ -156,12 +163,19 @@ def _constant_flag(block: DriverBlock, option: str) -> bool:
     return value
 
 
+def _port_text(block: DriverBlock) -> Expansion | None:
+    """The port where the delivery decides."""
+    option = block.expansion("port")
+    return option if option is not None and "$" in option.source else None
+
+
 def _port(block: DriverBlock) -> int:
-    """The transport's own port, 0 where the protocol decides."""
-    if "port" not in block.set_at:
+    """The transport's own port, 0 where the protocol decides, or the delivery."""
+    option = block.expansion("port")
+    if option is None or _port_text(block) is not None:
         return 0
     try:
-        return read_port(block.text("port"), "port")
+        return read_port(option.source, "port")
     except BadValue as error:
         raise _wrong(block, "port", error.what, error.remedy) from None
 

@@ -33,6 +33,7 @@ MAIN = ""
 _WITHOUT_MACRO_DEFINITIONS = frozenset({"retry", "rewrite"})
 
 _SPACE = " \t\r\v\f"
+_BYTE_ORDER_MARK = "\ufeff"
 _DEFINITION = re.compile(r"([A-Z][A-Za-z0-9_]*)[ \t]*(==?)[ \t]*")
 _DEFINITION_HEAD = re.compile(r"[A-Z][A-Za-z0-9_]*[ \t]*(?==)")
 _MACRO_START = re.compile(r"_?[A-Z]")
@@ -133,9 +134,7 @@ class _TextReader:
     def __init__(self, reader: FileReader, macros: Iterable[tuple[str, str]], built_in: Mapping[str, str]) -> None:
         self._reader = reader
         self._built_in = built_in
-        # A longer name first, so that no name hides another of which it is the beginning.
-        names = sorted(built_in, key=lambda name: (-len(name), name))
-        self._built_in_pattern = re.compile("|".join(map(re.escape, names))) if names else None
+        self._built_in_pattern: re.Pattern[str] | None = None
         self._macros = {name: _Macro(text, True) for name, text in macros if name}
         self._stack: list[_Source] = []
         self._files: list[str] = []
@@ -184,13 +183,11 @@ class _TextReader:
         """Whether the file is there to be read."""
         try:
             text = self._reader(path)
-        except FileNotFoundError:
-            if not optional:
-                self._complain(location, f"file {path} does not exist", "correct the name or create the file")
-            return False
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            self._complain(location, f"file {path} cannot be read: {reason}", "correct it or its permissions")
+            if not (optional and isinstance(error, FileNotFoundError)):
+                reason = getattr(error, "strerror", None) or str(error)
+                what = f"failed to open {'included ' if location.line else ''}configuration file {path}"
+                self._complain(location, what, f"{reason}: correct its name or its permissions")
             return False
         self._files.append(path)
         self._stack.append(_Source(path, text.removesuffix("\n").split("\n")))
@@ -199,6 +196,9 @@ class _TextReader:
     # Physical lines
 
     def _physical_line(self, raw: str, location: Location) -> None:
+        if location.line == 1 and raw.startswith(_BYTE_ORDER_MARK):
+            self._complain(location, "found unexpected BOM (Byte Order Mark)", "save the file without it")
+            raw = raw.removeprefix(_BYTE_ORDER_MARK)
         text, replaced = self._replace_macros(raw.lstrip(_SPACE), location)
         text = text.lstrip(_SPACE)
         if text.startswith("#"):
@@ -225,8 +225,8 @@ class _TextReader:
         head_text, rest, replaced = text[:start], text[start:], False
         first = _MACRO_START.search(rest)
         # Exim looks for these only where what may begin a macro first is an underscore.
-        if self._built_in_pattern is not None and first is not None and first.group()[0] == "_":
-            rest, count = self._built_in_pattern.subn(lambda match: self._built_in[match.group()], rest)
+        if self._built_in and first is not None and first.group()[0] == "_":
+            rest, count = self._any_built_in().subn(lambda match: self._built_in[match.group()], rest)
             replaced = count > 0
         for name, macro in self._macros.items():
             if name not in rest:
@@ -238,6 +238,14 @@ class _TextReader:
                 return "", True
             rest = rest.replace(name, macro.replacement)
         return head_text + rest, replaced
+
+    def _any_built_in(self) -> re.Pattern[str]:
+        """A thousand names: made when a line needs it, since most files name none of them."""
+        if self._built_in_pattern is None:
+            # A longer name first, so that no name hides another of which it is the beginning.
+            names = sorted(self._built_in, key=lambda name: (-len(name), name))
+            self._built_in_pattern = re.compile("|".join(map(re.escape, names)))
+        return self._built_in_pattern
 
     def _condition(self, word: str, replaced: bool, location: Location) -> None:
         holds = replaced if word in ("ifdef", "elifdef") else not replaced
@@ -263,7 +271,7 @@ class _TextReader:
             name = name[1:-1]
         if not name.startswith("/"):
             if optional:
-                self._complain(location, f'.include_if_exists needs an absolute path, not "{name}"', "name it whole")
+                self._complain(location, f'.include specifies a non-absolute path "{name}"', "name it whole")
                 return
             name = posixpath.join(posixpath.dirname(location.file), name)
         if len(self._stack) >= INCLUDE_DEPTH or len(self._files) >= INCLUDED_FILES:
@@ -320,7 +328,8 @@ class _TextReader:
         assert match is not None
         name, sign, replacement = match.group(1), match.group(2), text[match.end() :]
         if len(name) > MACRO_NAME_LIMIT:
-            self._complain(location, f"macro name {name[:20]}… is too long", f"use {MACRO_NAME_LIMIT} letters at most")
+            what = f"macro name too long (maximum is {MACRO_NAME_LIMIT} characters)"
+            self._complain(location, what, f"shorten {name[:20]}...")
             return
         known = self._macros.get(name)
         if known is not None and known.from_command_line:

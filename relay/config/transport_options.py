@@ -31,24 +31,22 @@ TRANSPORTS: OptionTable = table(
         rcpt_include_affixes  boolean   false : Show prefix and suffix in RCPT of batched SMTP.
         return_path           expanded        : The return path of the delivered copy.
         return_path_add       boolean   false : Add Return-path: on delivery.
+        shadow_condition      expanded        : Whether shadow_transport is run.
+        shadow_transport      string          : Local transport that makes another copy of what was delivered.
+        transport_filter      string          : Command that the message goes through; each of its words is expanded.
+        transport_filter_timeout time   5m    : How long such a command may neither read nor write anything.
         user                  user            : User that a local delivery runs as; where unset, the daemon's own.
     """),
+    Option("event_action", Kind.EXPANDED, None, "Expanded at each step of a delivery, by $event_name.", "transport"),
+    Option("debug_print", Kind.EXPANDED, None, "Text for who watches (-v) when it is run.", "transport"),
     Option("headers_add", Kind.EXPANDED, None, "Fields to add to the delivered copy.", "transport",
            repeat=Repeat.LINES),
     Option("headers_remove", Kind.EXPANDED, None, "Names of fields to leave out of the delivered copy.", "transport",
            repeat=Repeat.NAMES),
     *listed("transport", _IGNORED, _NO_EFFECT, """
-        debug_print                        expanded
         disable_logging                    boolean    false
-        event_action                       expanded
         max_parallel                       expanded
         retry_use_local_part               boolean    true
-    """),
-    *listed("transport", _UNSUPPORTED, _NOT_YET, """
-        shadow_condition                   expanded
-        shadow_transport                   string
-        transport_filter                   expanded
-        transport_filter_timeout           time       5m
     """),
 )  # fmt: skip
 
@@ -79,6 +77,9 @@ _APPENDFILE = table(
         mailbox_filecount   expanded            : How many files the mailbox has, where somebody else counts.
         mailbox_size        expanded            : How large the mailbox is, where somebody else counts.
         maildir_format      boolean   false     : The directory is a Maildir.
+        maildir_quota_directory_regex  string  ^(?:cur|new|\..*)$ : Finds the directories of a Maildir that count.
+        maildir_use_size_file  switch  false    : Add up what is in a Maildir in its file maildirsize.
+        maildirfolder_create_regex  string      : Finds the directories that get a file maildirfolder.
         maildir_tag         expanded            : What follows the name of a message in a Maildir.
         message_prefix      expanded            : Text before a message; where unset, a file gets the "From " line.
         message_suffix      expanded            : Text behind a message; where unset, a file gets an empty line.
@@ -102,9 +103,6 @@ _APPENDFILE = table(
         quota_warn_threshold               expanded
     """),
     *listed("appendfile", _UNSUPPORTED, _NOT_YET, r"""
-        maildir_quota_directory_regex      string     ^(?:cur|new|\..*)$
-        maildir_use_size_file              switch     false
-        maildirfolder_create_regex         string
         mailstore_format                   boolean    false
         mailstore_prefix                   expanded
         mailstore_suffix                   expanded
@@ -113,25 +111,25 @@ _APPENDFILE = table(
     """),
 )  # fmt: skip
 
-_AUTOREPLY = table(*listed("autoreply", _IGNORED, _NOT_SERVED, """
-    bcc                                expanded
-    cc                                 expanded
-    file                               expanded
-    file_expand                        boolean    false
-    file_optional                      boolean    false
-    from                               expanded
-    headers                            expanded
-    log                                expanded
-    mode                               octal      0600
-    never_mail                         addresses
-    once                               expanded
-    once_file_size                     integer    0
-    once_repeat                        expanded
-    reply_to                           expanded
-    return_message                     boolean    false
-    subject                            expanded
-    text                               expanded
-    to                                 expanded
+_AUTOREPLY = table(*explained("autoreply", """
+    bcc             expanded          : Who gets the reply without being named.
+    cc              expanded          : Who gets it as well.
+    file            expanded          : A file whose text is added to the reply's.
+    file_expand     boolean   false   : Expand each line of that file.
+    file_optional   boolean   false   : Do without that file where it can't be read.
+    from            expanded          : The reply's From:; where unset, the user of the transport.
+    headers         expanded          : Further header fields.
+    log             expanded          : A file in which replies are written down.
+    mode            octal     0600    : The mode of files that are made.
+    never_mail      addresses         : Who never gets a reply.
+    once            expanded          : The file that remembers who had one: each address gets one reply.
+    once_file_size  integer   0       : Octets that the file may have; the oldest entry goes. 0: a megabyte.
+    once_repeat     expanded          : Time after which there may be another one.
+    reply_to        expanded          : The reply's Reply-To:.
+    return_message  boolean   false   : Add the message to the reply, as far as bounces do.
+    subject         expanded          : The reply's Subject:.
+    text            expanded          : The reply's text.
+    to              expanded          : Who gets the reply.
 """))  # fmt: skip
 
 _LMTP = table(*explained("lmtp", """

@@ -8,6 +8,7 @@ the other. The first mistake ends the batch. Exim: -bS.
 from __future__ import annotations
 
 import os
+import random
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -30,8 +31,12 @@ from relay.esmtp.questions import (
 from relay.esmtp.server import Server, ServerSettings
 from relay.mail import reply as replies
 from relay.mail.address import NULL_SENDER, Address
+from relay.mail.events import ConnectionClosed, DataCut
+from relay.mail.facts import SessionFacts
+from relay.mail.queue import make_message_id
 from relay.mail.reply import Reply
 from relay.mail.text import from_wire
+from relay.reception.message import cut_in_header
 from relay.reception.request import FRAME_LIMIT, DeliveryMode, Status, SubmissionRequest
 
 # What a message may need of memory before it goes to a file until it is whole.
@@ -86,8 +91,11 @@ def take_batch(
     lines: IO[bytes],
     tell: Callable[[BatchFault], None],
     given: tuple[tuple[str, str], ...] = (),
+    *,
+    routes_only: bool = False,
 ) -> int:
-    """Takes all messages of a batch; the exit status. `given` is as in a request. Raises ConfigurationError."""
+    """Takes all messages of a batch; the exit status. `given` and `routes_only` are as in a request. Raises
+    ConfigurationError."""
     caller = Credentials(os.getuid(), os.getgid())
 
     async def work(relay: Relay) -> int:
@@ -98,15 +106,23 @@ def take_batch(
                 recipients=tuple(str(each) for each in recipients),
                 sender=str(sender),
                 delivery=delivery,
+                routes_only=routes_only,
                 given=given,
                 batched=True,
             )
             answer = await relay.submissions.submit(request, originator, _Stored(message))
             return "" if answer.status is Status.ACCEPTED else f"550 {answer.text}"
 
-        fault = await Batch(submit, relay.reception.settings).take(lines)
+        batch = Batch(submit, relay.reception.settings)
+        fault = await batch.take(lines)
         if fault is not None:
             tell(fault)
+        if batch.cut is not None:
+            cut = batch.cut
+            if not cut.where:
+                cut = replace(cut, message_id=make_message_id(relay.clock.now(), random.SystemRandom()))
+            facts = SessionFacts(caller=originator.caller)
+            relay.journal.record(ConnectionClosed(facts, "lost", cut=cut))
         await relay.runner.until_idle()
         return fault.status if fault is not None else 0
 
@@ -139,12 +155,16 @@ class Batch:
 
     def __init__(self, submit: Submit, settings: ServerSettings) -> None:
         self._submit = submit
-        self._machine = Server(replace(settings, local=True, max_nonmail=sys.maxsize), 0.0)
+        # In a batch a greeting says nothing, whatever stands behind it.
+        settings = replace(settings, local=True, max_nonmail=sys.maxsize, helo_accept_junk=True)
+        self._machine = Server(settings, 0.0)
         self._sender = NULL_SENDER
         self._recipients: list[Address] = []
         self._message: IO[bytes] | None = None
         self._line = self._transaction_line = self._accepted = 0
-        self._over = False
+        self._in_body = self._over = False
+        self.cut: DataCut | None = None
+        """Where the input ended in the middle of a message."""
         self._violation = ""
         """What the machine found wrong with the last line."""
 
@@ -152,8 +172,10 @@ class Batch:
         """All messages of the batch in turn; the mistake that ended it, None where it went well."""
         await self._obey(b"")
         await self._obey(b"HELO batch\n")
+        line = b""
         for line in lines:
             self._line += 1
+            self._in_body = self._in_body or not line.strip(b"\r\n")
             in_message = self._message is not None
             refusal = await self._obey(line)
             if refusal:
@@ -162,8 +184,10 @@ class Batch:
                 return None
         if self._message is None:
             return None
+        self.cut = DataCut("") if self._in_body else cut_in_header(line)
         self._message.close()
-        self._line += 1  # the line that is not there
+        if not self.cut.where:
+            self._line += 1  # the line that is not there
         return self._fault("421 Lost incoming connection", "")
 
     def _fault(self, text: str, command: str) -> BatchFault:
@@ -213,6 +237,7 @@ class Batch:
             case esmtp.RecipientGiven(address):
                 self._recipients.append(address)
             case esmtp.DataAsked():
+                self._in_body = False
                 self._message = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - closed where the message ends
                 return replies.SEND_DATA
             case esmtp.TLSAsked() | esmtp.AuthAsked():

@@ -8,7 +8,8 @@ from dataclasses import replace
 from relay.config.read import Configuration
 from relay.delivery.callout import CalloutRules, HostCallouts
 from relay.delivery.callout_cache import Expiry
-from relay.delivery.remote import RemotePorts, SMTPTransport
+from relay.delivery.remote import SMTPTransport
+from relay.delivery.remote_ports import RemotePorts
 from relay.delivery.smtp_rules import SMTPRules
 from relay.expand.scope import Scope
 from relay.mail.ports import Hints
@@ -18,6 +19,7 @@ from relay.policy.authenticators import AuthRules
 def smtp_transports(configuration: Configuration, ports: RemotePorts, scope: Scope) -> dict[str, SMTPTransport]:
     """The smtp transports by name, with what the section of authenticators says."""
     logins = AuthRules(configuration.auth)
+    ports = replace(ports, max_parallel=configuration.main.remote_max_parallel)
     return {
         name: SMTPTransport(replace(transport, login=replace(transport.login, rules=logins)), ports, scope)
         for name, transport in configuration.transports.items()

@@ -52,6 +52,8 @@ class Limits:
     queue_only: bool = False
     queue_only_files: tuple[str, ...] = ()
     """While one of these exists messages are only queued."""
+    routes_only_files: tuple[str, ...] = ()
+    """While one of these exists first attempts leave what goes to other hosts (smtp/… in queue_only_file)."""
     queue_only_load: float | None = None
     smtp_accept_queue: int = 0
 
@@ -98,7 +100,7 @@ class MachineCapacity:
         self._asked_at: float | None = None
         self._found: tuple[Free | None, ...] = ()
         self._file_asked_at: float | None = None
-        self._file_exists = False
+        self._existing_files: frozenset[str] = frozenset()
 
     async def check(self, size: int | None) -> None:
         """Raises SpoolFull where a message of so many octets would take what is to stay free."""
@@ -116,7 +118,11 @@ class MachineCapacity:
         """Whether a message that comes now waits for a queue run."""
         if not delivery_asked and self._is_busy():
             return True
-        return bool(self._limits.queue_only_files) and await self._any_file()
+        return await self._any_file(self._limits.queue_only_files)
+
+    async def routes_only(self) -> bool:
+        """Whether the first attempt on a message that comes now leaves what goes to other hosts."""
+        return await self._any_file(self._limits.routes_only_files)
 
     def _is_busy(self) -> bool:
         limits = self._limits
@@ -137,13 +143,19 @@ class MachineCapacity:
         except OSError as error:
             raise SpoolFull(f"cannot accept messages: {error.filename}: {error.strerror}") from None
 
-    async def _any_file(self) -> bool:
+    async def _any_file(self, files: tuple[str, ...]) -> bool:
+        if not files:
+            return False
         now = self._clock.now()
         if not _is_fresh(self._file_asked_at, now):
-            found: Awaitable[bool] = self._calls.call(lambda: any(map(self._exists, self._limits.queue_only_files)))
-            self._file_exists = await found
+            found: Awaitable[frozenset[str]] = self._calls.call(self._existing)
+            self._existing_files = await found
             self._file_asked_at = now
-        return self._file_exists
+        return not self._existing_files.isdisjoint(files)
+
+    def _existing(self) -> frozenset[str]:
+        limits = self._limits
+        return frozenset(filter(self._exists, (*limits.queue_only_files, *limits.routes_only_files)))
 
 
 def _is_fresh(asked_at: float | None, now: float) -> bool:

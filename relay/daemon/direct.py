@@ -37,6 +37,8 @@ def submit_alone(
     request: SubmissionRequest,
     read: Callable[[], bytes],
     tell: Told,
+    *,
+    verbose: bool = False,
 ) -> int:
     """Takes the message that `read` gives (b"" at its end); `tell` gets the answer as soon as it stands.
 
@@ -52,4 +54,4 @@ def submit_alone(
         await relay.runner.until_idle()
         return 0 if answer.status is Status.ACCEPTED else 1
 
-    return run_alone(configuration, macros, work)
+    return run_alone(configuration, macros, work, verbose=verbose)

@@ -35,9 +35,11 @@ from relay.net.crowd import clear_part, memory_size
 
 # A worker that has served for so many seconds is replaced at once when it dies.
 STEADY = 10.0
-# Seconds until one that has not is started again; doubled with each further time, to the longest.
+# Seconds until one that has not is started again; doubled with each further time, to the longest: short for
+# one that had begun to serve (whatever killed it, its place is empty), long for one that never came so far.
 FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 30.0
+LONGEST_PAUSE = 5.0
+LONGEST_PAUSE_UNREADY = 30.0
 # Seconds that a worker has to end after SIGTERM: its own patience for deliveries, and a little more.
 END_LIMIT = 20.0
 _LINE_LIMIT = 1024 * 1024
@@ -214,7 +216,9 @@ class Generation:
             self._dead.append(worker.owner)
         lived = self._parent.seconds() - worker.started_at
         pause = 0.0 if lived >= STEADY and worker.is_ready else self._pauses.get(worker.index, 0.0)
-        self._pauses[worker.index] = min(max(pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
+        longest = LONGEST_PAUSE if worker.is_ready else LONGEST_PAUSE_UNREADY
+        pause = min(pause, longest)
+        self._pauses[worker.index] = min(max(pause * 2, FIRST_PAUSE), longest)
         self._wait(pause, lambda: self._start_again(worker.index))
 
     def _wait(self, seconds: float, then: Callable[[], None]) -> None:
@@ -230,7 +234,7 @@ class Generation:
             self._start(index)
         except OSError as error:
             self._parent.journal.record(Trouble(f"worker {index} can't be started: {error.strerror}"))
-            self._wait(LONGEST_PAUSE, lambda: self._start_again(index))
+            self._wait(LONGEST_PAUSE_UNREADY, lambda: self._start_again(index))
 
     def _start(self, index: int) -> None:
         worker = Worker(index, self._parent.seconds(), self)

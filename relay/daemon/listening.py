@@ -124,7 +124,8 @@ def smtp_listeners(configuration: Configuration, wishes: Wishes) -> tuple[Listen
         for number in (port,) if port is not None else ports:
             secure = wishes.tls_on_connect or number in main.tls_on_connect_ports
             found[address, number] = Listener(address, number, secure, main.smtp_connect_backlog, location)
-    return _without_ipv6(tuple(found.values()))
+    kept = tuple(each for each in found.values() if not (main.disable_ipv6 and ":" in each.address))
+    return _without_ipv6(kept)
 
 
 def override_interfaces(

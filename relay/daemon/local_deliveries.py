@@ -6,20 +6,24 @@ import os
 import pwd
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from relay.config.drivers import Transport
 from relay.config.read import Configuration
 from relay.daemon.privileges import Identity as DaemonIdentity
+from relay.daemon.replies import Replies
 from relay.delivery.accounts import SystemAccounts
 from relay.delivery.appendfile import Appendfile, AppendfileRules
-from relay.delivery.attempt import BlockingCalls
+from relay.delivery.autoreply import Autoreply, AutoreplyRules
 from relay.delivery.carrying import InThreads
 from relay.delivery.jobs import Identity
 from relay.delivery.lmtp import LMTP, LMTPRules
 from relay.delivery.local import Driver, LocalDelivery, LocalPorts
 from relay.delivery.pipe import Pipe, PipeRules
+from relay.delivery.remote_ports import RemotePorts
+from relay.delivery.shadow import shadowed
+from relay.delivery.transports import BlockingCalls, LocalTransport
 from relay.mail.ports import Clock, Journal
 from relay.net.courier import Courier
 
@@ -38,8 +42,15 @@ class _BlockingClock:
 class LocalDeliveries:
     """The transports by name, and the process that some of them use."""
 
-    transports: Mapping[str, LocalDelivery]
+    transports: Mapping[str, LocalTransport]
     courier: Courier
+    replies: Replies
+    own: Identity
+    """Whom the daemon runs as when deliveries begin."""
+
+    def with_filters(self, ports: RemotePorts) -> RemotePorts:
+        """The ports of smtp transports, whose filters run in that process, too."""
+        return replace(ports, filters=self.courier, own=self.own)
 
     def start_as_root(self) -> None:
         """To be called before root is given up: afterwards nobody could become anybody. Raises OSError."""
@@ -68,28 +79,35 @@ def local_deliveries(
         accounts=SystemAccounts(_user_ids(configuration.main.never_users)),
         threads=InThreads(calls, _BlockingClock(), time.monotonic),
         courier=courier,
+        filters=courier,
         own=own,
         may_become_others=is_root,
         hostname=configuration.main.primary_hostname,
         pid=os.getpid(),
     )
+    replies, limit = Replies(), configuration.main.bounce_return_size_limit
     made: dict[str, LocalDelivery] = {}
     for name, transport in configuration.transports.items():
-        joined = _joined(transport, ports)
-        if joined is not None:
-            made[name] = joined
+        if isinstance(transport, AutoreplyRules):
+            transport = replace(transport, return_size_limit=limit)
+        delivery = _joined(transport, ports, replies)
+        if delivery is not None:
+            made[name] = delivery
     for delivery in made.values():
         delivery.know(made)
-    return LocalDeliveries(made, courier)
+    joined = {name: shadowed(delivery.rules, delivery, made, journal) for name, delivery in made.items()}
+    return LocalDeliveries(joined, courier, replies, own)
 
 
-def _joined(transport: Transport, ports: LocalPorts) -> LocalDelivery | None:
+def _joined(transport: Transport, ports: LocalPorts, replies: Replies) -> LocalDelivery | None:
     driver: Driver
     match transport:
         case AppendfileRules():
             driver = Appendfile(transport, ports.clock, ports.hostname, ports.pid)
         case PipeRules():
             driver = Pipe(transport, ports.calls)
+        case AutoreplyRules():
+            driver = Autoreply(transport, replies, ports.calls, ports.clock, ports.journal, ports.own)
         case LMTPRules():
             driver = LMTP(transport, ports.calls, ports.hostname)
         case _:

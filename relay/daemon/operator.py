@@ -11,7 +11,10 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from relay.daemon.orders import Answer, BadOrder, Order, Outcome, Progress, Run, Verb
 from relay.daemon.runner import DeliveryRunner, Swept
+from relay.delivery.scopes import message_scope
+from relay.delivery.told_outcomes import ToldRecipients
 from relay.esmtp.grammar import Malformed, read_address
+from relay.expand.scope import Scope
 from relay.mail.address import Address
 from relay.mail.envelope import Recipient
 from relay.mail.events import Completed, MessageNote
@@ -19,6 +22,7 @@ from relay.mail.ports import Clock, Journal
 from relay.mail.queue import QueuedMessage, QueueEntry, RecipientState
 from relay.mail.text import printable
 from relay.net.threads import ThreadedSpool
+from relay.policy.event_action import NO_ACTIONS, EventActions
 from relay.spool.codec import Unreadable
 from relay.spool.store import Change, Claim, Transaction
 
@@ -46,9 +50,12 @@ class Operator:
         *,
         runs_max: Callable[[], Awaitable[int]] | None = None,
         anybody_delivers: bool = False,
+        events: EventActions = NO_ACTIONS,
+        scope: Scope | None = None,
     ) -> None:
         """`runs_max`: runs over the queue at the same time, 0 for no limit (Exim: queue_run_max);
-        `anybody_delivers`: whether who is no administrator may have messages delivered (Exim: prod_requires_admin)."""
+        `anybody_delivers`: whether who is no administrator may have messages delivered (Exim: prod_requires_admin);
+        `events`: who is told of messages that are removed, which `scope` shows (Exim: event_action)."""
         self._spool = spool
         self._runner = runner
         self._journal = journal
@@ -56,6 +63,8 @@ class Operator:
         self._runs_max = runs_max
         self._anybody_delivers = anybody_delivers
         self._runs = 0
+        self._events = events
+        self._scope = scope or Scope()
 
     async def carry_out(self, order: Order, login: str, uid: int, *, is_admin: bool) -> Answer:
         """What became of it. Raises SpoolUnavailable."""
@@ -123,9 +132,15 @@ class Operator:
     async def _change(self, order: Order, login: str) -> Answer:
         message_id, now = order.message_id, self._clock.now()
         step, done, already, note = _STEPS[order.verb]
+        is_told = order.verb is Verb.REMOVE and self._events.main is not None
+        message = await self._message(message_id) if is_told else None
         change = await self._spool.change(lambda queue: step(queue, message_id, now))
         if change is not Change.DONE:
             return _not_done(change, already)
+        if message is not None:
+            told = ToldRecipients(self._events, message_scope(message, self._scope, now))
+            await told.cancelled([each.recipient.address for each in message.pending], f"message removed by {login}")
+            await told.complete()
         if note:
             self._note(message_id, f"{note} by {login}")
         if order.verb is Verb.REMOVE:
@@ -141,8 +156,6 @@ class Operator:
         if message is None:
             return _MISSING
         force = order.verb is Verb.DELIVER
-        if not force and not message.frozen and message.attempts and message.due > self._clock.now():
-            return Answer(Outcome.REFUSED, "is not due")
         thaw = force and is_admin
         if message.frozen and not thaw:
             return Answer(Outcome.REFUSED, "is frozen")

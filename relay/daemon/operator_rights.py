@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from relay.config.read import Configuration
 from relay.daemon.callers import TrustedCallers, trusted_callers
@@ -13,6 +14,20 @@ from relay.expand.errors import ExpansionFailed
 from relay.expand.scope import Scope
 from relay.mail.ports import Clock, Journal, TemporaryFailure
 from relay.net.threads import ThreadedSpool
+from relay.policy.event_action import EventActions
+
+
+class Surroundings(Protocol):
+    """What of the world an operator needs."""
+
+    @property
+    def journal(self) -> Journal: ...
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def events(self) -> EventActions: ...
 
 
 def control_factory(
@@ -20,18 +35,19 @@ def control_factory(
     scope: Scope,
     spool: ThreadedSpool,
     runner: DeliveryRunner,
-    journal: Journal,
-    clock: Clock,
+    world: Surroundings,
 ) -> ControlFactory:
     """What listens at `control.sock`, with the operator behind it."""
-    main = configuration.main
+    main, journal = configuration.main, world.journal
     operator = Operator(
         spool,
         runner,
         journal,
-        clock,
+        world.clock,
         runs_max=queue_runs_max(configuration, scope),
         anybody_delivers=not main.prod_requires_admin,
+        events=world.events,
+        scope=scope,
     )
     rights = Rights(may_list=not main.queue_list_requires_admin, may_deliver=not main.prod_requires_admin)
     return ControlFactory(operator, spool, administrators(configuration), journal, rights)

@@ -45,7 +45,7 @@ class Verb(enum.Enum):
     DELIVER = "deliver"
     """Try it now, frozen or not, whatever hosts have done before, and wait for the end (Exim: -M)."""
     DELIVER_IF_DUE = "deliver if due"
-    """Try it now unless it is frozen or its time has not come (Exim: -Mc)."""
+    """Try it now unless it is frozen, at hosts whose time has come (Exim: -Mc)."""
     MAKE_DUE = "make due"
     """Let the daemon try it at once; do not wait."""
     ADD_RECIPIENTS = "add recipients"

@@ -146,6 +146,7 @@ class RelayService(Service):
         for port in self._ports:
             port.startReading()
         self._relay.runner.start()
+        self._relay.spool.let_settlements_wait(self._relay.reactor.callLater)
         self._relay.watch.start()
         if self._worker in (None, 0):
             self._relay.queue_length.start()
@@ -178,6 +179,8 @@ class RelayService(Service):
         relay.maildrop.stop()
         relay.queue_length.stop()
         await relay.runner.stop(PATIENCE)
+        if relay.message_logs is not None:
+            relay.message_logs.close()
         await relay.spool.stop()
         relay.deliveries.courier.stop()
         relay.contexts.stop()
@@ -188,7 +191,7 @@ class RelayService(Service):
 
     def reopen_logs(self) -> None:
         """After a rotation (SIGUSR1)."""
-        self._relay.reopen_logs()
+        self._relay.logs.reopen()
 
     def detach(self) -> None:
         """There is nobody to be told."""

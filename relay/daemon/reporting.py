@@ -14,8 +14,9 @@ from relay.mail.facts import LocalCaller
 from relay.policy.retry import LONGEST_INTERVAL
 
 
-def report_rules(configuration: Configuration, caller: LocalCaller) -> ReportRules:
-    """Who is told what. `caller` is the one who hands reports in, as the log has it."""
+def report_rules(configuration: Configuration, caller: LocalCaller, queue_interval: float) -> ReportRules:
+    """Who is told what. `caller` is the one who hands reports in, as the log has it; `queue_interval`: seconds that a
+    message waits which is only queued."""
     main = configuration.main
     settings = ReportSettings(
         primary_hostname=main.primary_hostname,
@@ -27,6 +28,8 @@ def report_rules(configuration: Configuration, caller: LocalCaller) -> ReportRul
         returns_body=main.bounce_return_body,
         reply_to=main.errors_reply_to,
         bounce_text=main.bounce_message_text,
+        authenticated_sender=main.bounce_sender_authentication,
+        waits=queue_interval if main.queue_only else None,
     )
     told = (address_from_text(each.strip()) for each in main.freeze_tell.split(",") if each.strip())
     return ReportRules(
@@ -41,9 +44,9 @@ def report_rules(configuration: Configuration, caller: LocalCaller) -> ReportRul
     )
 
 
-def settle_rules(main: MainOptions) -> SettleRules:
-    """What outcomes mean."""
-    return SettleRules(_longest_interval(main), float(main.ignore_bounce_errors_after))
+def settle_rules(main: MainOptions, queue_interval: float) -> SettleRules:
+    """What outcomes mean. `queue_interval`: seconds that a message waits which is only queued."""
+    return SettleRules(_longest_interval(main), float(main.ignore_bounce_errors_after), queue_interval)
 
 
 def frozen_rules(main: MainOptions) -> FrozenRules:

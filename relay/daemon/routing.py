@@ -15,7 +15,7 @@ from relay.daemon.interfaces import endpoint_port
 from relay.delivery.smtp_rules import SMTPRules
 from relay.expand.scope import Scope
 from relay.mail.address import Address
-from relay.mail.ports import DNS, Concurrency, Journal, Resolver
+from relay.mail.ports import DNS, Concurrency, Journal, Resolver, Watch
 from relay.net.accounts import SystemAccounts
 from relay.net.lookups import Call
 from relay.net.redirection_files import LocalRedirectionFiles
@@ -34,6 +34,7 @@ def routing_ports(
     journal: Journal,
     concurrency: Concurrency | None,
     local_addresses: tuple[str, ...],
+    watch: Watch | None = None,
 ) -> RoutingPorts:
     """`call` runs what blocks."""
     main = configuration.main
@@ -55,13 +56,16 @@ def routing_ports(
         treated_as_local=main.hosts_treat_as_local,
         percent_hack_domains=main.percent_hack_domains,
         hold_domains=main.hold_domains,
+        queue_domains=main.queue_domains,
         dns=names,
         accounts=SystemAccounts(call),
         files=LocalRedirectionFiles(call),
+        watch=watch,
         rewrite=rewriting(Flag.ENVELOPE_TO),
         rewrite_sender=rewriting(Flag.ENVELOPE_FROM),
         qualify_recipient=main.qualify_recipient,
         mx_to_address=main.allow_mx_to_ip,
+        without_ipv6=main.disable_ipv6,
     )
 
 

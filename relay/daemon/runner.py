@@ -6,7 +6,8 @@ outcome that could not be recorded is handed in again until it is, and its messa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import math
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +17,9 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from relay.daemon.extents import as_far_as, forced, of_run
 from relay.delivery.attempt import AttemptPorts, Unsettled, attempt, give_up
+from relay.delivery.first_pass import Extent
 from relay.delivery.frozen import NEVER_RELEASED, TIMED_OUT, FrozenRules, Release, release_of
 from relay.delivery.schedule import Schedule
 from relay.mail.events import DaemonNote, MessageNote, Trouble
@@ -32,6 +35,9 @@ PAUSE = 10.0
 AFTER_FAULT = 300.0
 # Seconds from one look at the frozen messages to the next.
 UPKEEP = 300.0
+# Seconds for which the queue need not be asked again who waits for a host for which nobody did.
+ASK_AGAIN = 10.0
+_MOST_HOSTS = 4096
 _PAGE = 100
 
 
@@ -63,10 +69,14 @@ class DeliveryRunner:
         self._spool = spool
         self._schedule = schedule
         self._ports = ports
-        # Whatever is not tried on arrival or by hand is tried in what Exim calls a queue run ($queue_running).
-        self._run_ports = replace(ports, scope=ports.scope.child(queue_running=True))
+        # Whatever is not tried on arrival or by hand is tried in what Exim calls a queue run.
+        self._run_ports = of_run(ports)
         self._journal = journal
         self._frozen = frozen
+        self.is_rehearsal = False
+        """No transport is run for any message (Exim: -N)."""
+        self._routed_only: set[str] = set()
+        """Messages whose first attempt leaves what goes to other hosts."""
         self._kept_up_at: float | None = None
         self._timer: IDelayedCall | None = None
         self._working = False
@@ -74,17 +84,31 @@ class DeliveryRunner:
         """Somebody woke us while we were working: what they told may have come too late for that work."""
         self._serving = False
         self._stopping = False
+        self._sweeps = 0
+        """Runs over the queue under way."""
+        self._summoning = 0
+        """Claims under way for hosts that work again."""
+        self._asked_for: dict[str, float] = {}
+        """Hosts for which nobody waited, and when that was."""
         self._next_due: float | None = None
         self._look = True
         self._looked_at = 0.0
         self._attempts: dict[str, Deferred[None]] = {}
         self._watchers: dict[str, list[Deferred[None]]] = {}
         self._ends: list[Deferred[None]] = []
+        self._awaits_all = False
+        self._given_up: set[str] = set()
+        """Messages that an operator gives up and waits for."""
+        self._parents: set[str] = set()
+        """Messages whose attempts wait for those of the reports on them."""
 
     # The Runner port
 
-    def arrived(self, message_id: str) -> None:
-        """A message was committed as claimed by this process."""
+    def arrived(self, message_id: str, *, routes_only: bool = False) -> None:
+        """A message was committed as claimed by this process. `routes_only`: its first attempt leaves what goes to
+        other hosts."""
+        if routes_only:
+            self._routed_only.add(message_id)
         self._schedule.new_message(message_id)
         self._wake_at(0)
 
@@ -134,41 +158,69 @@ class DeliveryRunner:
         thaw: bool,
         force: bool = False,
         in_order: bool = False,
+        extent: Extent = Extent.WHOLE,
         told: Callable[[Swept], object] = lambda _: None,
+        passed_over: Callable[[QueueEntry, AttemptPorts], Awaitable[None]] | None = None,
     ) -> Swept:
         """Attempts every waiting message that `wants` picks, due or not, and waits for the end of these attempts.
 
-        `thaw` lets frozen ones go first; with `force` hosts are not waited for either. `in_order`: one message after
-        the other, unless there are servers to talk to: several on their way to one of them share its connection.
-        Messages that another process has are left to it. `told` gets how far it is, after each page. Raises
-        SpoolUnavailable.
+        `thaw` lets frozen ones go first; with `force` hosts are not waited for either. `in_order`: a message that was
+        never tried goes by itself; those that wait for a server go side by side, as several share its connection.
+        `extent`: how far each attempt goes. Messages that another process has are left to it. `told` gets how far it
+        is, after each page; `passed_over` each message that is not tried. Raises SpoolUnavailable.
         """
         if force:
-            self._forgive()
-        ports = _forced(self._run_ports) if force else self._run_ports
+            # A run in a process of its own tries every message, whatever becomes of those before it (Exim: -qf).
+            self._forgive(math.inf if in_order else None)
+        ports = as_far_as(forced(self._run_ports) if force else self._run_ports, extent)
+        self._sweeps += 1
+        try:
+            return await self._sweep(wants, thaw, ports, in_order, told, passed_over)
+        finally:
+            self._sweeps -= 1
+
+    async def _sweep(
+        self,
+        wants: Callable[[QueueEntry], bool],
+        thaw: bool,
+        ports: AttemptPorts,
+        in_order: bool,
+        told: Callable[[Swept], object],
+        passed_over: Callable[[QueueEntry, AttemptPorts], Awaitable[None]] | None,
+    ) -> Swept:
         begun: set[str] = set()
-        limit = 1 if in_order and not self._ports.remote else self._schedule.limits.attempts
+        several = 1 if in_order and not self._ports.remote else self._schedule.limits.attempts
         swept = Swept()
         after = ""
         while not self._stopping and (page := await self._spool.entries(_PAGE, after)):
             after = page[-1].message_id
             for entry in page:
                 swept = replace(swept, seen=swept.seen + 1)
-                if wants(entry) and await self._sweep_one(entry, thaw, ports):
+                if not wants(entry):
+                    if passed_over is not None:
+                        await passed_over(entry, ports)
+                    continue
+                limit = 1 if in_order and not any(each.attempts for each in entry.recipients) else several
+                await self._room_for(limit)
+                if await self._sweep_one(entry, thaw, ports):
                     begun.add(entry.message_id)
                     swept = replace(swept, tried=swept.tried + 1)
                     told(swept)
-                    await self._until(lambda: len(self._attempts) < limit)
+                    await self._room_for(limit)
             begun.intersection_update(self._attempts)
             told(swept)
         await self._until(lambda: begun.isdisjoint(self._attempts))
         return swept
 
+    async def _room_for(self, limit: int) -> None:
+        """Waits until fewer attempts than `limit` are under way."""
+        await self._until(lambda: len(self._attempts) < limit)
+
     async def try_now(self, message_id: str, *, frozen: bool, thaw: bool, force: bool) -> bool:
         """Attempts one message, due or not, and waits for the end; False where it is gone, held or another's."""
         if force:
             self._forgive()
-        ports = _forced(self._ports) if force else self._ports
+        ports = forced(self._ports) if force else self._ports
         if frozen:
             begun = thaw and await self._release(message_id, Release.FORCED, ports)
         else:
@@ -178,20 +230,64 @@ class DeliveryRunner:
         await self._until(lambda: message_id not in self._attempts)
         return True
 
+    async def begin_waiting(self, host: str) -> None:
+        """Begins with the oldest message that waits for this host, name and port, whether due or not: the host has just
+        taken another. Returns when the attempt is over; at once where there is none, or no room, or where this process
+        was started for other messages."""
+        if not (self._serving or self._sweeps) or not self._schedule.has_room or self._nobody_waits(host):
+            return
+        self._summoning += 1
+        try:
+            begun = await self._claim_waiting(host)
+        finally:
+            self._summoning -= 1
+            self._tell_waiting()
+        if begun is not None:
+            await begun
+
+    async def _claim_waiting(self, host: str) -> Deferred[None] | None:
+        """Claims and begins; the end of the attempt, None: nothing was begun."""
+        try:
+            claimed = await self._spool.claim_waiting(host, 1)
+        except SpoolUnavailable:
+            return None  # the queue's next run will tell of it
+        if not claimed:
+            self._asked_for[host] = self._clock.now()
+        for message in claimed:
+            if self._stopping or not self._schedule.attempt_started(message.message_id):
+                await self._give_back(message.message_id, self._clock.now())
+                continue
+            over: Deferred[None] = Deferred()
+            self._watchers.setdefault(message.message_id, []).append(over)
+            self._begin(message.message_id, message, self._run_ports)
+            return over
+        return None
+
+    def _nobody_waits(self, host: str) -> bool:
+        """Whether the queue has said so a moment ago: it is not asked behind each message of a busy host."""
+        asked = self._asked_for.get(host)
+        if len(self._asked_for) > _MOST_HOSTS:
+            self._asked_for.clear()
+        return asked is not None and 0 <= self._clock.now() - asked < ASK_AGAIN
+
     async def give_up(self, message: QueuedMessage, why: str) -> bool:
         """Fails what is pending of a message that was claimed for this, reports to its sender, and waits for the end;
         False where it is under way already."""
         message_id = message.message_id
         if not self._schedule.attempt_started(message_id):
             return False
-        self._begin(message_id, message, self._ports, why)
-        await self._until(lambda: message_id not in self._attempts)
+        self._given_up.add(message_id)
+        try:
+            self._begin(message_id, message, self._ports, why)
+            await self._until(lambda: message_id not in self._attempts)
+        finally:
+            self._given_up.discard(message_id)
         return True
 
-    def _forgive(self) -> None:
-        """Hosts that failed may be tried again."""
+    def _forgive(self, until: float | None = None) -> None:
+        """Hosts that failed may be tried again: those that failed until then, or until now."""
         for transport in self._ports.remote.values():
-            transport.forgive(self._clock.now())
+            transport.forgive(self._clock.now() if until is None else until)
 
     async def until_idle(self) -> None:
         """Waits until no attempt is under way or about to begin."""
@@ -237,12 +333,23 @@ class DeliveryRunner:
             self._ends.append(ended)
             await ended
 
-    async def attempt_now(self, message_id: str) -> None:
+    async def attempt_now(self, message_id: str, *, routes_only: bool = False) -> None:
         """As `arrived`, and waits until the attempt is over, however it ends."""
         waiting: Deferred[None] = Deferred()
         self._watchers.setdefault(message_id, []).append(waiting)
-        self.arrived(message_id)
+        self.arrived(message_id, routes_only=routes_only)
         await waiting
+
+    def is_awaited(self, message_id: str) -> bool:
+        """Whether somebody waits for the attempt on a message, and there is room for what it gives rise to."""
+        return self._is_waited_for(message_id) and len(self._parents) + 1 < self._schedule.limits.attempts
+
+    def everything_is_awaited(self) -> None:
+        """Whoever started this process waits for all that it delivers (Exim: -odi)."""
+        self._awaits_all = True
+
+    def _is_waited_for(self, message_id: str) -> bool:
+        return self._awaits_all or message_id in self._watchers or message_id in self._given_up
 
     async def stop(self, patience: float) -> None:
         """Starts nothing more; waits up to `patience` seconds for what is under way, then cuts it off."""
@@ -252,7 +359,7 @@ class DeliveryRunner:
         for message_id in self._schedule.withdraw_new():
             await self._give_back(message_id, self._clock.now())
             self._tell_watchers(message_id)
-        await self._until(lambda: not self._working)
+        await self._until(lambda: not self._working and not self._summoning)
         if self._attempts:
             limit = self._reactor.callLater(patience, self._cut_off)
             await self._until(lambda: not self._attempts)
@@ -296,7 +403,8 @@ class DeliveryRunner:
     async def _work(self) -> None:
         """Begins all that may begin now and sets the timer for the rest."""
         while (message_id := self._schedule.next_new()) is not None:
-            self._begin(message_id, None, self._ports)
+            extent = Extent.ROUTES_ONLY if message_id in self._routed_only else Extent.WHOLE
+            self._begin(message_id, None, as_far_as(self._ports, extent))
         if not self._serving:
             return
         now = self._clock.now()
@@ -371,11 +479,25 @@ class DeliveryRunner:
     async def _attempt(
         self, message_id: str, message: QueuedMessage | None, ports: AttemptPorts, giving_up: str
     ) -> None:
+        begun: set[str] = set()
+
+        async def deliver_first(report_id: str) -> None:
+            # One place is left for those that wait for nobody.
+            if self.is_awaited(message_id):
+                begun.add(report_id)
+                self._parents.add(message_id)
+                await self.attempt_now(report_id, routes_only=message_id in self._routed_only)
+                self._parents.discard(message_id)
+
+        if self._is_waited_for(message_id):
+            ports = replace(ports, deliver_first=deliver_first)
         try:
             if message is None:
                 message = await self._spool.claim_one(message_id, self._clock.now())
                 if message is None:
                     return
+            if self.is_rehearsal:
+                message = replace(message, facts=replace(message.facts, is_rehearsal=True))
             body = self._spool.body(message_id)
             if giving_up:
                 settlement = await give_up(message, body, ports, giving_up)
@@ -383,7 +505,7 @@ class DeliveryRunner:
                 settlement = await attempt(message, body, ports)
         except Unsettled as unsettled:
             settlement = unsettled.settlement
-            await self._settle(settlement)
+            await self._settle(settlement, unsettled)
             for event in unsettled.consequences:
                 self._journal.record(event)
         except SpoolUnavailable as error:
@@ -400,39 +522,37 @@ class DeliveryRunner:
             )
             await self._give_back(message_id, self._clock.now() + AFTER_FAULT)
             return
-        self._note(settlement)
+        self._note(settlement, begun)
 
-    async def _settle(self, settlement: Settlement) -> None:
+    async def _settle(self, settlement: Settlement, trouble: SpoolUnavailable) -> None:
         """Hands an outcome in until the queue has it: what was delivered must not be delivered again."""
         while True:
-            self._journal.record(
-                Trouble(
-                    "an outcome could not be recorded yet, trying again",
-                    "make room for the queue",
-                    settlement.message_id,
-                )
-            )
+            what = f"an outcome could not be recorded yet, trying again: {trouble}"
+            self._journal.record(Trouble(what, "", settlement.message_id))
             try:
                 await deferLater(self._reactor, PAUSE, lambda: None)
             finally:
                 # Also where the daemon stops meanwhile: once more, for what is not recorded is delivered again.
-                recorded = await self._record(settlement)
-            if recorded:
+                again = await self._record(settlement)
+            if again is None:
                 return
+            trouble = again
 
-    async def _record(self, settlement: Settlement) -> bool:
+    async def _record(self, settlement: Settlement) -> SpoolUnavailable | None:
+        """Why it could not be done."""
         try:
             await self._spool.settle(settlement, self._clock.now())
-        except SpoolUnavailable:
-            return False
-        return True
+        except SpoolUnavailable as error:
+            return error
+        return None
 
-    def _note(self, settlement: Settlement) -> None:
-        """What the settlement means for the timer, and the bounce that was committed as ours."""
-        if self._next_due is None or settlement.due < self._next_due:
+    def _note(self, settlement: Settlement, begun: set[str]) -> None:
+        """What the settlement means for the timer, and for the bounces that were committed as ours and not begun."""
+        self._asked_for.pop(settlement.waits_for, None)
+        if not settlement.is_complete and (self._next_due is None or settlement.due < self._next_due):
             self._next_due = settlement.due
         for bounce in settlement.bounces:
-            if bounce.message.due is None:
+            if bounce.message.due is None and bounce.message.message_id not in begun:
                 self._schedule.new_message(bounce.message.message_id)
 
     async def _give_back(self, message_id: str, due: float) -> None:
@@ -448,6 +568,8 @@ class DeliveryRunner:
 
     def _finished(self, _: Any, message_id: str) -> None:
         self._attempts.pop(message_id, None)
+        self._routed_only.discard(message_id)
+        self._parents.discard(message_id)
         self._schedule.attempt_finished(message_id)
         self._tell_watchers(message_id)
         self._wake_at(0)
@@ -465,8 +587,3 @@ class DeliveryRunner:
     def _report(self, failure: Failure) -> None:
         if not is_cancellation(failure):
             self._log.failure("delivery broke down", failure)
-
-
-def _forced(ports: AttemptPorts) -> AttemptPorts:
-    """For a delivery that is asked for by hand: no domain is held."""
-    return replace(ports, routing=replace(ports.routing, hold_domains=None))

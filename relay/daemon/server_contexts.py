@@ -43,17 +43,17 @@ class CachedContexts:
 
         `on_connect`: a port begins with TLS, whatever the rules say.
         """
-        offered = (rules.advertise_hosts, rules.hosts)
-        if rules.certificate is not None or not (
-            on_connect or rules.on_connect_ports or any(hosts is not None and not hosts.is_empty for hosts in offered)
-        ):
+        lists = (rules.advertise_hosts, rules.hosts)
+        is_offered = any(hosts is not None and not hosts.is_empty for hosts in lists)
+        if rules.certificate is not None or not (on_connect or rules.on_connect_ports or is_offered):
             return
         try:
             made = self._cache.make_self_signed(rules.host_name, self._clock.now())
         except TLSFileError as error:
             self._journal.record(TLSFileUnusable(str(error), "clients that ask for TLS are told that there is none"))
             return
-        self._journal.record(_NO_CERTIFICATE)
+        if is_offered:
+            self._journal.record(_NO_CERTIFICATE)
         shown = read_certificate(made.chain[0])
         what = f"a self-signed one is made for {rules.host_name} until the daemon stops"
         note = f"tls_certificate is not set: {what}: FP={shown.fingerprint} KEY={shown.key_digest}"

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from relay.daemon.build import build
 from relay.daemon.plan import read_plan
 from relay.daemon.relay_service import OwnSockets, RelayService
+from relay.daemon.steady_clock import use_steady_clock
 from relay.daemon.wishes import NO_WISHES, Wishes
 from relay.daemon.workers import WorkersService
 from relay.mail.source import ConfigurationError
@@ -50,6 +51,7 @@ def run(
 
     log_to_standard_error()
     loop: Any = reactor
+    use_steady_clock(loop)
     return serve(loop, make_service(reactor, configuration, macros, wishes), started)
 
 

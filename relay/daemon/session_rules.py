@@ -10,17 +10,19 @@ from relay.config.references import acl_options
 from relay.delivery.command_line import TooManyWords, split_command
 from relay.esmtp.limits import ServerSettings
 from relay.expand.errors import ExpansionError
-from relay.expand.evaluate import Expansion, compile_expansion
+from relay.expand.evaluate import Expansion, compile_expansion, compile_for_use
 from relay.expand.scope import Scope
 from relay.mail.source import ConfigurationError, Problem
 from relay.policy.authenticators import AuthRules
 from relay.policy.tls import ServerTLSRules
 from relay.reception.fixups import FromAffixes
 from relay.reception.greeting import size_of
+from relay.reception.header_id import HeaderId
 from relay.reception.rules import ClientRules, EtrnRules, OfferRules, QueueRules, Rules, Slowing
 
 _LONGEST_SILENCE = 86_400
 _SIZE_LIMIT = 50 * 1024**2
+_RECIPIENTS_LIMIT = 50000
 
 
 def session_rules(configuration: Configuration, scope: Scope, queue_interval: float) -> Rules:
@@ -32,6 +34,7 @@ def session_rules(configuration: Configuration, scope: Scope, queue_interval: fl
         qualify_recipient=main.qualify_recipient,
         banner=main.smtp_banner or compile_expansion("$smtp_active_hostname ESMTP"),
         received_header=received_header(configuration),
+        header_id=HeaderId(main.message_id_header_domain, main.message_id_header_text),
         tls=_tls(configuration),
         acls=dict(acl_options(main)),
         named_acls=configuration.acls,
@@ -39,7 +42,7 @@ def session_rules(configuration: Configuration, scope: Scope, queue_interval: fl
         percent_hack_domains=main.percent_hack_domains,
         main=scope.main,
         message_size_limit=size_limit(main.message_size_limit),
-        recipients_max=main.recipients_max,
+        recipients_max=recipients_limit(main.recipients_max),
         received_headers_max=main.received_headers_max,
         queue_only=main.queue_only,
         queue_only_delay=queue_interval,
@@ -50,6 +53,7 @@ def session_rules(configuration: Configuration, scope: Scope, queue_interval: fl
         offers=OfferRules(
             accept_8bitmime=main.accept_8bitmime,
             chunking_hosts=main.chunking_advertise_hosts,
+            prdr=main.prdr_enable,
             enhanced_status_hosts=main.enhanced_status_advertise_hosts,
             binarymime_hosts=main.binarymime_advertise_hosts,
             smtputf8_hosts=main.smtputf8_advertise_hosts,
@@ -59,13 +63,14 @@ def session_rules(configuration: Configuration, scope: Scope, queue_interval: fl
             future_release_max=main.future_release_max,
         ),
         clients=_clients(configuration),
-        queueing=QueueRules(main.queue_smtp_domains, main.queue_domains, main.smtp_accept_queue_per_connection),
+        queueing=QueueRules(main.smtp_accept_queue_per_connection),
         etrn=EtrnRules(_etrn_command(configuration), main.smtp_etrn_serialize),
         auth=AuthRules(configuration.auth, main.auth_advertise_hosts, main.auth_over_tls_hosts),
         untrusted_set_sender=main.untrusted_set_sender,
         local_from_check=main.local_from_check,
         local_sender_retain=main.local_sender_retain,
         from_affixes=from_affixes(main),
+        delivery_fields=delivery_fields(main),
         recipients_max_reject=main.recipients_max_reject,
         header_maxsize=main.header_maxsize,
         header_line_maxsize=main.header_line_maxsize,
@@ -76,7 +81,7 @@ def session_rules(configuration: Configuration, scope: Scope, queue_interval: fl
 
 def _clients(configuration: Configuration) -> ClientRules:
     main = configuration.main
-    size = main.message_size_limit
+    size, most = main.message_size_limit, main.recipients_max
     return ClientRules(
         reject_connection=main.host_reject_connection,
         accept_max=main.smtp_accept_max,
@@ -85,6 +90,7 @@ def _clients(configuration: Configuration) -> ClientRules:
         max_per_host=main.smtp_accept_max_per_host,
         messages_max=main.smtp_accept_max_per_connection,
         message_size_limit=size if size is not None and size.constant is None else None,
+        recipients_max=most if most is not None and most.constant is None else None,
         nonmail_hosts=main.smtp_accept_max_nonmail_hosts,
         active_hostname=main.smtp_active_hostname,
         host_lookup=main.host_lookup,
@@ -114,7 +120,7 @@ def _etrn_command(configuration: Configuration) -> tuple[Expansion, ...]:
     if command is None:
         return ()
     try:
-        return tuple(compile_expansion(word) for word in split_command(command.source))
+        return tuple(compile_for_use(word) for word in split_command(command.source))
     except (TooManyWords, ExpansionError) as error:
         place = configuration.place("smtp_etrn_command")
         raise ConfigurationError(Problem(place, f"smtp_etrn_command: {error}", "correct the command")) from None
@@ -163,6 +169,12 @@ def size_limit(option: Expansion | None) -> int:
     return _SIZE_LIMIT if size is None else size
 
 
+def recipients_limit(option: Expansion | None) -> int:
+    """A constant recipients_max, 0 for no limit; the default where it depends on the client."""
+    text = option.constant if option is not None else None
+    return int(text) if text is not None and text.strip().isdecimal() else _RECIPIENTS_LIMIT
+
+
 def receive_timeout(configuration: Configuration) -> float:
     """Seconds that a client may be silent; where Exim would wait for ever, a day."""
     return float(configuration.main.smtp_receive_timeout or _LONGEST_SILENCE)
@@ -191,3 +203,13 @@ def from_affixes(main: MainOptions) -> FromAffixes | None:
     if not main.local_from_prefix and not main.local_from_suffix:
         return None
     return FromAffixes(main.local_from_prefix, main.local_from_suffix)
+
+
+def delivery_fields(main: MainOptions) -> frozenset[str]:
+    """What only a delivery writes, and is taken out of messages that are submitted here."""
+    named = {
+        "return-path": main.return_path_remove,
+        "envelope-to": main.envelope_to_remove,
+        "delivery-date": main.delivery_date_remove,
+    }
+    return frozenset(name for name, is_removed in named.items() if is_removed)

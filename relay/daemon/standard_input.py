@@ -27,13 +27,13 @@ from relay.expand.notes import Notes
 from relay.expand.scope import Scope
 from relay.mail import reply
 from relay.mail.events import ConnectionOpened, Event
-from relay.mail.facts import Endpoint, SessionFacts
+from relay.mail.facts import Endpoint, SessionFacts, make_connection_id
 from relay.mail.ports import Concurrency
 from relay.mail.queue import NewMessage
 from relay.net.server import ESMTPServer, ESMTPServerFactory
 from relay.net.standard_io import network_socket, start_on_pipes
 from relay.observe.lines import EximLines
-from relay.observe.selectors import DEFAULT_SELECTORS
+from relay.observe.selectors import LogSelectors
 from relay.policy.acl_program import ConditionPorts
 from relay.policy.address_verification import RoutedAddresses
 from relay.policy.verification import Callouts, Finding, Verified
@@ -58,6 +58,13 @@ class SessionWish:
     """Another session than the usual one."""
     chain: tuple[x509.Certificate, ...] = ()
     """What the client of a played session has shown in its handshake."""
+    verbose: bool = False
+    """Whoever looks at standard error can watch."""
+    routes_only: bool = False
+    """-odqs: first attempts leave what goes to other hosts."""
+
+
+_TURNED_AWAY = "turned away"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +84,16 @@ def serve_standard_input(configuration: str, macros: Mapping[str, str], wish: Se
     async def work(relay: Relay) -> int:
         connection = network_socket(0)
         originator = relay.callers.identify_owner(caller)
-        facts = SessionFacts() if connection else session_of(originator.caller, wish.given)
+        given = replace(session_of(originator.caller, wish.given), in_dialog=True, given_protocol="")
+        facts = SessionFacts() if connection else given
         ports = relay.reception.ports
+        if wish.delivery is DeliveryMode.INTERACTIVE:
+            relay.runner.everything_is_awaited()
         how = await _hold(relay, _Client(connection, facts, originator.full_name), ports, wish)
         await relay.runner.until_idle()
-        return 0 if connection is not None or how == "by QUIT" else 1
+        return 0 if connection is not None or how in ("by QUIT", _TURNED_AWAY) else 1
 
-    return run_alone(configuration, macros, work)
+    return run_alone(configuration, macros, work, verbose=wish.verbose)
 
 
 def play_session(
@@ -109,7 +119,7 @@ def play_session(
             ports,
             intake=_NothingKept(),
             runner=_NothingDelivered(),
-            journal=_Told(tell),
+            journal=_Told(tell, relay.logs.selectors),
             concurrency=_NoDelays(ports.concurrency),
             conditions=_played(ports.conditions, tell, calls_out=calls_out),
             crowd=None,
@@ -166,7 +176,7 @@ class _NothingDelivered:
     def takes_new(self) -> bool:
         return False
 
-    def arrived(self, message_id: str) -> None:
+    def arrived(self, message_id: str, *, routes_only: bool = False) -> None:
         """There is no such message."""
 
 
@@ -184,9 +194,9 @@ class _NoDelays:
 class _Told:
     """The log of a session that is only played."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
+    def __init__(self, tell: Callable[[str], None], selectors: LogSelectors) -> None:
         self._tell = tell
-        self._lines = EximLines(DEFAULT_SELECTORS)
+        self._lines = EximLines(selectors)
 
     def record(self, event: Event) -> None:
         line = self._lines.line(event)
@@ -201,19 +211,23 @@ async def _hold(relay: Relay, client: _Client, ports: Ports, wish: SessionWish) 
     if client.connection is None:
         settings = replace(settings, local=True)
         rules = replace(rules, server_settings=settings)
-    rules = replace(rules, queue_only=rules.queue_only or wish.delivery is DeliveryMode.QUEUE)
-    session_class = wish.session or (_PatientSession if wish.delivery is DeliveryMode.INTERACTIVE else Session)
+    queueing = replace(rules.queueing, routes_only=wish.routes_only)
+    rules = replace(rules, queue_only=rules.queue_only or wish.delivery is DeliveryMode.QUEUE, queueing=queueing)
+    session_class = wish.session or (_PatientSession if wish.delivery is DeliveryMode.INTERACTIVE else _OneSession)
+    sessions: list[Session] = []
 
     def make_session(peer: Endpoint, local: Endpoint, on_connect: bool) -> Session:
-        facts = client.facts
+        number = make_connection_id(ports.clock.now(), ports.random)
+        facts = replace(client.facts, connection_id=number)
         if client.connection is not None:
-            facts = make_facts(peer, local, tls_on_connect=on_connect)
-            ports.journal.record(ConnectionOpened(facts, 1))
+            facts = make_facts(peer, local, tls_on_connect=on_connect, connection_id=number)
+        ports.journal.record(ConnectionOpened(facts, 0))
         session = session_class(rules, ports, facts, client.full_name)
         if isinstance(session, _PatientSession):
             session.settled = relay.runner.until_idle
         elif isinstance(session, _PlayedSession):
             session.chain = wish.chain
+        sessions.append(session)
         return session
 
     factory = ESMTPServerFactory(relay.reactor, make_session, settings, tls_on_connect=wish.tls_on_connect)
@@ -225,7 +239,8 @@ async def _hold(relay: Relay, client: _Client, ports: Ports, wish: SessionWish) 
         factory.buildProtocol = lambda addr: protocol  # type: ignore[method-assign]  # one connection, this one
         relay.reactor.adoptStreamConnection(client.connection.fileno(), client.connection.family, factory)
         client.connection.close()
-    return await ended
+    how = await ended
+    return _TURNED_AWAY if any(isinstance(each, _OneSession) and each.is_turned_away for each in sessions) else how
 
 
 class _Once(ESMTPServer):
@@ -265,7 +280,8 @@ class _PlayedSession(Session):
                 await self._options.greeted(name, self.scope())
             case MessageEnded():
                 transaction = self._client.transaction
-                if transaction is not None and transaction.incoming is not None and transaction.incoming.fields:
+                incoming = transaction.incoming if transaction is not None else None
+                if incoming is not None and incoming.begins_with_text:
                     await self._options.received(self.scope())
         if self.chain and isinstance(question, Connected):
             try:
@@ -295,7 +311,19 @@ class _PlayedSession(Session):
         self.layer_up(Handshake(version, suite, bits, "", "", False, None, leaf, self.chain, b""), hello)
 
 
-class _PatientSession(Session):
+class _OneSession(Session):
+    """Knows whether the client was let in at all: one that was not has nothing to say QUIT to."""
+
+    is_turned_away = False
+
+    async def decide(self, question: Question) -> Answer:
+        answer = await super().decide(question)
+        if isinstance(question, Connected):
+            self.is_turned_away = not answer.reply.is_positive
+        return answer
+
+
+class _PatientSession(_OneSession):
     """With -odi the reply to a message comes when its delivery has been tried."""
 
     settled: Callable[[], Any]

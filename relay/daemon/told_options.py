@@ -12,6 +12,7 @@ from relay.expand.lists import HostSubject, MatchList
 from relay.expand.notes import Notes
 from relay.expand.scope import Scope
 from relay.mail.ports import TemporaryFailure
+from relay.policy.hosts import matches_client
 from relay.reception.rules import Rules
 
 _FIRST_OF_A_MESSAGE = ("HELO", "EHLO", "RSET", "STARTTLS")
@@ -41,6 +42,10 @@ class ToldOptions:
             ("helo_accept_junk_hosts", clients.helo_accept_junk_hosts),
         ):
             holds = await self._host(name, hosts, scope)
+            if holds and name == "host_lookup" and scope.client_names is not None:
+                # Exim asks here, before anything else is looked at.
+                with contextlib.suppress(TemporaryFailure):
+                    await scope.client_names()
             if holds and name == "host_reject_connection":
                 return
 
@@ -59,10 +64,17 @@ class ToldOptions:
         await self._host("chunking_advertise_hosts", offers.chunking_hosts, scope)
         if scope.session.tls is None:
             await self._host("tls_advertise_hosts", rules.tls.advertise_hosts, scope)
-        await self._host("smtputf8_advertise_hosts", offers.smtputf8_hosts, scope)
+        if offers.smtputf8_hosts is not None and not offers.smtputf8_hosts.is_empty:
+            # Exim does not ask where there is no list, and says no other way that there is none.
+            await self._host("smtputf8_advertise_hosts", offers.smtputf8_hosts, scope)
 
     async def commanded(self, verb: str, scope: Scope) -> None:
-        """A command has come; those that carry no mail are counted."""
+        """A command has come; those that carry no mail are counted, and mail may need a greeting first."""
+        clients = self._rules.clients
+        if verb == "MAIL" and scope.session.hello is None:
+            verified = clients.helo_verify_hosts
+            if clients.require_helo_hosts is not None and not (verified and await matches_client(verified, scope)):
+                await self._host("hosts_require_helo", clients.require_helo_hosts, scope)
         if verb not in _NO_MAIL:
             return
         if verb in self._allowed:

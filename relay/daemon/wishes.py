@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
+
+
+class Shown(enum.Enum):
+    """What of the log is on standard error as well."""
+
+    NOTHING = "nothing"
+    PANIC = "panic"
+    """Lines of the panic log: the process was started by hand, and has not gone into the background."""
+    EVERYTHING = "everything"
+    """Every line, and dialogs (Exim: -v)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +30,7 @@ class Wishes:
     """Where the process id is written instead of pid_file_path (Exim: -oP)."""
     program: str = ""
     """The name by which the program was called, without its directory."""
+    shown: Shown = Shown.NOTHING
 
 
 NO_WISHES = Wishes()

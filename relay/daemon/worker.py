@@ -24,6 +24,7 @@ from relay.daemon.build import Relay, build
 from relay.daemon.plan import read_plan
 from relay.daemon.relay_service import RelayService
 from relay.daemon.service import log_to_standard_error, serve
+from relay.daemon.steady_clock import use_steady_clock
 from relay.daemon.wishes import Wishes
 from relay.daemon.worker_lines import Counted, Detach, Line, Order, Ready, Recover, SharedPort
 from relay.mail.events import DaemonNote, Trouble
@@ -150,6 +151,7 @@ def main() -> int:
     from twisted.internet import reactor  # not at module level: who imports us may want another one
 
     loop: Any = reactor
+    use_steady_clock(loop)
     log_to_standard_error()
     try:
         service, relay = _join(loop, order)

@@ -10,6 +10,7 @@ from relay.delivery.carrying import Naming
 from relay.delivery.jobs import (
     Append,
     CreateFile,
+    FilterEnd,
     Job,
     Locking,
     NewFile,
@@ -18,15 +19,16 @@ from relay.delivery.jobs import (
     Report,
     Verdict,
     Written,
-    deferred,
+    misconfigured,
 )
-from relay.delivery.local import Errand, LocalRules, expanded, no_taint
+from relay.delivery.local import Errand, LocalRules
+from relay.delivery.option_text import expanded, no_taint
 from relay.delivery.quota import Amount, read_amount
 from relay.expand.errors import ForcedFailure
 from relay.expand.evaluate import Expansion
 from relay.expand.scope import Scope
 from relay.expand.values import is_tainted
-from relay.mail.outcome import Outcome
+from relay.mail.outcome import Deferred, ErrorClass, Outcome
 from relay.mail.ports import Clock
 from relay.mail.text import printable
 
@@ -43,6 +45,8 @@ class QuotaRules:
     mailbox_size: Expansion | None = None
     mailbox_filecount: Expansion | None = None
     size_regex: str = ""
+    size_file: bool | Expansion = False
+    directory_regex: str = ""
     is_inclusive: bool = True
 
 
@@ -55,6 +59,7 @@ class AppendfileRules:
     directory: Expansion | None = None
     maildir_format: bool = False
     maildir_tag: Expansion | None = None
+    folder_regex: str = ""
     directory_file: Expansion | None = None
     place: Place = field(default_factory=Place)
     """Its `home` is set where create_file names a directory."""
@@ -88,9 +93,9 @@ class Appendfile:
         rules = self._rules
         path, is_directory = await self._path(errand)
         if rules.maildir_format and not is_directory:
-            raise deferred(f'maildir_format requires "directory" to be specified for the {rules.name} transport')
+            raise misconfigured(f'maildir_format requires "directory" to be specified for the {rules.name} transport')
         if not path.startswith("/") or "\0" in path:
-            raise deferred(f'appendfile: file or directory name "{printable(path, 200)}" is not absolute')
+            raise misconfigured(f'appendfile: file or directory name "{printable(path, 200)}" is not absolute')
         if path == "/dev/null" and not is_directory:
             return Report(Verdict.DELIVERED, path)
         place = self._placed(errand)
@@ -101,12 +106,20 @@ class Appendfile:
         return self._append(errand, path, place, quota), None
 
     def outcome(self, report: Report, errand: Errand) -> Outcome:
-        """As the report says; the path is the confirmation."""
-        return report.outcome()
+        """As the report says; the path is the confirmation. That there is no room the sender may know."""
+        outcome = report.outcome()
+        if isinstance(outcome, Deferred) and outcome.error is ErrorClass.QUOTA:
+            return replace(outcome, told="mailbox is full")
+        return outcome
 
     def logs_output(self, report: Report) -> bool:
         """There is none."""
         return False
+
+    def filter_failed(self, end: FilterEnd, job: Job) -> Report:
+        """It is tried again; the line names the file."""
+        path = job.path if isinstance(job, Append) else job.directory if isinstance(job, NewFile) else ""
+        return misconfigured(end.text(where=f" while writing to {printable(path)}"), ErrorClass.FILTER).report
 
     async def _path(self, errand: Errand) -> tuple[str, bool]:
         """The name as it was expanded, and whether it is a directory's."""
@@ -114,12 +127,12 @@ class Appendfile:
         option = rules.file or rules.directory
         if option is None:
             if not named:
-                raise deferred(f"Mandatory file or directory option missing from {rules.name} transport")
+                raise misconfigured(f"Mandatory file or directory option missing from {rules.name} transport")
             return named, named.endswith("/") or rules.maildir_format
         try:
             return await expanded(option, errand.scope, _WHAT, rules.name), rules.file is None
         except ForcedFailure as error:
-            raise deferred(f"Expansion of the {_WHAT} for {rules.name} transport failed: {error}") from error
+            raise misconfigured(f"Expansion of the {_WHAT} for {rules.name} transport failed: {error}") from error
 
     def _placed(self, errand: Errand) -> Place:
         given = self._rules.place
@@ -173,6 +186,7 @@ class Appendfile:
             temporary=temporary,
             final=final,
             maildir=rules.maildir_format,
+            folder_regex=rules.folder_regex if rules.maildir_format else "",
             place=place,
             quota=quota,
             message_size=errand.message.size,
@@ -205,10 +219,10 @@ class Appendfile:
             try:
                 leaf = await expanded(option, scope, "directory_file", name)
             except ForcedFailure as error:
-                raise deferred(f"Expansion of directory_file for {name} transport failed: {error}") from error
+                raise misconfigured(f"Expansion of directory_file for {name} transport failed: {error}") from error
             no_taint(leaf, "directory_file", name)
             if not leaf or "\0" in leaf or ".." in leaf.split("/") or leaf.startswith("/"):
-                raise deferred(f'directory_file "{printable(leaf, 200)}" of {name} transport is no file name')
+                raise misconfigured(f'directory_file "{printable(leaf, 200)}" of {name} transport is no file name')
             return leaf
 
         return naming
@@ -222,12 +236,13 @@ class Appendfile:
     async def _quota(self, scope: Scope) -> Quota:
         rules = self._rules.quota
         size = await self._amount(rules.quota, "quota", scope)
-        if size.value <= 0:
+        has_size_file = await self._has_size_file(scope)
+        if size.value <= 0 and not has_size_file:
             return Quota()
         files = await self._amount(rules.filecount, "quota_filecount", scope)
         directory = await self._text(rules.directory, "quota_directory", scope)
         if directory and not directory.startswith("/"):
-            raise deferred(f'appendfile: quota_directory name "{printable(directory, 200)}" is not absolute')
+            raise misconfigured(f'appendfile: quota_directory name "{printable(directory, 200)}" is not absolute')
         known_size = await self._amount(rules.mailbox_size, "mailbox_size", scope, -1)
         known_files = await self._amount(rules.mailbox_filecount, "mailbox_filecount", scope, -1)
         return Quota(
@@ -240,7 +255,19 @@ class Appendfile:
             directory=no_taint(directory, "quota_directory", self._rules.name),
             mailbox_size=known_size.value,
             mailbox_files=known_files.value,
+            has_size_file=has_size_file,
+            directory_regex=rules.directory_regex,
         )
+
+    async def _has_size_file(self, scope: Scope) -> bool:
+        option = self._rules.quota.size_file
+        if isinstance(option, bool):
+            return option
+        text = (await self._text(option, "maildir_use_size_file", scope)).strip().lower()
+        if text not in ("", "false", "no", "true", "yes"):
+            what = f'"{printable(text, 40)}" is not a valid value for the "maildir_use_size_file" option'
+            raise misconfigured(f"{what} in the {self._rules.name} transport")
+        return text in ("true", "yes")
 
     async def _amount(self, option: Expansion | None, what: str, scope: Scope, otherwise: int = 0) -> Amount:
         if option is None:
@@ -251,7 +278,7 @@ class Appendfile:
         except ValueError:
             shown, source = printable(text, 100), printable(option.source, 200)
             name = self._rules.name
-            raise deferred(f'Malformed value "{shown}" (expansion of "{source}") in {name} transport') from None
+            raise misconfigured(f'Malformed value "{shown}" (expansion of "{source}") in {name} transport') from None
 
     async def _text(self, option: Expansion | None, what: str, scope: Scope) -> str:
         if option is None:
@@ -259,7 +286,7 @@ class Appendfile:
         try:
             return await expanded(option, scope, what, self._rules.name)
         except ForcedFailure as error:
-            raise deferred(f"Expansion of {what} for {self._rules.name} transport failed: {error}") from error
+            raise misconfigured(f"Expansion of {what} for {self._rules.name} transport failed: {error}") from error
 
 
 def _below_home(path: str, place: Place) -> str:

@@ -4,10 +4,10 @@ The journey of a claimed message:
 
 1. every pending recipient is followed to the addresses that it comes to (`family.route_recipients`), the
 leaves; those that no router takes have their outcome already (`_route_all`); 2. the others are grouped by
-transport, hosts and whatever else has to be the same (`_grouped`), at most as many in a group as the transport
-takes; 3. each group is handed to its transport (`_deliver_group`), and each outcome goes into the log as it comes;
-4. where more groups follow, deliveries that succeeded are written down first (`_checkpoint`), so that a crash
-repeats nothing but what was in flight; 5. the outcomes are judged (`settle.judge`), reports are written to
+transport, hosts and whatever else has to be the same (`grouping.grouped`), at most as many in a group as the
+transport takes; 3. each group is handed to its transport (`_deliver_group`), and each outcome goes into the log as
+it comes; 4. where more groups follow, deliveries that succeeded are written down first (`_checkpoint`), so that a
+crash repeats nothing but what was in flight; 5. the outcomes are judged (`settle.judge`), reports are written to
 those who are to be told (`reporting`), and all is committed in one step; what follows from it (Completed, the arrival
 of a bounce) is told afterwards.
 
@@ -17,29 +17,34 @@ The dialog with a server and the writing of files are behind `RemoteTransport` a
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ParamSpec, Protocol, TypeVar, assert_never
+from typing import assert_never
 
 from relay.delivery.bounce import wants_report
-from relay.delivery.family import Leaf, in_order_of_delivery, in_order_of_routing, route_recipients
-from relay.delivery.header_edits import RouterEdits
-from relay.delivery.local_address import LocalAddress
-from relay.delivery.remembering import Remembering, RememberingDNS
-from relay.delivery.report import Report
-from relay.delivery.reporting import Reporting, ReportRules
-from relay.delivery.scopes import local_address, message_scope, remote_scope, without_affixes
-from relay.delivery.settle import (
-    Judgement,
-    Result,
-    SettleRules,
-    delivered_only,
-    judge,
-    without,
+from relay.delivery.family import (
+    Leaf,
+    in_order_of_delivery,
+    in_order_of_routing,
+    replacement,
+    route_recipients,
+    routed_as,
 )
+from relay.delivery.first_pass import EVERYTHING_GOES, FirstPass
+from relay.delivery.grouping import Group, Member, grouped
+from relay.delivery.header_edits import RouterEdits
+from relay.delivery.lineage import Lineage
+from relay.delivery.remembering import Remembering, RememberingDNS
+from relay.delivery.report import Report, message_id_of
+from relay.delivery.reporting import Reporting, ReportRules
+from relay.delivery.scopes import address_scope, local_address, message_scope, remote_scope, with_body, without_affixes
+from relay.delivery.settle import Judgement, Result, SettleRules, delivered_only, frame_of, judge, without
+from relay.delivery.told_outcomes import ToldRecipients
+from relay.delivery.transports import LocalTransport, RemoteTransport
+from relay.expand.debug_print import tell_watcher
 from relay.expand.errors import ExpansionFailed
-from relay.expand.scope import Scope
-from relay.expand.values import Tainted
+from relay.expand.evaluate import Expansion
+from relay.expand.scope import HostView, Scope
 from relay.mail.address import NULL_SENDER, Address
 from relay.mail.envelope import Envelope
 from relay.mail.events import (
@@ -48,13 +53,14 @@ from relay.mail.events import (
     AddressFailed,
     AddressNames,
     Arrived,
+    ChildrenComplete,
     Completed,
     Event,
     Frozen,
     MessageNote,
     Trouble,
 )
-from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, Outcome, RemoteHost
+from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, Outcome
 from relay.mail.ports import (
     Body,
     Clock,
@@ -62,85 +68,19 @@ from relay.mail.ports import (
     Outgoing,
     SpoolUnavailable,
     TemporaryFailure,
+    Watch,
 )
 from relay.mail.queue import NewBounce, QueuedMessage, RecipientUpdate, Settlement
+from relay.policy.event_action import NO_ACTIONS, EventActions
 from relay.policy.retry import RULES_UNAVAILABLE, RetryRule, choose_rule, host_key
 from relay.policy.routers.answers import Discarded, HostOrder, Routed, RouteDeferred, RouteHost, Unroutable
 from relay.policy.routers.ports import RoutingPorts
 from relay.policy.routers.settings import Router
 from relay.policy.routing import remote_hosts
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-# Between the settlement of a checkpoint and the new claim the message belongs to nobody. This far ahead it is
-# due meanwhile (seconds), so that nobody who looks for due messages takes it; after a crash it waits that
-# long.
+# Between the settlement of a checkpoint and the new claim the message belongs to nobody. This far ahead it is due
+# meanwhile (seconds), so that nobody who looks for due messages takes it; after a crash it waits that long.
 _CHECKPOINT_PAUSE = 600.0
-
-
-class BlockingCalls(Protocol):
-    """Where blocking code is run, so that it holds up nobody."""
-
-    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The function's result, or the exception that it raised."""
-        ...
-
-
-class RemoteTransport(Protocol):
-    """A transport that speaks to servers."""
-
-    @property
-    def default_port(self) -> int:
-        """The port of a host that was routed without one."""
-        ...
-
-    @property
-    def max_recipients(self) -> int:
-        """Recipients in one transaction (Exim: max_rcpt); 0: no limit."""
-        ...
-
-    @property
-    def includes_affixes(self) -> bool:
-        """Whether recipients are named with their prefixes and suffixes (Exim: rcpt_include_affixes)."""
-        ...
-
-    def forgive(self, now: float) -> None:
-        """Hosts that failed before may be tried again at once (a forced queue run)."""
-        ...
-
-    async def deliver(
-        self,
-        hosts: tuple[RemoteHost, ...],
-        envelope: Envelope,
-        message: QueuedMessage,
-        body: Body,
-        scope: Scope,
-        by_routers: RouterEdits,
-    ) -> tuple[Outcome, ...]:
-        """One outcome per recipient of the envelope, in its order; `scope` has message and address. Hosts are tried
-        in turn; each that failed is recorded as HostFailed by the transport. Raises SpoolUnavailable for the body."""
-        ...
-
-
-class LocalTransport(Protocol):
-    """A transport that delivers here: one recipient at a time, or as many together as `batch_max` lets it."""
-
-    @property
-    def batch_max(self) -> int:
-        """Recipients that may be delivered in one go (Exim: batch_max)."""
-        ...
-
-    async def batch_key(self, address: LocalAddress) -> str | None:
-        """Recipients with the same key may go together; None: this one goes alone."""
-        ...
-
-    async def deliver(
-        self, addresses: tuple[LocalAddress, ...], message: QueuedMessage, body: Body
-    ) -> tuple[Outcome, ...]:
-        """An outcome for each of them. Raises SpoolUnavailable for the body."""
-        ...
 
 
 _NOWHERE = "/dev/null"
@@ -165,6 +105,18 @@ class AttemptPorts:
     local: Mapping[str, LocalTransport] = field(default_factory=dict)
     settling: SettleRules = field(default_factory=SettleRules)
     reports: ReportRules
+    watch: Watch | None = None
+    body_visible: int | None = None
+    """As much of either end of a body as variables show; None: none is asked for."""
+    debug_prints: Mapping[str, Expansion] = field(default_factory=dict)
+    """What is told to who watches before a transport is run, by its name (Exim: debug_print)."""
+    first_pass: FirstPass = EVERYTHING_GOES
+    """What is left for a queue run."""
+    events: EventActions = NO_ACTIONS
+    """Who is told of what becomes of recipients and the message (Exim: event_action)."""
+    deliver_first: Callable[[str], Awaitable[None]] | None = None
+    """Tries a message that this one has given rise to, and waits for it: where somebody waits for this one, that is
+    done when all is done."""
 
 
 class Unsettled(SpoolUnavailable):
@@ -187,27 +139,16 @@ async def attempt(message: QueuedMessage, body: Body, ports: AttemptPorts) -> Se
     return await _Attempt(message, body, ports).run()
 
 
+async def go_through(message: QueuedMessage, body: Body, ports: AttemptPorts) -> None:
+    """Routes all pending recipients and asks their transports, for what the journal is told of it: nothing is settled.
+    Raises SpoolUnavailable for the body."""
+    await _Attempt(message, body, ports).go_through()
+
+
 async def give_up(message: QueuedMessage, body: Body, ports: AttemptPorts, why: str) -> Settlement:
     """Fails all pending recipients of a claimed message without trying them, and tells the sender if there is one
     (Exim: -Mg). Raises as `attempt` does."""
     return await _Attempt(message, body, ports).give_up(why)
-
-
-@dataclass(frozen=True, slots=True)
-class _Member:
-    """A leaf that a router took."""
-
-    leaf: Leaf
-    routed: Routed
-
-
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Leaves that go to their transport together. `routed` is the first one's; hosts and transport are those of
-    all."""
-
-    routed: Routed
-    members: tuple[_Member, ...]
 
 
 class _Attempt:
@@ -221,9 +162,16 @@ class _Attempt:
         self._written: tuple[RecipientUpdate, ...] = ()
         self._is_given_up = False
         self._scope = message_scope(message, ports.scope, ports.clock.now())
+        self._lineage = Lineage(())
+        self._told = ToldRecipients(ports.events, self._scope, tuple(ports.remote)) if ports.events else None
+        self._ignored_failures: dict[Event, Result] = {}
+
+    async def go_through(self) -> None:
+        for group in await self._prepared():
+            await self._deliver_group(group)
 
     async def run(self) -> Settlement:
-        groups = await self._grouped(await self._route_all())
+        groups = await self._prepared()
         for number, group in enumerate(groups):
             results = await self._deliver_group(group)
             self._results += results
@@ -233,16 +181,28 @@ class _Attempt:
                     return taken
         return await self._settle()
 
+    async def _prepared(self) -> list[Group]:
+        """What is to be handed to transports; whoever watches is told that it begins."""
+        if self._ports.watch is not None:
+            run = f" (queue run pid {self._scope.pid})" if self._scope.queue_running else ""
+            self._ports.watch(f"delivering {self._message.message_id}{run}")
+        if self._ports.body_visible is not None:
+            self._scope = await with_body(self._scope, self._message, self._body, self._ports.body_visible)
+        ports, taken = self._ports, await self._route_all()
+        return await grouped(taken, self._scope, ports.local, ports.remote, ports.first_pass)
+
     async def give_up(self, why: str) -> Settlement:
         """Nobody is told where there is no sender: such a message would otherwise be held for ever."""
         nobody = NULL_SENDER if self._message.sender.is_null else None
         self._is_given_up = True
+        if self._told is not None:
+            await self._told.cancelled([each.recipient.address for each in self._message.pending], why)
         self._results = [Result(each, Failed(why), errors_to=nobody) for each in self._message.pending]
         return await self._settle()
 
     # Routing
 
-    async def _route_all(self) -> list[_Member]:
+    async def _route_all(self) -> list[Member]:
         """The leaves that a router took; the others get their results here."""
         ports = self._ports
         dns = ports.routing.dns
@@ -252,11 +212,12 @@ class _Attempt:
             dns=None if dns is None else RememberingDNS(dns),
         )
         family = await route_recipients(self._message, ports.routers, self._scope, routing)
-        taken: list[_Member] = []
+        self._lineage = Lineage(family.leaves)
+        taken: list[Member] = []
         for leaf in in_order_of_routing(family.leaves):
             match leaf.end:
                 case Routed() as routed if self._is_known(routed.transport):
-                    taken.append(_Member(leaf, routed))
+                    taken.append(Member(leaf, routed))
                 case Routed(router=router, transport=transport):
                     what = f'transport "{transport}" of router {router} not found'
                     await self._add(leaf, Deferred(what, ErrorClass.LOCAL), router)
@@ -264,8 +225,10 @@ class _Attempt:
                     await self._add(leaf, Delivered(":blackhole:"), router, shown=":blackhole:")
                 case Unroutable(reason, router):
                     await self._add(leaf, Failed(reason), router)
-                case RouteDeferred(reason, router, error, freeze):
-                    await self._add(leaf, Deferred(reason, error), router, freeze=freeze)
+                case RouteDeferred(reason, router, error, freeze, told, note):
+                    if note:
+                        ports.journal.record(MessageNote(self._message.message_id, note))
+                    await self._add(leaf, Deferred(reason, error, told=told), router, freeze=freeze)
                 case _ as never:
                     assert_never(never)
         self._results += [Result(each, Delivered(each.last_error), is_echo=True) for each in family.finished]
@@ -275,49 +238,12 @@ class _Attempt:
     def _is_known(self, transport: str) -> bool:
         return transport in self._ports.remote or transport in self._ports.local
 
-    async def _grouped(self, taken: Sequence[_Member]) -> list[_Group]:
-        """Groups in the order of their first recipients: local deliveries first, as in Exim."""
-        together: dict[object, list[_Member]] = {}
-        here: list[_Member] = []
-        for member in taken:
-            if member.routed.transport in self._ports.local:
-                here.append(member)
-            else:
-                together.setdefault(_shared_by_group(member.routed), []).append(member)
-        groups = await self._batches(here)
-        for members in together.values():
-            most = self._ports.remote[members[0].routed.transport].max_recipients or len(members)
-            for start in range(0, len(members), most):
-                part = tuple(members[start : start + most])
-                groups.append(_Group(part[0].routed, part))
-        return groups
-
-    async def _batches(self, here: Sequence[_Member]) -> list[_Group]:
-        """Local recipients, together where their transport takes several at once (Exim: batch_max)."""
-        batches: list[list[_Member]] = []
-        open_batches: dict[tuple[str, str], list[_Member]] = {}
-        for member in here:
-            name = member.routed.transport
-            transport = self._ports.local[name]
-            key = None
-            if transport.batch_max > 1:
-                key = await transport.batch_key(
-                    local_address(self._scope, member.leaf.recipient.recipient, member.routed)
-                )
-            batch = open_batches.get((name, key)) if key is not None else None
-            if batch is None or len(batch) >= transport.batch_max:
-                batch = []
-                batches.append(batch)
-                if key is not None:
-                    open_batches[(name, key)] = batch
-            batch.append(member)
-        return [_Group(batch[0].routed, tuple(batch)) for batch in batches]
-
     # Delivery
 
-    async def _deliver_group(self, group: _Group) -> list[Result]:
+    async def _deliver_group(self, group: Group) -> list[Result]:
         ports, started = self._ports, self._ports.clock.now()
         here = group.routed.transport in ports.local
+        await self._tell_watcher(group.routed)
         outcomes = await (self._deliver_here(group) if here else self._deliver_there(group))
         elapsed = ports.clock.now() - started
         results: list[Result] = []
@@ -326,28 +252,44 @@ class _Attempt:
             is_nowhere = here and member.leaf.text == _NOWHERE
             transport = _BYPASSED if is_nowhere else member.routed.transport
             found = await self._judged(member.leaf, outcome, member.routed.router, transport)
-            self._record(found[0], first, elapsed)
+            if group.left is not None and not ports.first_pass.is_told:
+                found = [replace(each, is_logged=False) for each in found]
+            await self._record(found[0], first, elapsed)
+            self._tell_parents(member.leaf, outcome)
             first = first and not isinstance(outcome, Delivered)
             results += found
         return results
 
-    async def _deliver_here(self, group: _Group) -> tuple[Outcome, ...]:
+    async def _tell_watcher(self, routed: Routed) -> None:
+        scope = address_scope(self._scope, routed)
+        if routed.hosts:
+            host = routed.hosts[0]
+            scope = scope.child(host=HostView(host.name, host.addresses[0] if host.addresses else ""))
+        await tell_watcher(self._ports.debug_prints.get(routed.transport), scope, self._ports.watch)
+
+    async def _deliver_here(self, group: Group) -> tuple[Outcome, ...]:
         addresses = tuple(
             local_address(self._scope, each.leaf.recipient.recipient, each.routed) for each in group.members
         )
         if addresses[0].file == _NOWHERE:
             return (Delivered(_NOWHERE),) * len(addresses)
+        if self._message.facts.is_rehearsal:
+            return (Delivered(is_bypassed=True),) * len(addresses)
         transport = self._ports.local[group.routed.transport]
         return await transport.deliver(addresses, self._message, self._body)
 
-    async def _deliver_there(self, group: _Group) -> tuple[Outcome, ...]:
+    async def _deliver_there(self, group: Group) -> tuple[Outcome, ...]:
         routed = group.routed
+        if group.left is not None:
+            port, source = self._ports.remote[routed.transport].default_port, self._ports.source
+            hosts = remote_hosts(routed.hosts, routed.order, port, source)
+            return (replace(group.left, host=hosts[0] if hosts else None),) * len(group.members)
         outcomes = await self._send(group.members, routed.hosts, routed.order)
         if not routed.fallback_hosts:
             return outcomes
         return await self._fall_back(group, outcomes)
 
-    async def _fall_back(self, group: _Group, outcomes: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
+    async def _fall_back(self, group: Group, outcomes: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
         """Those that would have to wait go to the fallback hosts at once."""
         waiting = [number for number, outcome in enumerate(outcomes) if isinstance(outcome, Deferred)]
         if not waiting:
@@ -360,7 +302,7 @@ class _Attempt:
         return tuple(found)
 
     async def _send(
-        self, members: Sequence[_Member], hosts: tuple[RouteHost, ...], order: HostOrder
+        self, members: Sequence[Member], hosts: tuple[RouteHost, ...], order: HostOrder
     ) -> tuple[Outcome, ...]:
         """One transaction at one of the hosts."""
         routed = members[0].routed
@@ -389,8 +331,17 @@ class _Attempt:
     async def _add(self, leaf: Leaf, outcome: Outcome, router: str, *, freeze: bool = False, shown: str = "") -> None:
         results = await self._judged(leaf, outcome, router, "")
         results = [replace(each, freeze=freeze or each.freeze, shown=shown or each.shown) for each in results]
-        self._record(results[0], first=True, elapsed=0.0)
+        await self._record(results[0], first=True, elapsed=0.0)
+        self._tell_parents(leaf, outcome)
         self._results += results
+
+    def _tell_parents(self, leaf: Leaf, outcome: Outcome) -> None:
+        """The addresses that are complete with this one, which is over unless it waits or its failure may be for an
+        operator to see."""
+        is_stuck = isinstance(outcome, Failed) and self._message.sender.is_null
+        if not (isinstance(outcome, Deferred) or is_stuck):
+            for address in self._lineage.over(leaf):
+                self._ports.journal.record(ChildrenComplete(self._message.message_id, address))
 
     async def _judged(self, leaf: Leaf, outcome: Outcome, router: str, transport: str) -> list[Result]:
         """The result with the retry rule that is for it, where it has to wait; the same for each further recipient
@@ -404,28 +355,40 @@ class _Attempt:
             transport,
             key=leaf.origins[0].key,
             original=None if leaf.original == address else leaf.original,
-            shown=self._shown(leaf, outcome),
+            shown=leaf.text,
+            routed_as=self._routed_as(leaf, outcome),
+            host=self._host(leaf),
+            has_parent=leaf.item.parent is not None,
             errors_to=carried.errors_to,
-            is_hidden=leaf.item.is_hidden,
+            is_distant=leaf.generation > 1,
+            between=leaf.between,
+            is_text=bool(leaf.text),
+            is_hidden=leaf.is_hidden,
             is_logged=leaf.end.is_logged if isinstance(leaf.end, Routed) else True,
         )
         if isinstance(outcome, Deferred):
             result = await self._with_rule(result, outcome, address)
+            if self._ports.first_pass.is_told:
+                result = replace(result, replacement=replacement(leaf, self._message))
         echoes = [
-            replace(result, recipient=origin.recipient, key=origin.key, is_echo=True) for origin in leaf.origins[1:]
+            replace(result, recipient=origin.recipient, key=origin.key, is_echo=True, replacement=None)
+            for origin in leaf.origins[1:]
         ]
         return [result, *echoes]
 
-    def _shown(self, leaf: Leaf, outcome: Outcome) -> str:
-        """What a log line names: a file or command, or the local part of a mailbox here (Exim: log_as_local)."""
-        if leaf.text:
-            return leaf.text
+    def _routed_as(self, leaf: Leaf, outcome: Outcome) -> str:
+        name = leaf.end.transport if isinstance(leaf.end, Routed) else ""
+        here, there = self._ports.local.get(name), self._ports.remote.get(name)
+        transport = there if here is None else here
+        is_here = isinstance(outcome, Delivered) and here is not None
+        return routed_as(leaf, is_here=is_here, with_affixes=transport is not None and transport.includes_affixes)
+
+    def _host(self, leaf: Leaf) -> str:
+        """The name of the first host where the transport is a local one, which speaks to none."""
         end = leaf.end
-        if not (isinstance(end, Routed) and end.logs_local_part and isinstance(outcome, Delivered)):
+        if not isinstance(end, Routed) or end.transport not in self._ports.local:
             return ""
-        view = end.view
-        is_here = end.transport in self._ports.local
-        return Tainted(f"{view.prefix}{view.local_part}{view.suffix}") if is_here else ""
+        return end.hosts[0].name if end.hosts else end.host_text
 
     async def _with_rule(self, result: Result, outcome: Deferred, address: Address) -> Result:
         result = replace(result, freeze=outcome.freeze)
@@ -439,20 +402,30 @@ class _Attempt:
             return replace(result, steps=RULES_UNAVAILABLE)
         return replace(result, steps=rule.steps if rule is not None else ())
 
-    def _record(self, result: Result, first: bool, elapsed: float) -> None:
+    async def _record(self, result: Result, first: bool, elapsed: float) -> None:
         if not result.is_logged:
             return
         journal, message_id = self._ports.journal, self._message.message_id
         address, router, transport = result.recipient.recipient.address, result.router, result.transport
-        named = AddressNames(result.shown, result.original) if result.shown or result.original else None
+        shown = result.shown or result.routed_as
+        has_names = shown or result.original or result.host or result.has_parent
+        names = AddressNames(shown, result.original, result.host, result.has_parent, result.between, result.is_text)
+        named, about = names if has_names else None, frame_of(self._message, result, self._ports.clock.now())
         match result.outcome:
             case Delivered() as outcome:
-                event = AddressDelivered(message_id, address, router, transport, outcome, first, elapsed, named)
+                if outcome.dialog is not None and outcome.dialog.is_further is not None:
+                    first = not outcome.dialog.is_further
+                event = AddressDelivered(message_id, address, router, transport, outcome, first, elapsed, named, about)
                 journal.record(event)
+                if self._told is not None:
+                    await self._told.delivered(result)
             case Deferred() as outcome:
-                journal.record(AddressDeferred(message_id, address, router, transport, outcome, named))
+                is_first = result.recipient.attempts == 0
+                journal.record(AddressDeferred(message_id, address, router, transport, outcome, named, is_first))
             case Failed() as outcome:
-                journal.record(AddressFailed(message_id, address, router, transport, outcome, named))
+                if self._told is not None and not outcome.is_expired:
+                    await self._told.failing(result)
+                journal.record(AddressFailed(message_id, address, router, transport, outcome, named, about))
             case _ as never:
                 assert_never(never)
 
@@ -481,7 +454,7 @@ class _Attempt:
         written = {update.number for update in self._written if update.is_attempt}
         results = [each for each in self._results if each.recipient.number not in written]
         judgement = judge(self._message, results, now, ports.source, ports.settling)
-        self._record_expired(judgement)
+        await self._record_expired(judgement)
         reporting = Reporting(self._message, self._body, self._scope, ports.reports, ports.journal, ports.source, now)
         written_now = await reporting.reports(judgement, self._results)
         reports = written_now.reports
@@ -490,9 +463,12 @@ class _Attempt:
             message_id=self._message.message_id,
             updates=judgement.updates,
             due=judgement.due,
+            is_complete=judgement.is_complete,
             freeze=bool(judgement.freeze),
             frozen_at=now if judgement.freeze else None,
             warnings=written_now.warnings,
+            waits_for=judgement.waits_for,
+            replacements=judgement.replacements,
             bounce=first.message if first else None,
             bounce_body=first.body if first else b"",
             more_bounces=tuple(NewBounce(each.message, each.body) for each in reports[1:]),
@@ -500,8 +476,18 @@ class _Attempt:
         consequences = self._consequences(judgement, reports, now)
         await self._write(settlement, now, consequences)
         for event in consequences:
-            ports.journal.record(event)
+            await self._record_consequence(event)
+            if isinstance(event, Arrived) and not event.waits and ports.deliver_first is not None:
+                await ports.deliver_first(event.message_id)
         return settlement
+
+    async def _record_consequence(self, event: Event) -> None:
+        failure = self._ignored_failures.get(event)
+        if self._told is not None and failure is not None:
+            await self._told.failed(failure)
+        self._ports.journal.record(event)
+        if self._told is not None and isinstance(event, Completed):
+            await self._told.complete()
 
     async def _write(self, settlement: Settlement, now: float, consequences: tuple[Event, ...] = ()) -> None:
         try:
@@ -509,11 +495,11 @@ class _Attempt:
         except SpoolUnavailable as error:
             raise Unsettled(error, settlement, consequences) from error
 
-    def _record_expired(self, judgement: Judgement) -> None:
+    async def _record_expired(self, judgement: Judgement) -> None:
         """Exim's second line for an address whose time is over: `**` behind its `==`."""
         for each in judgement.given_up:
             if each.last is not None:
-                self._record(replace(each.result, outcome=each.failed), first=True, elapsed=0.0)
+                await self._record(replace(each.result, outcome=each.failed), first=True, elapsed=0.0)
 
     def _consequences(self, judgement: Judgement, reports: Sequence[Report], now: float) -> tuple[Event, ...]:
         """What is true as soon as the settlement is on disk, in the order of Exim's log."""
@@ -527,12 +513,15 @@ class _Attempt:
                     sender=new.sender,
                     session=new.facts.session,
                     size=len(new.header) + 2 + len(report.body),
+                    made_message_id=message_id_of(new),
                     recipients=tuple(each.address for each in new.recipients),
                     bounce_of=message_id,
+                    waits=new.due is not None,
                 )
             )
         if judgement.freeze:
-            events.append(Frozen(message_id, judgement.freeze))
+            # As in Exim: what the line of an address has said is not said again.
+            events.append(Frozen(message_id, judgement.freeze if judgement.is_stuck else ""))
         if judgement.is_complete:
             events.append(Completed(message_id, now - self._message.facts.received_at))
         return tuple(events)
@@ -544,22 +533,11 @@ class _Attempt:
         for each in judgement.given_up:
             told = each.is_told_to(self._message.sender)
             row = each.result.recipient.recipient
-            if each.is_ignored or (told is not None and told.is_null):
-                yield MessageNote(self._message.message_id, f"{row.address}: error ignored")
-            elif told is not None and not wants_report(row):
-                why = "RFC 3461 DSN, failure notify not requested"
-                yield MessageNote(self._message.message_id, f"{row.address}: error ignored: {why}")
-
-
-def _shared_by_group(routed: Routed) -> object:
-    """What remote recipients must have in common to go together."""
-    carried = routed.carried
-    return (
-        routed.transport,
-        routed.hosts,
-        routed.order,
-        routed.fallback_hosts,
-        carried.errors_to,
-        carried.headers_add,
-        carried.headers_remove,
-    )
+            why = ""
+            if not each.is_ignored and (told is None or not told.is_null):
+                if told is None or wants_report(row):
+                    continue
+                why = ": RFC 3461 DSN, failure notify not requested"
+            note = MessageNote(self._message.message_id, f"{row.address}: error ignored{why}")
+            self._ignored_failures[note] = replace(each.result, outcome=each.failed)
+            yield note

@@ -7,26 +7,27 @@ understands, and the server's own words as a detail. The rest of it is that of e
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from relay.delivery.plain_words import beginning, in_plain_words, server_named, status_of
+from relay.delivery.plain_words import diagnostic_of, for_sender, status_of
 from relay.delivery.report import (
+    CREATED,
     LONGEST_LINE,
-    LONGEST_TEXT,
     OUR_WORDING,
     Action,
     Draft,
     Report,
     ReportSettings,
-    Returned,
     Told,
     Wording,
+    about,
     as_written,
     assemble,
+    is_made,
     naming,
     returned,
+    shown,
     wants_utf8,
-    whose,
-    wrapped,
 )
 from relay.delivery.settle import GivenUp
 from relay.esmtp.parameters import Notify, wanted_notices
@@ -74,40 +75,55 @@ def make_bounce(
     where it would go to the null sender.
     """
     to = message.sender if to is None else to
-    original = returned(message, body, settings)
-    told = tuple(_told(each) for each in reported)
+    pairs = [(each, _told(each)) for each in _last_first(reported)]
     is_to_sender = to == message.sender
     draft = Draft(
         report_id=report_id,
         now=now,
         to=to,
         subject="Mail delivery failed" + (": returning message to sender" if is_to_sender else ""),
-        text=_explanation(message, tuple(zip(reported, told, strict=True)), original, settings, wording, to),
-        told=told,
-        returned=original,
+        text=_explanation(message, pairs, settings, wording, to),
+        told=_in_order_of_status(pairs),
+        returned=returned(message, body, settings),
         wording=wording,
-        failed=tuple(each.address for each in told),
+        failed=tuple(
+            each.result.recipient.recipient.address
+            for each, _ in pairs
+            if not (each.result.is_hidden and is_made(each.result))
+        ),
     )
     return assemble(message, draft, settings)
 
 
+def _last_first(reported: Sequence[GivenUp]) -> list[GivenUp]:
+    """As Exim lists them: those whose time was over, then the others, and of each the last one first."""
+    ordered = sorted(reported, key=lambda each: each.last is not None)
+    return ordered[::-1]
+
+
+def _in_order_of_status(pairs: Sequence[tuple[GivenUp, Told]]) -> tuple[Told, ...]:
+    """For programs it is the other way round, but that what has output comes first."""
+    ordered = sorted(pairs, key=lambda pair: bool(pair[0].failed.output))
+    return tuple(told for _, told in ordered[::-1])
+
+
 def _told(given_up: GivenUp) -> Told:
-    failed = given_up.failed
+    failed, last = given_up.failed, given_up.last
     return Told(
         result=given_up.result,
         action=Action.FAILED,
         status=status_code(given_up),
-        reason=failed.told or failed.reason,
+        words=for_sender(failed, is_routed=bool(given_up.result.transport or given_up.result.shown)),
+        diagnostic=diagnostic_of(failed),
         host=failed.host,
-        reply=failed.reply,
+        error=last.error if last is not None else None,
     )
 
 
 def status_code(given_up: GivenUp) -> str:
     """RFC 3463."""
-    if given_up.last is not None:
-        return status_of(given_up.last, "4.4.7")
-    return status_of(given_up.failed, "5.4.4" if not given_up.result.transport else "5.0.0")
+    last = given_up.last
+    return given_up.failed.status or status_of(given_up.failed, "5", last.error if last is not None else None)
 
 
 # The part for people
@@ -116,50 +132,50 @@ def status_code(given_up: GivenUp) -> str:
 def _explanation(
     message: QueuedMessage,
     reported: Sequence[tuple[GivenUp, Told]],
-    original: Returned | None,
     settings: ReportSettings,
     wording: Wording,
     to: Address,
 ) -> str:
     is_utf8 = wants_utf8(message)
-    paragraphs = _opening(message, settings, wording, to)
-    paragraphs += ["\r\n".join(_about(*each, is_utf8=is_utf8)) for each in reported]
+    text = _opening(message, settings, wording, to) + "\r\n"
+    text += "".join(about(told, "", is_utf8=is_utf8) for _, told in reported) + "\r\n"
     with_output = [each for each in reported if each[0].failed.output]
     if with_output:
-        own = wording.text(_OUTPUT)
-        paragraphs.append(as_written(own) if own else "What was written during the delivery attempt:")
-        paragraphs += ["\r\n".join(_output(*each, is_utf8=is_utf8)) for each in with_output]
-    if original is not None:
-        paragraphs.append(wrapped(original.note))
-    return "\r\n\r\n".join(paragraphs) + "\r\n"
+        own, several = wording.text(_OUTPUT), "s" if len(with_output) > 1 else ""
+        usual = f"The following text was generated during the delivery attempt{several}:\r\n"
+        text += as_written(own) if own is not None else usual
+        text += "".join(_output(*each, is_utf8=is_utf8) for each in with_output)
+    else:
+        text = text.removesuffix("\r\n")
+    return text
 
 
-def _opening(message: QueuedMessage, settings: ReportSettings, wording: Wording, to: Address) -> list[str]:
+def _opening(message: QueuedMessage, settings: ReportSettings, wording: Wording, to: Address) -> str:
     own = wording.text(_OPENING)
     if own is not None:
-        return [as_written(own)]
-    some = "one or more of its recipients" if len(message.recipients) > 1 else "its recipient"
-    first = f"This message was created automatically by the mail server {settings.primary_hostname}."
-    second = f"{whose(message, to)} could not be delivered to {some}. No further attempts will be made."
-    if not settings.bounce_text:
-        return [wrapped(f"{first} {second}")]
-    return [wrapped(first), as_written(settings.bounce_text), wrapped(second)]
+        return as_written(own)
+    text = CREATED + (as_written(settings.bounce_text) if settings.bounce_text else "")
+    if to == message.sender:
+        return text + (
+            "\r\nA message that you sent could not be delivered to one or more of its\r\n"
+            "recipients. This is a permanent error. The following address(es) failed:\r\n"
+        )
+    return text + (
+        f"\r\nA message sent by\r\n\r\n  <{shown(message.sender, is_utf8=wants_utf8(message))}>\r\n\r\n"
+        "could not be delivered to one or more of its recipients. The following\r\naddress(es) failed:\r\n"
+    )
 
 
-def _about(given_up: GivenUp, told: Told, *, is_utf8: bool) -> list[str]:
-    lines = naming(told, is_utf8=is_utf8)
-    host = given_up.failed.host
-    if given_up.last is not None:
-        plain = in_plain_words(given_up.last.error, host)
-        lines.append(wrapped(f"{plain} Delivery was tried for as long as allowed.".lstrip(), indent="    "))
-    elif given_up.failed.reply is not None:
-        lines.append(wrapped(f"{beginning(server_named(host))} refused it.", indent="    "))
-    if told.reason:
-        lines.append(wrapped(f"Details: {printable(told.reason, LONGEST_TEXT)}", indent="    "))
-    return lines
-
-
-def _output(given_up: GivenUp, told: Told, *, is_utf8: bool) -> list[str]:
+def _output(given_up: GivenUp, told: Told, *, is_utf8: bool) -> str:
     """What a command has written, below the recipient that it was for."""
-    lines = naming(told, is_utf8=is_utf8)
-    return lines + ["    " + printable(line, LONGEST_LINE - 4) for line in given_up.failed.output.splitlines()]
+    first, *more = naming(replace(told, host=None), is_utf8=is_utf8)
+    heading = "\r\n       ".join([first.strip(), *(line.strip() for line in more)])
+    lines = [_harmless(line)[:LONGEST_LINE] for line in given_up.failed.output.split("\n")]
+    if not lines[-1]:
+        del lines[-1]
+    return f"\r\n------ {heading} ------\r\n\r\n" + "".join(f"{line}\r\n" for line in lines)
+
+
+def _harmless(line: str) -> str:
+    """A line with nothing but its tabs left of what is no character."""
+    return "\t".join(printable(each) for each in line.split("\t"))

@@ -27,11 +27,14 @@ from relay.delivery.callout_cache import (
 from relay.delivery.conversation import Conversation, Inquiry, with_host
 from relay.delivery.host_choice import look_up
 from relay.delivery.interview import AskAgain, Interview, Terms
+from relay.delivery.link import Link
 from relay.delivery.refused import HostRefused
-from relay.delivery.remote import RemotePorts, SMTPTransport
+from relay.delivery.remote import SMTPTransport
+from relay.delivery.remote_ports import RemotePorts
 from relay.delivery.scopes import address_scope, without_affixes
 from relay.delivery.smtp_rules import SMTPRules
-from relay.delivery.wishes import make_wish, matches_any
+from relay.delivery.wishes import a_labels, make_wish, matches_any
+from relay.esmtp.client_settings import ALabels
 from relay.expand.errors import ExpansionFailed, ForcedFailure
 from relay.expand.evaluate import Expansion
 from relay.expand.scope import Scope
@@ -88,19 +91,21 @@ class HostCallouts:
         except (ExpansionFailed, TemporaryFailure) as error:
             self._complain(f"{transport.rules.name} transport, for a callout: {error}")
             return self._incomplete(question, "")
-        return await _Callout(self, transport.rules, question, hosts, sender, seen).run()
+        at_recipient = scope.address is not None
+        return await _Callout(self, transport.rules, question, hosts, sender, seen, at_recipient=at_recipient).run()
 
     # Where, and as whom
 
     async def _hosts(self, transport: SMTPTransport, question: Question, scope: Scope) -> tuple[RemoteHost, ...]:
         routed, rules, source = question.routed, transport.rules.hosts, self._ports.source
-        hosts = remote_hosts(routed.hosts, routed.order, transport.default_port, source)
+        port = await transport.port_for(scope)
+        hosts = remote_hosts(routed.hosts, routed.order, port, source)
         if rules.hosts is None or (hosts and not rules.override):
             return hosts
         text = await rules.hosts.text(scope)
         # A host that mail does not go to because it is this one may be asked all the same.
         rules = replace(rules, allow_localhost=True)
-        choice = await look_up(text, transport.default_port, scope, source, rules)
+        choice = await look_up(text, port, scope, source, rules)
         if choice.trouble and not choice.candidates:
             raise TemporaryFailure(choice.trouble)
         return tuple(address for candidate in choice.candidates for address in candidate.addresses)
@@ -178,7 +183,10 @@ class _Callout:
         hosts: tuple[RemoteHost, ...],
         sender: str,
         scope: Scope,
+        *,
+        at_recipient: bool,
     ) -> None:
+        self._at_recipient = at_recipient
         self._callouts = callouts
         self._rules = _with_timeouts(rules, question.options)
         self._question = question
@@ -186,6 +194,15 @@ class _Callout:
         self._sender = sender
         self._scope = scope
         self._clock = callouts.ports.conversation.clock
+
+    async def _must_stay_utf8(self) -> bool:
+        """The message came with SMTPUTF8, and goes nowhere without (Exim: utf8_downconvert = 0)."""
+        if not self._scope.session.smtputf8:
+            return False
+        try:
+            return await a_labels(self._rules, self._scope) is ALabels.NEVER
+        except (ExpansionFailed, TemporaryFailure):
+            return False
 
     async def run(self) -> Verified:
         question, options = self._question, self._question.options
@@ -198,7 +215,17 @@ class _Callout:
         address = question.address
         if not self._rules.includes_affixes:
             address = without_affixes(address, question.routed)
-        terms = Terms(question, str(address), self._sender, plan, random, self._size(), self._clock.now())
+        terms = Terms(
+            question,
+            str(address),
+            self._sender,
+            plan,
+            random,
+            self._size(),
+            self._clock.now(),
+            is_utf8=await self._must_stay_utf8(),
+            at_recipient=self._at_recipient,
+        )
         interview, host = await self._in_turn(terms)
         await self._remember(interview)
         called = f"[{host.address}]:{host.port}"
@@ -253,7 +280,7 @@ class _Callout:
             if may_go_clear(wish.policy) and await matches_any(self._rules.verify_avoid_tls, scope):
                 wish = replace(wish, policy=replace(wish.policy, demand=TLSDemand.AVOID))
             inquiry = Inquiry(interview.ask)
-            said = await Conversation(self._rules, ports.conversation, inquiry, wish, scope).fresh((host,))
+            said = await Conversation(self._rules, ports.inquiry, inquiry, wish, scope).fresh((host,))
         except HostRefused as refused:
             outcome = refused.outcome
             interview.reason = interview.reason or outcome.reason
@@ -263,7 +290,14 @@ class _Callout:
             interview.reason = str(error)
         else:
             if said.parked is not None:
-                ports.spawn(said.parked.link.quit())
+                await self._leave(said.parked.link)
+
+    async def _leave(self, link: Link) -> None:
+        """Nobody waits for the goodbye but those who watch."""
+        if self._callouts.ports.watch is not None:
+            await link.quit()
+        else:
+            self._callouts.ports.spawn(link.quit())
 
     # The cache
 

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Protocol
 
-from relay.delivery.attempt import BlockingCalls
 from relay.delivery.content import MessageText
 from relay.delivery.disk import BlockingClock, Disk
 from relay.delivery.jobs import Identity, Job, NotDelivered, Report, Written, deferred
 from relay.delivery.new_file import NameTaken
+from relay.delivery.transports import BlockingCalls
 from relay.delivery.writers import NAME_PAUSE, NAME_TRIES, Writer, writer_for
 from relay.mail.ports import Body
 
@@ -32,9 +33,20 @@ class Content:
         self._end = end
         self._number = 0
         self._ended = False
+        self._size = 0
 
     async def batch(self) -> bytes:
         """The next octets; b"" at the end. Raises SpoolUnavailable."""
+        batch = await self._gathered()
+        self._size += len(batch)
+        return batch
+
+    def measured(self, report: Report) -> Report:
+        """A report on what was given, with its size."""
+        each = tuple(replace(one, size=self._size) for one in report.each)
+        return replace(report, each=each, size=self._size)
+
+    async def _gathered(self) -> bytes:
         gathered, size = [self._start], len(self._start)
         self._start = b""
         while not self._ended:
@@ -49,6 +61,11 @@ class Content:
             if size + len(piece) > BATCH_SIZE:
                 break
         return b"".join(gathered)
+
+    async def check_claim(self) -> None:
+        """Asks for the end of the body once more. Raises SpoolUnavailable where the message is no longer ours."""
+        if self._body is not None and self._ended:
+            await self._body.piece(self._number - 1)
 
     @property
     def is_ended(self) -> bool:

@@ -95,6 +95,11 @@ class CommandRun:
 
     # Running
 
+    def _refresh(self) -> None:
+        """The time begins anew."""
+        if self._job.timeout > 0:
+            self._deadline = self._elapsed() + self._job.timeout
+
     def _start(self) -> None:
         job = self._job
         if job.permit_coredump:
@@ -233,7 +238,7 @@ class CommandRun:
         before = " (preceded by timeout while writing to pipe)" if self._timed_out_writing else ""
         if status is None:
             verdict = Verdict.DEFERRED if job.timeout_defer else Verdict.FAILED
-            return self._report(verdict, f"pipe delivery process timed out{before}", ErrorClass.TIMEOUT)
+            return self._report(verdict, f"pipe delivery process timed out{before}", ErrorClass.COMMAND)
         if status == 0:
             if self._timed_out_writing:
                 verdict = Verdict.DEFERRED if job.timeout_defer else Verdict.FAILED
@@ -264,9 +269,10 @@ class CommandRun:
         if status > 128:
             ended_by = f"{status - 128} ({_signal_name(status - 128)})"
             meaning = f" (could mean shell command ended by signal {ended_by})"
-        words = " ".join(f'"{each}"' if " " in each or "\t" in each else each for each in job.arguments)
+        # The command alone, as in Exim's log: what it is told may be nobody's business.
+        words = job.arguments[0]
         text = f"Child process of {job.transport} transport returned {status}{meaning} from command: {words}{before}"
-        return self._report(Verdict.DEFERRED if temporary else Verdict.FAILED, text)
+        return self._report(Verdict.DEFERRED if temporary else Verdict.FAILED, text, ErrorClass.COMMAND)
 
     def _report(
         self, verdict: Verdict, text: str, error: ErrorClass = ErrorClass.OTHER, *, freeze: bool = False

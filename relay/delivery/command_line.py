@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from relay.expand.evaluate import Expansion, compile_expansion
+from relay.expand.evaluate import Expansion, compile_for_use
 
 _MOST = 60
 _WORD = re.compile(
@@ -75,7 +75,7 @@ class CommandLine:
 
 
 def compile_command(text: str) -> CommandLine:
-    """Cuts and compiles. Raises TooManyWords, ExpansionError."""
+    """Cuts and compiles; a mistake in a word is one of its use. Raises TooManyWords, NotServed."""
     return CommandLine(text, tuple(_word(word) for word in split_command(text)))
 
 
@@ -84,4 +84,4 @@ def _word(word: str) -> Word:
         return AllAddresses()
     if word in _ADDRESS_PIPE:
         return AddressPipe()
-    return compile_expansion(word)
+    return compile_for_use(word)

@@ -16,20 +16,25 @@ from relay.delivery.link import Dialer, HandshakeFailed, Link, LinkFailed, Start
 from relay.delivery.login import ImpostorFound, log_in
 from relay.delivery.refused import HostRefused
 from relay.delivery.smtp_rules import SMTPRules
+from relay.delivery.told_links import ToldDialer, ToldLink
+from relay.delivery.transactions import in_batches, in_one_transaction
+from relay.esmtp.parameters import decode_xtext
+from relay.esmtp.transaction import shown
 from relay.expand.errors import ExpansionFailed, ForcedFailure
 from relay.expand.scope import HostView, Scope
 from relay.mail.envelope import Envelope, Parameters, Recipient
 from relay.mail.events import Event, HostFailed, MessageNote, Trouble
-from relay.mail.facts import TLSFacts
+from relay.mail.facts import NotAsked, TLSFacts, Unverified, Verification
 from relay.mail.outcome import Deferred, Delivered, Dialog, ErrorClass, Failed, Outcome, RemoteHost
 from relay.mail.ports import Body, Clock, Journal, TemporaryFailure
 from relay.mail.queue import QueuedMessage
 from relay.mail.reply import Reply
 from relay.policy.authenticate import AuthPorts
+from relay.policy.event_action import EventAction
 from relay.policy.hosts import matches_host
 from relay.tls.ciphers import BadCipherList
 from relay.tls.files import TLSFileError
-from relay.tls.policy import ClientTLS, TLSDemand
+from relay.tls.policy import ClientTLS, TLSDemand, VerifyServer
 from relay.trust.certificate import judge_server
 from relay.trust.requirement import Unmet, holds, may_go_clear, session_fits
 from relay.trust.staple import staple_fault
@@ -45,6 +50,7 @@ class Errand:
     envelope: Envelope
     message: QueuedMessage
     header: bytes
+    """Empty: the body has it."""
     body: Body
 
     @property
@@ -56,8 +62,9 @@ class Errand:
 class Inquiry:
     """Questions that the server is asked in place of a message."""
 
-    ask: Callable[[Link, Mapping[str, str]], Awaitable[None]]
-    """Gets the connection, and what the server offers. It may raise LinkFailed."""
+    ask: Callable[[Link, Mapping[str, str], str | None], Awaitable[None]]
+    """Gets the connection, what the server offers, and the value of AUTH= on MAIL if there is one. It may raise
+    LinkFailed."""
     message_id: str = ""
 
 
@@ -78,6 +85,8 @@ class ConversationPorts:
     clock: Clock
     journal: Journal
     auth: AuthPorts | None = None
+    action: EventAction | None = None
+    """Who is told of the steps of a connection (Exim: event_action)."""
 
 
 class Conversation:
@@ -113,28 +122,37 @@ class Conversation:
         return MessageNote("", f"{noted.reason}: callout unencrypted to {where} (not in hosts_require_tls)")
 
     async def _dialled(self, hosts: tuple[RemoteHost, ...], policy: ClientTLS, *, fell_back: bool = False) -> Said:
+        dialer, action = self._ports.dialer, self._ports.action
+        if action is not None:
+            dialer = ToldDialer(dialer, action, self._scope)
         try:
-            link = await self._ports.dialer.dial(hosts, self._wish.manners)
+            link = await dialer.dial(hosts, self._wish.manners)
         except LinkFailed as failure:
+            for note in failure.notes:
+                self._ports.journal.record(MessageNote(self._errand.message_id, note))
             raise HostRefused(_deferred(failure)) from None
         return await self._over(Parked(link, self._wish, 0), policy, fell_back=fell_back)
 
     async def continued(self, parked: Parked) -> Said:
         """Over a connection that carried another message before. Raises HostRefused, HandshakeFailed: then nothing
         was sent, and a new connection is to be tried without another thought."""
+        if isinstance(parked.link, ToldLink):
+            parked.link.serve(self._scope.child(tls_out=parked.tls))
         return await self._over(parked, self._wish.policy)
 
     async def _over(self, parked: Parked, policy: ClientTLS, *, fell_back: bool = False) -> Said:
         link = parked.link
         try:
             secured = await self._prepare(parked, policy, fell_back=fell_back)
+            secured.parked = replace(secured.parked, messages=parked.messages)
             outcomes = await self._send(secured)
         except HandshakeFailed as failure:
             await link.drop()
             failure.host = link.host
             raise
         except LinkFailed as failure:
-            await link.drop()
+            # A server that has said no is told goodbye; one that said 421, or nothing, is not there to hear it.
+            await (link.quit() if failure.reply is not None and link.is_open else link.drop())
             raise HostRefused(replace(_of_link(failure), host=link.host)) from None
         except ImpostorFound as found:
             await link.drop()
@@ -147,7 +165,8 @@ class Conversation:
             await link.drop()
             raise
         done = tuple(
-            None if each is None else _complete(each, secured.parked, parked.messages > 0) for each in outcomes
+            None if each is None else _complete(each, secured, is_first=place == 0)
+            for place, each in enumerate(outcomes)
         )
         kept = secured.may_be_kept and not any(isinstance(each, Deferred) and each.host_wide for each in done)
         left = replace(secured.parked, messages=parked.messages + secured.transactions)
@@ -174,13 +193,13 @@ class Conversation:
         if parked.had_tls:
             # A connection that was private goes on private or not at all. Its clear greeting offered STARTTLS.
             try:
-                return await self._logged_in(*await self._raised(link, policy), link)
+                return await self._logged_in(*await self._raised(link, policy), link, begun_in_clear=False)
             except StartTLSRefused as refused:
                 raise HandshakeFailed(ErrorClass.TLS_FAILED, "STARTTLS was refused", refused.reply) from None
         if parked.messages:
             return _Secured(parked, {}, may_be_kept=True)
         if policy.on_connect:
-            return await self._logged_in(*await self._raised(link, policy), link)
+            return await self._logged_in(*await self._raised(link, policy), link, begun_in_clear=False)
         offers = await link.hello()
         offered = "STARTTLS" in offers
         if policy.demand is not TLSDemand.AVOID and offered:
@@ -201,12 +220,17 @@ class Conversation:
         tls_tempfail_tryclear."""
         if may_go_clear(policy) and (reply.is_permanent or policy.tempfail_tryclear):
             return
-        what = "a TLS session is required, but the server refused STARTTLS"
+        if may_go_clear(policy):
+            what = f"SMTP error from remote mail server after STARTTLS: {shown(reply)}"
+            raise HostRefused(Deferred(what, ErrorClass.OTHER, reply, host_wide=True))
+        what = "a TLS session is required, but an attempt to start TLS failed"
         raise HostRefused(Deferred(what, ErrorClass.TLS_REQUIRED, reply, host_wide=True))
 
     async def _raised(self, link: Link, policy: ClientTLS) -> tuple[TLSFacts, Mapping[str, str]]:
         """A new TLS layer, judged, and the greeting inside."""
         tls = await self._go_up(link, policy)
+        if isinstance(link, ToldLink):
+            link.rise(tls)
         try:
             return tls, await link.hello()
         except LinkFailed as failure:
@@ -225,7 +249,10 @@ class Conversation:
             # Our own set-up is broken: an operator mends that, nothing goes out in clear meanwhile.
             self._trouble(error)
             raise HostRefused(Deferred(f"our TLS set-up: {error}", ErrorClass.LOCAL, host_wide=True)) from None
-        verification = judge_server(handshake, anchors, policy, self._ports.clock.now())
+        verification: Verification = NotAsked()
+        if policy.verify is not VerifyServer.NOT:
+            verification = judge_server(handshake, anchors, policy, self._ports.clock.now())
+            self._note_faults(link, verification, policy)
         staple = ""
         if policy.require_ocsp:
             now = self._ports.clock.now()
@@ -247,6 +274,14 @@ class Conversation:
             verification=verification,
             binding=handshake.binding,
         )
+
+    def _note_faults(self, link: Link, verification: Verification, policy: ClientTLS) -> None:
+        """What is wrong with the server's certificate; where it has to verify the first fault is the last."""
+        if isinstance(verification, Unverified):
+            faults = verification.faults[:1] if policy.verify is VerifyServer.MUST else verification.faults
+            for each in faults:
+                text = f"[{link.host.address}] SSL verify error: {each}"
+                self._ports.journal.record(MessageNote(self._errand.message_id, text))
 
     async def _session_key(self, link: Link) -> str:
         """Whose TLS session may be resumed: the host, and the name that it gives itself where one is cut out of its
@@ -273,53 +308,65 @@ class Conversation:
     # AUTH
 
     async def _logged_in(
-        self, tls: TLSFacts | None, offers: Mapping[str, str], link: Link, *, fell_back: bool = False
+        self,
+        tls: TLSFacts | None,
+        offers: Mapping[str, str],
+        link: Link,
+        *,
+        fell_back: bool = False,
+        begun_in_clear: bool = True,
     ) -> _Secured:
         policy = self._wish.policy
         in_clear = tls is None and not fell_back and may_go_clear(policy)
         scope = self._scope.child(tls_out=tls)
         try:
-            login = await log_in(link, offers, self._rules.login, scope, self._ports.auth, in_clear=in_clear)
+            ports = self._ports
+            rules, name = self._rules.login, self._rules.name
+            login = await log_in(
+                link, offers, rules, scope, ports.auth, ports.action, in_clear=in_clear, transport=name
+            )
         except HostRefused as refused:
             self._notes(refused.notes)
             raise
         self._notes(login.notes)
         parked = Parked(link, self._wish, 0, tls, tls is not None, login.name)
-        return _Secured(parked, offers, may_be_kept=not fell_back)
+        steps = _steps(self._wish, tls is not None, begun_in_clear=begun_in_clear, tried_login=login.is_tried)
+        return _Secured(parked, offers, not fell_back, steps)
 
     def _notes(self, notes: tuple[str, ...]) -> None:
         for each in notes:
-            self._ports.journal.record(
-                MessageNote(self._errand.message_id, f"{self._rules.name} transport: {each}")
-            )
+            self._ports.journal.record(MessageNote(self._errand.message_id, each))
 
     # The message
 
     async def _send(self, secured: _Secured) -> list[Outcome | None]:
         errand = self._errand
         if isinstance(errand, Inquiry):
-            await errand.ask(secured.parked.link, secured.offers)
+            received = self._scope.more.get("authenticated_sender")
+            asserted = await self._asserted_sender(secured, xtext(received) if received else None)
+            await errand.ask(secured.parked.link, secured.offers, asserted)
             return []
         return await self._transact(secured, errand)
 
     async def _transact(self, secured: _Secured, errand: Errand) -> list[Outcome | None]:
-        """The message, in as many transactions as the server's limits make it (RFC 9422)."""
+        """The message, in as many transactions as the server's limits (RFC 9422) and ours make it."""
         link = secured.parked.link
         envelope = await self._addressed(secured, errand.envelope)
         outcomes: list[Outcome | None] = [None] * len(envelope.recipients)
-        limits = link.limits
-        step = limits.recipients or max(len(outcomes), 1)
-        for start in range(0, len(outcomes), step):
-            if limits.messages and secured.transactions and secured.transactions >= limits.messages:
+        limits, before = link.limits, secured.parked.messages
+        for places in in_batches(envelope.recipients, limits, self._rules.max_rcpt):
+            sent = before + secured.transactions
+            if limits.messages and sent >= limits.messages:
                 break
-            part = replace(envelope, recipients=envelope.recipients[start : start + step])
+            part = replace(envelope, recipients=tuple(envelope.recipients[place] for place in places))
             secured.transactions += 1
             said = await link.send(part, errand.header, errand.body)
-            outcomes[start : start + len(said)] = said
+            for place, each in zip(places, in_one_transaction(said, continued=sent > 0), strict=False):
+                outcomes[place] = each
             if not link.is_open:
                 rest = said[-1] if isinstance(said[-1], Deferred) else None
-                for place in range(start + len(said), len(outcomes)):
-                    outcomes[place] = replace(rest, possible_duplicate=False) if rest is not None else None
+                lost = replace(rest, possible_duplicate=False) if rest is not None else None
+                outcomes = [lost if each is None else each for each in outcomes]
                 break
         return outcomes
 
@@ -328,6 +375,7 @@ class Conversation:
         rules = self._rules
         items = tuple(item for item in envelope.parameters.items if item[0] != "AUTH")
         asserted = await self._asserted_sender(secured, envelope.parameters.get("AUTH"))
+        secured.asserted = asserted or ""
         if asserted is not None:
             items = (*items, ("AUTH", asserted))
         recipients = envelope.recipients
@@ -356,7 +404,9 @@ class Conversation:
                 text = ""
             if text:
                 return xtext(text)
-        caller = self._scope.session.caller
+        caller, given = self._scope.session.caller, self._scope.session.authentication
+        if received is None and caller is not None and given is not None and given.sender:
+            return xtext(given.sender)
         if received is None and caller is not None and caller.login:
             # Who sent it from this machine is known to the kernel.
             return xtext(f"{caller.login}@{self._scope.main.get('qualify_domain', '')}")
@@ -370,7 +420,18 @@ class _Secured:
     parked: Parked
     offers: Mapping[str, str]
     may_be_kept: bool
+    steps: str = ""
+    """What was done with the connection for this message: e(hlo), h(elo), l(hlo), s(tarttls), a(uth)."""
     transactions: int = 0
+    asserted: str = ""
+    """The value of AUTH= on MAIL."""
+
+
+def _steps(wish: Wish, has_tls: bool, *, begun_in_clear: bool, tried_login: bool) -> str:
+    """In Exim's letters (log_selector = +protocol_detail)."""
+    hello = "l" if wish.manners.lmtp else "e" if wish.manners.esmtp else "h"
+    greeted = (hello if begun_in_clear else "") + (f"s{hello}" if has_tls else "")
+    return f"{greeted}a" if tried_login else greeted
 
 
 _WORN_OUT = 1 << 30
@@ -441,8 +502,12 @@ def _of_link(failure: LinkFailed) -> Deferred | Failed:
     return _deferred(failure)
 
 
-def _complete(outcome: Outcome, parked: Parked, continued: bool) -> Outcome:
+def _complete(outcome: Outcome, secured: _Secured, *, is_first: bool) -> Outcome:
+    parked = secured.parked
     if isinstance(outcome, Delivered):
-        dialog = replace(outcome.dialog or Dialog(), login=parked.login)
-        return replace(outcome, host=parked.link.host, tls=parked.tls, continued=continued, dialog=dialog)
+        named = decode_xtext(secured.asserted) if parked.login and "AUTH" in secured.offers else ""
+        dialog = replace(outcome.dialog or Dialog(), login=parked.login, sender=named, steps=secured.steps)
+        return replace(outcome, host=parked.link.host, tls=parked.tls, dialog=dialog)
+    if isinstance(outcome, Failed):
+        return replace(outcome, host=parked.link.host, tls=parked.tls, steps=secured.steps if is_first else "")
     return replace(outcome, host=parked.link.host)

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from relay.delivery.plain_words import in_plain_words, status_of
+from relay.delivery.plain_words import diagnostic_of, for_sender, status_of
 from relay.delivery.report import (
-    LONGEST_TEXT,
+    CREATED,
     OUR_WORDING,
     Action,
     Draft,
@@ -20,13 +20,12 @@ from relay.delivery.report import (
     ReportSettings,
     Told,
     Wording,
+    about,
     as_written,
     assemble,
-    naming,
     returned,
+    shown,
     wants_utf8,
-    whose,
-    wrapped,
 )
 from relay.delivery.settle import Waiting
 from relay.esmtp.parameters import Notify, wanted_notices
@@ -90,18 +89,18 @@ def make_delay_notice(
 ) -> Report:
     """The notice that recipients have been waiting for `delay` seconds. Raises ValueError where it would go to the null
     sender."""
-    told = tuple(_told(each) for each in waiting)
-    paragraphs = _opening(message, delay, settings, wording, to)
-    paragraphs += ["\r\n".join(_about(*each, is_utf8=wants_utf8(message))) for each in zip(waiting, told, strict=True)]
-    paragraphs += _closing(told, wording)
+    told = tuple(_told(each) for each in reversed(waiting))
+    text = _opening(message, delay, len(told), settings, wording, to) + "\r\n"
+    text += "".join(about(each, "Delay reason: ", is_utf8=wants_utf8(message)) for each in told)
+    text += "\r\n" + _closing(wording)
     draft = Draft(
         report_id=report_id,
         now=now,
         to=to,
         subject=f"Warning: message {message.message_id} delayed {in_words(delay)}",
-        text="\r\n\r\n".join(paragraphs) + "\r\n",
+        text=text,
         told=told,
-        returned=returned(message, None, settings),
+        returned=returned(message, None, settings, is_notice=True),
         wording=wording,
     )
     return assemble(message, draft, settings)
@@ -112,30 +111,34 @@ def _told(waiting: Waiting) -> Told:
     return Told(
         result=waiting.result,
         action=Action.DELAYED,
-        status=status_of(deferred, "4.4.7"),
-        reason=deferred.cause or deferred.reason,
+        status=status_of(deferred, "4", deferred.error),
+        words=for_sender(deferred, is_routed=bool(waiting.result.transport)),
+        diagnostic=diagnostic_of(deferred),
         host=deferred.host,
-        reply=deferred.reply,
-        until=waiting.until,
+        error=deferred.error,
     )
 
 
 def _opening(
-    message: QueuedMessage, delay: float, settings: ReportSettings, wording: Wording, to: Address
-) -> list[str]:
+    message: QueuedMessage, delay: float, many: int, settings: ReportSettings, wording: Wording, to: Address
+) -> str:
     own = wording.text(_OPENING)
     if own is not None:
-        return [as_written(own)]
-    some = "one or more of its recipients" if len(message.recipients) > 1 else "its recipient"
-    opening = (
-        f"This message was created automatically by the mail server {settings.primary_hostname}. "
-        f"{whose(message, to)} has not been delivered to {some} yet, after more than {in_words(delay)}."
-    )
-    about = [f"The message identifier is:     {message.message_id}"]
+        return as_written(own)
+    if to == message.sender:
+        text = "A message that you sent has not yet been delivered to one or more of its\r\nrecipients after more than "
+    else:
+        text = (
+            f"A message sent by\r\n\r\n  <{shown(message.sender, is_utf8=wants_utf8(message))}>\r\n\r\n"
+            "has not yet been delivered to one or more of its recipients after more than \r\n"
+        )
+    text += f"{in_words(delay)} on the queue on {settings.primary_hostname}.\r\n\r\n"
+    text += f"The message identifier is:     {message.message_id}\r\n"
     for name, words in (("Subject", "The subject of the message is: "), ("Date", "The date of the message is:    ")):
         if value := _value_of(message, name):
-            about.append(words + value)
-    return [wrapped(opening), "\r\n".join(about)]
+            text += f"{words}{value}\r\n"
+    which, verb = ("es", "are") if many != 1 else ("", "is")
+    return f"{CREATED}{text}\r\nThe address{which} to which the message has not yet been delivered {verb}:\r\n"
 
 
 def _value_of(message: QueuedMessage, name: str) -> str:
@@ -146,21 +149,13 @@ def _value_of(message: QueuedMessage, name: str) -> str:
     return ""
 
 
-def _about(waiting: Waiting, told: Told, *, is_utf8: bool) -> list[str]:
-    lines = naming(told, is_utf8=is_utf8)
-    if plain := in_plain_words(waiting.deferred.error, waiting.deferred.host):
-        lines.append(wrapped(plain, indent="    "))
-    lines.append(wrapped(f"Details: {printable(told.reason, LONGEST_TEXT)}", indent="    "))
-    return lines
-
-
-def _closing(told: Sequence[Told], wording: Wording) -> list[str]:
+def _closing(wording: Wording) -> str:
     if wording.texts:
         own = wording.text(_CLOSING)
-        return [] if own is None else [as_written(own)]
-    return [
-        wrapped(
-            "You don't need to do anything. Delivery will be tried again for some time, and this notice may be "
-            "repeated. Should it never succeed, the message will be returned to you."
-        )
-    ]
+        return "" if own is None else as_written(own)
+    return (
+        "No action is required on your part. Delivery attempts will continue for\r\n"
+        "some time, and this warning may be repeated at intervals if the message\r\n"
+        "remains undelivered. Eventually the mail delivery software will give up,\r\n"
+        "and when that happens, the message will be returned to you.\r\n"
+    )

@@ -9,9 +9,18 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
-from email.utils import formatdate
 
-from relay.delivery.report import Report, ReportSettings, shown
+from relay.delivery.report import (
+    OUR_WORDING,
+    Report,
+    ReportSettings,
+    Wording,
+    from_field,
+    last_fields,
+    received,
+    references,
+    shown,
+)
 from relay.mail.address import NULL_SENDER, Address
 from relay.mail.envelope import Recipient
 from relay.mail.facts import MessageFacts, SessionFacts
@@ -56,27 +65,32 @@ def release_of(entry: QueueEntry, now: float, rules: FrozenRules) -> Release | N
 
 
 def make_freeze_notice(
-    message: QueuedMessage, why: str, to: Sequence[Address], settings: ReportSettings, report_id: str, now: float
+    message: QueuedMessage,
+    why: str,
+    to: Sequence[Address],
+    settings: ReportSettings,
+    report_id: str,
+    now: float,
+    *,
+    wording: Wording = OUR_WORDING,
 ) -> Report:
     """Tells operators that a message is held (Exim: freeze_tell)."""
-    host, date = settings.primary_hostname, formatdate(now, localtime=True)
-    receivers = ",\r\n ".join(shown(each) for each in to)
-    header = (
-        f"Received: by {host} (Fingerpost) with local id {report_id};\r\n\t{date}\r\n"
-        "Auto-Submitted: auto-generated\r\n"
-        f"From: Mail Delivery System <Mailer-Daemon@{settings.qualify_domain}>\r\n"
-        f"To: {receivers}\r\n"
-        "Subject: Message frozen\r\n"
-        f"Message-ID: <E{report_id}@{host}>\r\n"
-        f"Date: {date}\r\n"
-    )
+    fields = [
+        received(report_id, to, now, settings),
+        "Auto-Submitted: auto-replied",
+        from_field(wording, settings),
+        "To: " + ",\r\n ".join(shown(each) for each in to),
+        *references(message.header),
+        "Subject: Message frozen",
+        *last_fields(report_id, now, settings),
+    ]
+    header = "".join(f"{each}\r\n" for each in fields)
     lines = [
         f"Message {message.message_id} has been frozen ({printable(why, 900)}).",
         f"The sender is <{shown(message.sender)}>.",
-        "",
-        "The following address(es) have yet to be delivered:",
-        "",
     ]
+    if message.pending:
+        lines += ["", "The following address(es) have yet to be delivered:"]
     for each in message.pending:
         error = f": {printable(each.last_error, 900)}" if each.last_error else ""
         lines.append(f"  {shown(each.recipient.address)}{error}"[:998])
@@ -86,7 +100,7 @@ def make_freeze_notice(
         sender=NULL_SENDER,
         recipients=tuple(Recipient(each) for each in to),
         header=to_wire(header),
-        facts=MessageFacts(SessionFacts(caller=settings.caller), now),
+        facts=MessageFacts(SessionFacts(caller=settings.caller), now, is_rehearsal=message.facts.is_rehearsal),
         body_size=len(body),
         due=None,
     )

@@ -4,6 +4,9 @@ Whoever wants to talk to a host enters its line first and leaves it afterwards, 
 there is room it goes on at once with nothing in hand; else it waits, and comes in with what its predecessor leaves:
 a connection that is ready for the next message, or nothing.
 
+Where nobody waits for a connection that would be closed, its owner may `offer` it: whoever comes next stands in line
+for it although there is room.
+
 A connection is only ever given to a wish equal to the one that it was made for (`Wish`): same transport, host, TLS
 policy and manners. Whoever has one to give asks `next_is` first. The state is one process' own; a promise is what
 somebody waits on (`Promise`, at the edge a Deferred).
@@ -18,10 +21,16 @@ from typing import Protocol
 from relay.delivery.link import Link, Manners
 from relay.delivery.schedule import Schedule
 from relay.mail.facts import TLSFacts
+from relay.mail.outcome import RemoteHost
 from relay.tls.policy import ClientTLS
 
 # Seconds for which a host counts as one that does not go on in clear after a probe that failed.
 NOT_ONWARD = 3600.0
+
+
+def line_of(host: RemoteHost) -> str:
+    """The name of the line at a host: its name and port."""
+    return f"{host.name.lower()}:{host.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +91,7 @@ class HostLines:
         self._visits = 0
         self._waiting: dict[str, _Waiting] = {}
         """By the number of the visit that is to be."""
+        self._offers: dict[str, list[Promise]] = {}
         self._not_onward: dict[str, float] = {}
 
     async def enter(self, wish: Wish, *, alone: bool = False) -> Visit:
@@ -91,10 +101,13 @@ class HostLines:
         """
         self._visits += 1
         number = f"visit {self._visits}"
-        if self._schedule.enter_host(wish.host, number, 1 if alone else 0):
+        offer = self._take_offer(wish.host)
+        if self._schedule.enter_host(wish.host, number, 1 if alone else 0, stands_in_line=offer is not None):
             return Visit(wish, number)
         promise = self._promise()
         self._waiting[number] = _Waiting(wish, promise)
+        if offer is not None:
+            offer.callback(None)
         try:
             return Visit(wish, number, await promise)
         except BaseException:
@@ -118,6 +131,37 @@ class HostLines:
             return parked
         waiting.promise.callback(parked)
         return None
+
+    # Connections on offer
+
+    def is_empty(self, host: str) -> bool:
+        """Whether nobody stands in this line."""
+        return self._schedule.next_in_line(host) is None
+
+    def offer(self, host: str) -> Promise:
+        """Somebody in this line has a connection to give and will leave soon. Kept when somebody has come for it; to be
+        withdrawn where nobody comes."""
+        promise = self._promise()
+        self._offers.setdefault(host, []).append(promise)
+        return promise
+
+    def withdraw(self, host: str, offer: Promise) -> None:
+        """The offer does not stand any more; it is kept by this, if it was not before."""
+        offers = self._offers.get(host, [])
+        if offer in offers:
+            offers.remove(offer)
+            if not offers:
+                del self._offers[host]
+            offer.callback(None)
+
+    def _take_offer(self, host: str) -> Promise | None:
+        offers = self._offers.get(host)
+        if not offers:
+            return None
+        offer = offers.pop(0)
+        if not offers:
+            del self._offers[host]
+        return offer
 
     # Hosts that do not go on in clear
 

@@ -35,10 +35,11 @@ class Insecure(TemporaryFailure):
 async def find_host(name: str, rules: HostRules, scope: Scope) -> HostAddresses:
     """The addresses of a name or of a literal. Raises HostNotFound, TemporaryFailure (Insecure is one),
     ExpansionFailed for a list that can't be expanded."""
-    try:
-        return HostAddresses((str(ipaddress.ip_address(name)),))
-    except ValueError:
-        pass
+    literal = _literal(name)
+    if literal:
+        if ":" in literal and scope.resolver is not None:
+            await scope.resolver.addresses(literal)  # which knows none of IPv6 where there are to be none
+        return HostAddresses((literal,))
     if await _is_in(rules.dnssec_require, name, scope):
         if scope.dns is None:
             raise TemporaryFailure("the DNS can't be asked here")
@@ -52,6 +53,13 @@ async def find_host(name: str, rules: HostRules, scope: Scope) -> HostAddresses:
     if scope.resolver is None:
         raise TemporaryFailure("there is no resolver")
     return HostAddresses(await scope.resolver.addresses(name))
+
+
+def _literal(name: str) -> str:
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        return ""
 
 
 async def _is_in(domains: MatchList | None, name: str, scope: Scope) -> bool:

@@ -26,7 +26,15 @@ from relay.spool.hints import RetryHint
 FRESH = 60.0
 # What a host is not blamed for.
 _NOT_THE_HOSTS = frozenset(
-    {ErrorClass.LOCAL, ErrorClass.NO_NETWORK, ErrorClass.LOOKUP, ErrorClass.RCPT_4XX, ErrorClass.QUOTA}
+    {
+        ErrorClass.FILTER,
+        ErrorClass.JUDGED_4XX,
+        ErrorClass.LOCAL,
+        ErrorClass.LOOKUP,
+        ErrorClass.NO_NETWORK,
+        ErrorClass.QUOTA,
+        ErrorClass.RCPT_4XX,
+    }
 )
 
 

@@ -30,6 +30,10 @@ class Terms:
     size: int = 0
     """Octets, said where a server has SIZE; 0: not said."""
     now: float = 0.0
+    is_utf8: bool = False
+    """The message that the address belongs to came with SMTPUTF8."""
+    at_recipient: bool = False
+    """RCPT waits for the answer, be it about the sender."""
 
 
 class AskAgain(Exception):
@@ -55,14 +59,17 @@ class Interview:
         self.reason = ""
         self.failure = ""
 
-    async def ask(self, link: Link, offers: Mapping[str, str]) -> None:
-        """Over a connection that is ready for MAIL. Raises LinkFailed, AskAgain."""
+    async def ask(self, link: Link, offers: Mapping[str, str], asserted: str | None = None) -> None:
+        """Over a connection that is ready for MAIL; `asserted` is what that says of AUTH=. Raises LinkFailed,
+        AskAgain."""
         terms = self._terms
         setup = Known.REFUSED_NOBODY if terms.plan.refuses_nobody else Known.ACCEPTED
         self.domain = replace(self.domain, setup=Remembered(setup, terms.now))
         parameters = self._parameters(offers)
         if parameters is None:
             return
+        if asserted is not None:
+            parameters += f" AUTH={asserted}"
         if terms.plan.asks_random and terms.random_local_part and not await self._is_choosy(link, parameters):
             return
         if not await self._takes_address(link, offers, parameters):
@@ -73,12 +80,13 @@ class Interview:
 
     def _parameters(self, offers: Mapping[str, str]) -> str | None:
         """What MAIL says beside the sender; None where this server can't be asked."""
-        if str(self._terms.question.address).isascii() and self._terms.sender.isascii():
+        terms = self._terms
+        if not terms.is_utf8 and str(terms.question.address).isascii() and terms.sender.isascii():
             return ""
         if "SMTPUTF8" in offers:
             return " SMTPUTF8"
         self.reason = 'response to "EHLO" did not include SMTPUTF8'
-        is_recipient = self._terms.question.role is Role.RECIPIENT
+        is_recipient = terms.at_recipient or terms.question.role is Role.RECIPIENT
         told = "533 no support for internationalised mailbox name" if is_recipient else "550 mailbox unavailable"
         self.found = Verified(Finding.BAD, user_message=told)
         return None

@@ -83,6 +83,10 @@ class Quota:
     mailbox_size: int = -1
     """What is there already, where somebody else has counted; -1: it is measured."""
     mailbox_files: int = -1
+    has_size_file: bool = False
+    """What is in a Maildir is added up in a file of its own (Exim: maildir_use_size_file)."""
+    directory_regex: str = ""
+    """Finds the directories of a Maildir that count then."""
 
     @property
     def is_set(self) -> bool:
@@ -123,6 +127,8 @@ class NewFile:
     final: str = ""
     """The name afterwards; "": it is asked for when the file is complete."""
     maildir: bool = True
+    folder_regex: str = ""
+    """Finds the directories that are folders of another Maildir (Exim: maildirfolder_create_regex)."""
     place: Place = field(default_factory=Place)
     quota: Quota = field(default_factory=Quota)
     message_size: int = 0
@@ -163,21 +169,58 @@ class LMTPJob:
     environment: tuple[str, ...] = ()
     timeout: int = 300
     ignore_quota: bool = False
-    size: int = 0
 
 
-Job = Append | NewFile | Command | LMTPJob
-_JOBS: dict[str, type[Append] | type[NewFile] | type[Command] | type[LMTPJob]] = {
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """A command that a message goes through on its way to a transport (Exim: transport_filter)."""
+
+    transport: str
+    arguments: tuple[str, ...]
+    timeout: int = 300
+    """Seconds in which it has to read or to write something."""
+    limit: int = 64 * 1024 * 1024
+    """Octets that it may write."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilterEnd:
+    """How a filter has ended."""
+
+    status: int = 0
+    """Negative for a signal, 127 where it could not be run."""
+    is_late: bool = False
+    """It was killed because it did nothing for too long."""
+    trouble: str = ""
+    """What else went wrong; "": nothing."""
+
+    @property
+    def is_good(self) -> bool:
+        return not (self.status or self.is_late or self.trouble)
+
+    def text(self, *, where: str = "") -> str:
+        """In Exim's words; `where` follows the status."""
+        if self.is_late:
+            return "transport filter timeout"
+        if self.trouble:
+            return f"transport filter process failed: {self.trouble}"
+        unknown = ": unable to execute command" if self.status == 127 else ""
+        return f"transport filter process failed ({self.status}){where}{unknown}"
+
+
+Job = Append | NewFile | Command | LMTPJob | Filter
+_JOBS: dict[str, type[Append] | type[NewFile] | type[Command] | type[LMTPJob] | type[Filter]] = {
     "append": Append,
     "new_file": NewFile,
     "command": Command,
     "lmtp": LMTPJob,
+    "filter": Filter,
 }
 
 
 def runs_command(job: Job) -> bool:
     """Whether a program is started for it, which root's must never be."""
-    return isinstance(job, Command) or (isinstance(job, LMTPJob) and bool(job.arguments))
+    return isinstance(job, Command | Filter) or (isinstance(job, LMTPJob) and bool(job.arguments))
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,17 +255,23 @@ class Report:
     """One for each recipient, where they are told apart (LMTP); what stands above is then of no account."""
     read_at: int = -1
     """When somebody last looked into a mailbox that is full, seconds since the epoch; -1: not known."""
+    is_misconfigured: bool = False
+    """What is wrong is how the transport is set up."""
+    size: int = 0
+    """Octets that were written; who gives them knows."""
 
     def outcome(self) -> Outcome:
         """The outcome for each recipient of the delivery."""
         match self.verdict:
             case Verdict.DELIVERED:
-                return Delivered(self.text)
+                return Delivered(self.text, size=self.size)
             case Verdict.FAILED:
                 return Failed(self.text)
             case Verdict.DEFERRED | Verdict.ELSEWHERE:
                 read_at = float(self.read_at) if self.read_at >= 0 else None
-                return Deferred(self.text, self.error, freeze=self.freeze, read_at=read_at)
+                return Deferred(
+                    self.text, self.error, freeze=self.freeze, read_at=read_at, is_misconfigured=self.is_misconfigured
+                )
             case _ as never:
                 typing.assert_never(never)
 
@@ -240,6 +289,11 @@ def deferred(
 ) -> NotDelivered:
     """To be raised: not now."""
     return NotDelivered(Report(Verdict.DEFERRED, reason, error, freeze, read_at=read_at))
+
+
+def misconfigured(reason: str, error: ErrorClass = ErrorClass.LOCAL) -> NotDelivered:
+    """To be raised: not before somebody has mended how the transport is set up."""
+    return NotDelivered(Report(Verdict.DEFERRED, reason, error, is_misconfigured=True))
 
 
 def failed(reason: str) -> NotDelivered:

@@ -34,6 +34,8 @@ class LinkFailed(Exception):
         self.possible_duplicate = possible_duplicate
         self.host: RemoteHost | None = None
         """The address that it happened with, where that is known."""
+        self.notes: tuple[str, ...] = ()
+        """For the log."""
 
 
 class HandshakeFailed(LinkFailed):
@@ -72,6 +74,7 @@ class Manners:
     """False: HELO (Exim: hosts_avoid_esmtp)."""
     pipelining: bool = True
     chunking: bool = False
+    prdr: bool = False
     keepalive: bool = True
     a_labels: ALabels = ALabels.WHERE_NEEDED
     """Domains outside US-ASCII in ASCII (Exim: utf8_downconvert)."""
@@ -89,6 +92,11 @@ class Link(Protocol):
         ...
 
     @property
+    def our_end(self) -> tuple[str, int]:
+        """Our own address and port on it."""
+        ...
+
+    @property
     def limits(self) -> Limits:
         """What the greeting in force says that the server takes."""
         ...
@@ -101,6 +109,10 @@ class Link(Protocol):
     @property
     def is_open(self) -> bool:
         """False as soon as it is known that nothing more can be said."""
+        ...
+
+    async def greeting(self) -> str:
+        """The lines with which the server has begun; waits for them. To be asked before the first `hello`, or never."""
         ...
 
     async def hello(self) -> Mapping[str, str]:

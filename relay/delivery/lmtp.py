@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from relay.delivery.attempt import BlockingCalls
 from relay.delivery.carrying import Naming
 from relay.delivery.command_line import CommandLine
-from relay.delivery.jobs import Command, Job, LMTPJob, Report, deferred
-from relay.delivery.local import Errand, LocalRules, expanded, no_taint, shown_recipient
+from relay.delivery.jobs import Command, FilterEnd, Job, LMTPJob, Report, misconfigured
+from relay.delivery.local import Errand, LocalRules, shown_recipient
+from relay.delivery.option_text import expanded, no_taint
 from relay.delivery.pipe import Pipe, PipeRules
+from relay.delivery.transports import BlockingCalls
 from relay.expand.errors import ForcedFailure
 from relay.expand.evaluate import Expansion
-from relay.mail.outcome import Delivered, Dialog, Outcome
+from relay.mail.outcome import Delivered, Dialog, ErrorClass, Failed, Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,6 @@ class LMTP:
             recipients=tuple(str(shown_recipient(each, affixes=affixes)) for each in errand.addresses),
             timeout=rules.timeout,
             ignore_quota=rules.ignore_quota,
-            size=errand.message.size,
         )
         if rules.socket is not None:
             return replace(job, socket=await self._socket(rules.socket, errand)), None
@@ -68,16 +68,22 @@ class LMTP:
         try:
             path = no_taint(await expanded(option, errand.scope, what, name), what, name)
         except ForcedFailure as error:
-            raise deferred(f"{what} for {name} transport failed to expand: {error}") from error
+            raise misconfigured(f"{what} for {name} transport failed to expand: {error}") from error
         if not path.startswith("/") or "\0" in path:
-            raise deferred(f"{what} for {name} transport is no absolute path")
+            raise misconfigured(f"{what} for {name} transport is no absolute path")
         return path
 
     def outcome(self, report: Report, errand: Errand) -> Outcome:
         """What the server said is the sender's to know."""
         outcome = report.outcome()
+        if isinstance(outcome, Failed):
+            return replace(outcome, told=outcome.reason)
         return replace(outcome, dialog=Dialog()) if isinstance(outcome, Delivered) else outcome
 
     def logs_output(self, report: Report) -> bool:
         """There is none."""
         return False
+
+    def filter_failed(self, end: FilterEnd, _job: Job) -> Report:
+        """It is tried again."""
+        return misconfigured(end.text(), ErrorClass.FILTER).report

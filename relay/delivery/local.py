@@ -14,25 +14,35 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from relay.delivery.accounts import SystemAccounts, Wish
-from relay.delivery.attempt import BlockingCalls
 from relay.delivery.carrying import Carrier, Content, Naming
 from relay.delivery.content import Form, MessageText, batched_end, batched_smtp
+from relay.delivery.filtering import FilteredBody, FilterFailed, FilterRules, Filters, filter_input, filter_job
 from relay.delivery.header_edits import HeaderEdits, HeaderFailed, edited_header
-from relay.delivery.jobs import Identity, Job, NewFile, NotDelivered, Report, Verdict, deferred, failed
+from relay.delivery.jobs import (
+    FilterEnd,
+    Identity,
+    Job,
+    NewFile,
+    NotDelivered,
+    Report,
+    Verdict,
+    deferred,
+    failed,
+    misconfigured,
+)
 from relay.delivery.local_address import LocalAddress
+from relay.delivery.option_text import expanded, no_taint
 from relay.delivery.remote_copy import size_of
+from relay.delivery.transports import BlockingCalls
 from relay.expand.errors import ExpansionFailed, ForcedFailure
 from relay.expand.evaluate import Expansion
 from relay.expand.scope import Scope
-from relay.expand.values import is_tainted
 from relay.mail.address import Address, address_from_text
 from relay.mail.events import MessageNote
 from relay.mail.outcome import Failed, Outcome
 from relay.mail.ports import Body, Clock, Journal, TemporaryFailure
 from relay.mail.queue import QueuedMessage
 from relay.mail.text import printable, to_wire
-
-_USE_DATA = "use $local_part_data and $domain_data"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +80,7 @@ class LocalRules:
     header: HeaderEdits = field(default_factory=HeaderEdits)
     text: MessageRules = field(default_factory=MessageRules)
     message_size_limit: Expansion | None = None
+    filter: FilterRules | None = None
     batch_max: int = 1
     batch_id: Expansion | None = None
     rcpt_include_affixes: bool = False
@@ -91,6 +102,8 @@ class LocalPorts:
     """Carries jobs out in this process."""
     courier: Carrier
     """Carries them out in a process of their own, as any user where it is root's."""
+    filters: Filters
+    """Runs filters there."""
     own: Identity
     """Whom the daemon runs as when deliveries begin."""
     may_become_others: bool
@@ -111,6 +124,7 @@ class Errand:
     identity: Identity
     return_path: Address
     home: str
+    body: Body | None = None
 
     @property
     def first(self) -> LocalAddress:
@@ -133,24 +147,9 @@ class Driver(Protocol):
         """Whether the first line of what a command wrote belongs into the log."""
         ...
 
-
-async def expanded(expansion: Expansion, scope: Scope, what: str, transport: str) -> str:
-    """The text of an option. Raises NotDelivered in Exim's words, and ForcedFailure."""
-    try:
-        return await expansion.text(scope)
-    except ForcedFailure:
-        raise
-    except (ExpansionFailed, TemporaryFailure) as error:
-        shown = printable(expansion.source, 200)
-        raise deferred(f'Expansion of "{shown}" ({what} for {transport} transport) failed: {error}') from error
-
-
-def no_taint(text: str, what: str, transport: str) -> str:
-    """The text, unless it comes from outside. Raises NotDelivered."""
-    if is_tainted(text):
-        shown = printable(text, 200)
-        raise deferred(f"Tainted '{shown}' ({what} for {transport} transport) not permitted ({_USE_DATA})")
-    return text
+    def filter_failed(self, end: FilterEnd, job: Job) -> Report:
+        """What it means that the transport's filter has failed."""
+        ...
 
 
 class LocalDelivery:
@@ -162,14 +161,24 @@ class LocalDelivery:
         self._ports = ports
         self._others: Mapping[str, LocalDelivery] = {}
 
+    @property
+    def rules(self) -> LocalRules:
+        """Its options."""
+        return self._rules
+
     def know(self, others: Mapping[str, LocalDelivery]) -> None:
-        """The other transports, for `file_format` and `shadow_transport`."""
+        """The other transports, for `file_format`."""
         self._others = others
 
     @property
     def batch_max(self) -> int:
         """Recipients that may be delivered in one go."""
         return self._rules.batch_max
+
+    @property
+    def includes_affixes(self) -> bool:
+        """Whether recipients are named with their prefixes and suffixes."""
+        return self._rules.rcpt_include_affixes
 
     async def batch_key(self, address: LocalAddress) -> str | None:
         """Equal for recipients that nothing tells apart here (Exim: batch_max); None: it goes alone."""
@@ -198,18 +207,17 @@ class LocalDelivery:
     ) -> tuple[Outcome, ...]:
         """An outcome for each of them. Raises SpoolUnavailable for the body."""
         try:
-            errand = await self._errand(addresses, message)
+            errand = replace(await self._errand(addresses, message), body=body)
             await self._check_size(errand)
             made = await self._driver.job(errand, next(self._ports.numbers))
             if isinstance(made, Report):
                 report = made
             else:
-                content = await self._content(errand, body)
-                report = await self._carrier(errand, made[0]).carry(made[0], errand.identity, content, made[1])
+                report = await self._carried(errand, made[0], made[1], body)
         except NotDelivered as error:
             return (error.report.outcome(),) * len(addresses)
         except HeaderFailed as error:
-            return (deferred(str(error)).report.outcome(),) * len(addresses)
+            return (misconfigured(str(error)).report.outcome(),) * len(addresses)
         if report.verdict is Verdict.ELSEWHERE:
             return await self._elsewhere(report.text, addresses, message, body)
         self._log_output(report, errand)
@@ -217,12 +225,34 @@ class LocalDelivery:
             return tuple(self._driver.outcome(each, errand) for each in report.each)
         return (self._driver.outcome(report, errand),) * len(addresses)
 
+    async def _carried(self, errand: Errand, job: Job, naming: Naming | None, body: Body) -> Report:
+        rules, carrier = self._rules, self._carrier(errand, job)
+        text = MessageText(rules.text.form())
+        header = b"" if rules.text.body_only else await self._header(errand)
+        whole = None if rules.text.headers_only else body
+        start, end = await self._start(errand), await self._end(errand)
+        if rules.filter is None:
+            content = Content(start + (text.header(header) if header else b""), whole, text, end)
+            return content.measured(await carrier.carry(job, errand.identity, content, naming))
+        recipients = [str(each.recipient.address) for each in errand.addresses]
+        wish = await filter_job(rules.filter, rules.name, errand.scope, recipients, errand.message.size)
+        source = filter_input(header, whole)
+        try:
+            filtered = await self._ports.filters.filtered(wish, errand.identity, source)
+        except FilterFailed as failure:
+            return self._driver.filter_failed(failure.end, job)
+        try:
+            content = Content(start, FilteredBody(filtered, source, Form()), text, end)
+            return content.measured(await carrier.carry(job, errand.identity, content, naming))
+        finally:
+            filtered.close()
+
     async def _elsewhere(
         self, transport: str, addresses: tuple[LocalAddress, ...], message: QueuedMessage, body: Body
     ) -> tuple[Outcome, ...]:
         other = self._others.get(transport)
         if other is None or other is self:
-            missing = deferred(f"{transport} transport (for a mailbox of another format) not found").report
+            missing = misconfigured(f"{transport} transport (for a mailbox of another format) not found").report
             return (missing.outcome(),) * len(addresses)
         return await other.deliver(addresses, message, body)
 
@@ -266,9 +296,9 @@ class LocalDelivery:
         try:
             path = await expanded(option, scope, what, name)
         except ForcedFailure as error:
-            raise deferred(f"{what} failed to expand for {name} transport: {error}") from error
+            raise misconfigured(f"{what} failed to expand for {name} transport: {error}") from error
         if not path.startswith("/") or "\0" in path:
-            raise deferred(f'{what} path "{printable(path, 200)}" is not absolute for {name} transport')
+            raise misconfigured(f'{what} path "{printable(path, 200)}" is not absolute for {name} transport')
         return no_taint(path, what, name)
 
     async def _identity(self, first: LocalAddress, scope: Scope, directory: str) -> Identity:
@@ -300,7 +330,7 @@ class LocalDelivery:
         try:
             return no_taint(await expanded(option, scope, what, self._rules.name), what, self._rules.name).strip()
         except ForcedFailure as error:
-            raise deferred(f"{what} of {self._rules.name} transport can't be found: {error}") from error
+            raise misconfigured(f"{what} of {self._rules.name} transport can't be found: {error}") from error
 
     async def _check_size(self, errand: Errand) -> None:
         rules = self._rules
@@ -312,36 +342,39 @@ class LocalDelivery:
             return
         limit = size_of(text)
         if limit is None:
-            raise deferred(f'"{printable(text, 40)}" is no message_size_limit for {rules.name} transport')
+            what = f'invalid integer "{printable(text, 40)}"'
+            raise deferred(f"invalid message_size_limit in {rules.name} transport: {what}")
         if 0 < limit < errand.message.size:
             raise failed(f"message is too big (transport limit = {limit})")
 
-    async def _content(self, errand: Errand, body: Body) -> Content:
+    async def _start(self, errand: Errand) -> bytes:
         rules = self._rules
-        form = rules.text.form()
-        text = MessageText(form)
         start = await self._around(rules.text.prefix, "message_prefix", errand.scope)
         if rules.text.use_bsmtp:
             affixes = rules.rcpt_include_affixes
             recipients = [shown_recipient(each, affixes=affixes) for each in errand.addresses]
             start += batched_smtp(errand.return_path, recipients, use_crlf=rules.text.use_crlf)
-        if not rules.text.body_only:
-            header = await edited_header(
-                errand.message.header,
-                rules.header,
-                errand.scope,
-                return_path=errand.return_path,
-                recipients=[_original(each) for each in errand.addresses],
-                now=self._ports.clock.now(),
-                journal=self._ports.journal,
-                routers_add=errand.first.headers_add,
-                routers_remove=errand.first.headers_remove,
-            )
-            start += text.header(header + b"\r\n")
+        return start
+
+    async def _end(self, errand: Errand) -> bytes:
+        rules = self._rules
         end = await self._around(rules.text.suffix, "message_suffix", errand.scope)
-        if rules.text.use_bsmtp:
-            end += batched_end(use_crlf=rules.text.use_crlf)
-        return Content(start, None if rules.text.headers_only else body, text, end)
+        return end + batched_end(use_crlf=rules.text.use_crlf) if rules.text.use_bsmtp else end
+
+    async def _header(self, errand: Errand) -> bytes:
+        """With the empty line behind it."""
+        header = await edited_header(
+            errand.message.header,
+            self._rules.header,
+            errand.scope,
+            return_path=errand.return_path,
+            recipients=[_original(each) for each in errand.addresses],
+            now=self._ports.clock.now(),
+            journal=self._ports.journal,
+            routers_add=errand.first.headers_add,
+            routers_remove=errand.first.headers_remove,
+        )
+        return header + b"\r\n"
 
     async def _around(self, option: Expansion | None, what: str, scope: Scope) -> bytes:
         if option is None:
@@ -349,7 +382,7 @@ class LocalDelivery:
         try:
             return to_wire(await expanded(option, scope, what, self._rules.name))
         except ForcedFailure as error:
-            raise deferred(f"Expansion of {what} for {self._rules.name} transport failed: {error}") from error
+            raise misconfigured(f"Expansion of {what} for {self._rules.name} transport failed: {error}") from error
 
     def _carrier(self, errand: Errand, job: Job) -> Carrier:
         own = self._ports.own

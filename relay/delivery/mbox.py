@@ -27,6 +27,7 @@ from relay.delivery.disk import (
     write_all,
 )
 from relay.delivery.jobs import Append, NotDelivered, Report, Verdict, Written, deferred
+from relay.mail.outcome import ErrorClass
 from relay.mail.text import printable
 
 _FORMAT_OCTETS = 256
@@ -164,7 +165,7 @@ class MailboxWriter:
             raise deferred(f"mailbox {self._shown} does not exist, but file_must_exist is set")
         if not creatable:
             what = f"mailbox {self._shown} does not exist, but creation outside the home directory is not permitted"
-            raise deferred(what)
+            raise deferred(what, ErrorClass.CREATION)
         try:
             if through_link:
                 file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, job.place.mode)

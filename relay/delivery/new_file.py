@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from relay.delivery import quota
 from relay.delivery.disk import (
@@ -24,9 +26,13 @@ from relay.delivery.disk import (
     write_all,
 )
 from relay.delivery.jobs import NewFile, NotDelivered, Report, Verdict, Written, deferred
+from relay.delivery.maildir_size import SizeFile
+from relay.mail.outcome import ErrorClass
 from relay.mail.text import printable
 
 MAILDIR_PARTS = ("tmp", "new", "cur")
+
+T = TypeVar("T")
 
 
 class NameTaken(Exception):
@@ -48,6 +54,8 @@ class NewFileWriter:
         self._file: int | None = None
         self._final = ""
         self._size = 0
+        self._clock = clock
+        self._size_file: SizeFile | None = None
 
     def write(self, pieces: Sequence[bytes]) -> None:
         """Appends octets as they are."""
@@ -84,6 +92,9 @@ class NewFileWriter:
         file, self._file = self._file, None
         quietly(self._disk.close, file)
         quietly(self._disk.remove, self._temporary)
+        if self._size_file is not None:
+            self._size_file.record(self._size)
+            self._size_file.close()
         return Report(Verdict.DELIVERED, final)
 
     def finish(self, pieces: Sequence[bytes] = ()) -> Report:
@@ -98,6 +109,8 @@ class NewFileWriter:
     def abandon(self) -> None:
         """Removes what there is of the message. Does not fail: a stray file of a temporary name is no message to
         anybody."""
+        if self._size_file is not None:
+            self._size_file.close()
         if self._file is None:
             return
         file, self._file = self._file, None
@@ -108,7 +121,7 @@ class NewFileWriter:
 
     def _name(self, final: str) -> None:
         try:
-            step("deliver to", final, self._disk.link, self._temporary, final)
+            self._despite_missing(lambda: step("deliver to", final, self._disk.link, self._temporary, final))
         except MailboxTrouble as trouble:
             if trouble.cause.errno == errno.EEXIST and not self._job.final:
                 raise NameTaken(trouble) from trouble
@@ -121,27 +134,69 @@ class NewFileWriter:
         if self._file is None:
             self._prepare()
             mode = self._job.place.mode
-            self._file = step("create", self._temporary, self._disk.create, self._temporary, mode)
+            self._file = self._despite_missing(
+                lambda: step("create", self._temporary, self._disk.create, self._temporary, mode)
+            )
         return self._file
+
+    def _despite_missing(self, make: Callable[[], T]) -> T:
+        """Directories are looked for where a step has found that one is missing: nearly always all are there."""
+        try:
+            return make()
+        except MailboxTrouble as trouble:
+            if trouble.cause.errno != errno.ENOENT or not self._job.place.create_directory:
+                raise
+        self._make_directories()
+        return make()
+
+    def _make_directories(self) -> None:
+        job = self._job
+        make_directories(self._disk, job.directory, job.place.directory_mode)
+        for part in MAILDIR_PARTS if job.maildir else ():
+            path = os.path.join(job.directory, part)
+            if not os.path.isdir(path):
+                make_one(self._disk, path, job.place.directory_mode)
 
     def _prepare(self) -> None:
         job = self._job
         if not may_create(os.path.join(job.directory, "any"), job.place):
             shown = printable(job.directory)
             what = f"tried to create file in {shown}, but file creation outside the home directory is not permitted"
-            raise deferred(what)
-        if job.place.create_directory:
-            make_directories(self._disk, job.directory, job.place.directory_mode)
-            if job.maildir:
-                for part in MAILDIR_PARTS:
-                    path = os.path.join(job.directory, part)
-                    if not os.path.isdir(path):
-                        make_one(self._disk, path, job.place.directory_mode)
-        if job.quota.is_set:
-            usage = quota.measure(self._measured_directory(), job.quota.size_regex)
+            raise deferred(what, ErrorClass.CREATION)
+        is_measured = job.quota.is_set or job.quota.has_size_file
+        is_folder = job.folder_regex and re.search(os.fsencode(job.folder_regex), os.fsencode(job.directory))
+        if job.place.create_directory and (is_measured or is_folder):
+            self._make_directories()
+        if is_folder:
+            self._make_folder()
+        if is_measured and self._counts():
+            usage = self._usage()
             # Named as Exim does, which has gone into the directory.
             shown = os.path.relpath(self._temporary, job.directory)
             quota.check(job.quota, usage, job.message_size, shown, self._read_at())
+
+    def _make_folder(self) -> None:
+        """The file by which a directory is known for a folder of another Maildir."""
+        path = os.path.join(self._job.directory, "maildirfolder")
+        if not os.path.lexists(path):
+            step("create", path, lambda: self._disk.close(self._disk.create(path, 0o600)))
+
+    def _counts(self) -> bool:
+        """Whether this folder of a Maildir counts: one that does not has neither a quota nor the file."""
+        job, directory = self._job, self._measured_directory()
+        if not job.quota.has_size_file or not job.quota.directory_regex:
+            return True
+        place = os.path.normpath(os.path.join(os.path.relpath(job.directory, directory), "new"))
+        counts = re.search(os.fsencode(job.quota.directory_regex), os.fsencode(place)) is not None
+        return counts or place.startswith("..")
+
+    def _usage(self) -> quota.Usage:
+        job, directory = self._job, self._measured_directory()
+        if not (job.maildir and job.quota.has_size_file):
+            return quota.measure(directory, job.quota.size_regex)
+        temporary = os.path.join("tmp", f"{os.path.basename(job.temporary)}.size")
+        self._size_file = SizeFile(directory, job.quota, job.place.mode, temporary)
+        return self._size_file.usage(job.message_size, 0.0 if self._clock is None else self._clock.now())
 
     def _read_at(self) -> int:
         """Who reads a maildir takes messages out of `new`."""

@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from relay.delivery.attempt import BlockingCalls
 from relay.delivery.carrying import Naming
 from relay.delivery.command_line import AddressPipe, AllAddresses, CommandLine, TooManyWords, split_command
-from relay.delivery.jobs import Command, Job, Report, Verdict, deferred, failed
-from relay.delivery.local import Errand, LocalRules, bland, expanded, no_taint
+from relay.delivery.jobs import Command, FilterEnd, Job, Report, Verdict, deferred, failed, misconfigured
+from relay.delivery.local import Errand, LocalRules, bland
+from relay.delivery.option_text import expanded, no_taint
+from relay.delivery.transports import BlockingCalls
 from relay.expand.errors import ForcedFailure
 from relay.expand.evaluate import Expansion, compile_expansion
 from relay.expand.scope import AddressView, Scope
 from relay.expand.splitting import split_list
-from relay.mail.outcome import Delivered, Failed, Outcome
+from relay.mail.outcome import Delivered, ErrorClass, Failed, Outcome
 from relay.mail.text import printable
 
 _MOST_VARIABLES = 48
@@ -113,6 +114,13 @@ class Pipe:
             or (rules.log_defer_output and report.verdict is Verdict.DEFERRED)
         )
 
+    def filter_failed(self, end: FilterEnd, _job: Job) -> Report:
+        """It is tried again; for one that takes too long, timeout_defer decides."""
+        if not end.is_late:
+            return misconfigured(f"T{end.text()[1:]}", ErrorClass.FILTER).report
+        why = f"{end.text()} while writing to pipe"
+        return (deferred(why, ErrorClass.OTHER) if self._rules.timeout_defer else failed(why)).report
+
     # The command
 
     async def _arguments(self, errand: Errand) -> tuple[str, list[str]]:
@@ -126,7 +134,7 @@ class Pipe:
         else:
             text, arguments = "", []
         if not arguments or not arguments[0]:
-            raise deferred(f"no command specified for {rules.name} transport")
+            raise deferred(f"no command specified for {rules.name} transport", ErrorClass.COMMAND)
         return text, arguments
 
     def _split(self, text: str) -> Sequence[str]:
@@ -150,7 +158,8 @@ class Pipe:
                         text = await expanded(word, errand.scope, what, name)
                     except ForcedFailure as error:
                         source = printable(word.source, 200)
-                        raise deferred(f'Expansion of "{source}" {what} in {name} transport failed: {error}') from error
+                        text = f'Expansion of "{source}" {what} in {name} transport failed: {error}'
+                        raise misconfigured(text) from error
                     arguments.append(no_taint(text, f"argument {len(arguments)} of the command", name))
                 case _ as never:
                     assert_never(never)
@@ -174,7 +183,7 @@ class Pipe:
         try:
             return await expanded(option, scope, what, self._rules.name)
         except ForcedFailure as error:
-            raise deferred(f"failed to expand {what} for {self._rules.name} transport: {error}") from error
+            raise misconfigured(f"failed to expand {what} for {self._rules.name} transport: {error}") from error
 
     # The environment
 

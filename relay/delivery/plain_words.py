@@ -19,57 +19,50 @@ _PLAIN_WORDS: dict[ErrorClass, str] = {
         "part of it was sent."
     ),
     ErrorClass.AUTH_FAILED: "{host} did not accept the credentials of this server, so the message was not sent.",
-    ErrorClass.CONNECTION_REFUSED: "{host} could be reached, but does not accept mail connections.",
-    ErrorClass.TIMEOUT_CONNECT: "{host} did not answer.",
-    ErrorClass.TIMEOUT: "{host} stopped answering before the message was delivered.",
-    ErrorClass.LOST_CONNECTION: "The connection to {host} was lost before the message was delivered.",
-    ErrorClass.LOOKUP: "The address of {host} could not be found.",
     ErrorClass.NO_NETWORK: "This server had no connection to the network.",
-    ErrorClass.QUOTA: "There is no room for the message: the mailbox or the disk is full.",
-    ErrorClass.LOCAL: "The mailbox could not be written to. The operator of this server has to mend that.",
-    ErrorClass.MAIL_4XX: "{host} answered that it can't take the message now.",
-    ErrorClass.RCPT_4XX: "{host} answered that it can't take mail for this address now.",
-    ErrorClass.DATA_4XX: "{host} answered that it can't take the message now.",
 }
 
 _STATUS_OF_ERROR: dict[ErrorClass, str] = {
-    ErrorClass.AUTH_FAILED: "4.7.8",
-    ErrorClass.CONNECTION_REFUSED: "4.4.1",
-    ErrorClass.TIMEOUT_CONNECT: "4.4.1",
-    ErrorClass.TIMEOUT: "4.4.2",
-    ErrorClass.LOST_CONNECTION: "4.4.2",
-    ErrorClass.TLS_REQUIRED: "4.7.10",
-    ErrorClass.TLS_FAILED: "4.7.5",
-    ErrorClass.LOOKUP: "4.4.3",
-    ErrorClass.NO_NETWORK: "4.4.1",
-    ErrorClass.QUOTA: "4.2.2",
-    ErrorClass.LOCAL: "4.3.0",
+    ErrorClass.AUTH_FAILED: "7.8",
+    ErrorClass.TLS_REQUIRED: "7.10",
+    ErrorClass.TLS_FAILED: "7.5",
 }
 _STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
 
 
-def server_named(host: RemoteHost | None) -> str:
-    """The server in the middle of a sentence."""
-    return f"the server {printable(host.name, 255)}" if host else "the mail server for this address"
-
-
-def beginning(sentence: str) -> str:
-    """With a capital letter in front."""
+def in_plain_words(error: ErrorClass | None, host: RemoteHost | None) -> str:
+    """A sentence, or nothing where Exim's words are all that there is to say."""
+    if error not in _PLAIN_WORDS:
+        return ""
+    server = f"the server {printable(host.name, 255)}" if host else "the mail server for this address"
+    sentence = _PLAIN_WORDS[error].format(host=server)
     return sentence[:1].upper() + sentence[1:]
 
 
-def in_plain_words(error: ErrorClass, host: RemoteHost | None) -> str:
-    """A sentence, or nothing where none fits."""
-    return beginning(_PLAIN_WORDS.get(error, "").format(host=server_named(host)))
-
-
-def status_of(failure: Failed | Deferred, usual: str) -> str:
-    """The enhanced status, RFC 3463: the remote server's own where it gave one, else the nearest that fits."""
+def status_of(failure: Failed | Deferred, kind: str, error: ErrorClass | None = None) -> str:
+    """The enhanced status, RFC 3463: the remote server's own where it gave one of that kind (4 or 5), or what is
+    particular about the failure; else the general one, as in Exim."""
     reply = failure.reply
-    if reply is not None:
-        if _STATUS.fullmatch(reply.enhanced):
-            return reply.enhanced
-        return f"{reply.code // 100 if reply.code // 100 in (4, 5) else 5}.0.0"
-    if isinstance(failure, Deferred):
-        return _STATUS_OF_ERROR.get(failure.error, usual)
-    return failure.status or usual
+    if reply is not None and _STATUS.fullmatch(reply.enhanced) and reply.enhanced[0] == kind:
+        return reply.enhanced
+    if error in _STATUS_OF_ERROR:
+        return f"{kind}.{_STATUS_OF_ERROR[error]}"
+    return f"{kind}.0.0"
+
+
+def for_sender(outcome: Failed | Deferred, *, is_routed: bool) -> str:
+    """What a sender is told: what is meant for people, what a server said, or why there was no way to deliver. What
+    went wrong in a delivery here is for the log alone."""
+    if outcome.told:
+        return outcome.told
+    if outcome.reply is not None or (isinstance(outcome, Failed) and not is_routed):
+        return outcome.reason
+    return ""
+
+
+def diagnostic_of(outcome: Failed | Deferred) -> str:
+    """What a server said, for programs."""
+    if outcome.reply is None or outcome.host is None:
+        return ""
+    said = outcome.reason.partition(": ")[2]
+    return f"smtp; {said}" if said else ""

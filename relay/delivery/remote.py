@@ -7,21 +7,26 @@ becomes of the connection, passed on or closed, is settled behind the message's 
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Coroutine, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
-from relay.delivery.conversation import Conversation, ConversationPorts, Errand, Said, make_ready, with_host
+from relay.delivery.content import Form
+from relay.delivery.conversation import Conversation, Errand, Said, make_ready, with_host
+from relay.delivery.filtering import FilterFailed, FilteringBody, FilterRules, filter_input, filter_job
 from relay.delivery.header_edits import NO_EDITS, RouterEdits
 from relay.delivery.host_choice import Candidate, candidates, look_up, to_race
-from relay.delivery.host_lines import HostLines, Visit
-from relay.delivery.host_memory import HostMemory, blamed_on_host, record_key
+from relay.delivery.host_lines import Parked, Visit
+from relay.delivery.host_memory import blamed_on_host, record_key
+from relay.delivery.jobs import NotDelivered, deferred
 from relay.delivery.link import HandshakeFailed, LinkFailed
 from relay.delivery.refused import HostRefused
 from relay.delivery.remote_copy import remote_copy
+from relay.delivery.remote_ports import RemotePorts
 from relay.delivery.smtp_rules import SMTPRules
+from relay.delivery.told_outcomes import ToldHosts
 from relay.delivery.wishes import make_wish, matches_any
+from relay.esmtp.transaction import UTF8_NOT_OFFERED
 from relay.expand.errors import ExpansionFailed
 from relay.expand.evaluate import Expansion
 from relay.expand.scope import Scope
@@ -30,23 +35,13 @@ from relay.mail.events import HostFailed, Trouble
 from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, Outcome, RemoteHost
 from relay.mail.ports import Body, SpoolUnavailable, TemporaryFailure
 from relay.mail.queue import QueuedMessage
+from relay.mail.text import printable
 from relay.spool.hints import RetryHint
 
 SMTP_PORT = 25
 SMTPS_PORT = 465
 LMTP_PORT = 24
-
-
-@dataclass(frozen=True, slots=True)
-class RemotePorts:
-    """The world, and what the transports of a process share."""
-
-    conversation: ConversationPorts
-    lines: HostLines
-    memory: HostMemory
-    spawn: Callable[[Coroutine[Any, Any, None]], object]
-    """Runs a coroutine that nobody waits for."""
-    source: random.Random = field(default_factory=random.Random)
+_SERVICES = {"smtp": SMTP_PORT, "smtps": SMTPS_PORT, "submissions": SMTPS_PORT, "submission": 587}
 
 
 class SMTPTransport:
@@ -64,15 +59,32 @@ class SMTPTransport:
 
     @property
     def default_port(self) -> int:
-        """The port of a host that was routed without one."""
+        """The port of a host that was routed without one; 0: `port_for` knows."""
         rules = self._rules
+        if rules.port_text is not None:
+            return 0
         usual = SMTPS_PORT if rules.tls.on_connect else LMTP_PORT if rules.lmtp else SMTP_PORT
         return rules.port or usual
 
-    @property
-    def max_recipients(self) -> int:
-        """Recipients in one transaction (Exim: max_rcpt)."""
-        return self._rules.max_rcpt
+    async def port_for(self, scope: Scope) -> int:
+        """The same, told by the delivery. Raises TemporaryFailure, ExpansionFailed."""
+        option = self._rules.port_text
+        if option is None:
+            return self.default_port
+        text = (await option.text(scope)).strip()
+        port = _SERVICES.get(text.lower()) or (int(text) if text.isdecimal() and len(text) < 6 else 0)
+        if not 0 < port < 65536:
+            raise TemporaryFailure(f'invalid port "{printable(text, 40)}" for {self._rules.name} transport')
+        return port
+
+    def most_at_once(self, remote: int) -> int:
+        """Where there are many, some transactions go over one connection, so that as few are made as may be in use at
+        once; where a transaction is for one recipient, each has its own (Exim: max_rcpt, remote_max_parallel)."""
+        most, messages = self._rules.max_rcpt, self._rules.passing.max_messages
+        if most < 2:
+            return most
+        shared = max(most, remote // max(self._ports.max_parallel, 1))
+        return min(shared, most * messages) if messages else shared
 
     @property
     def includes_affixes(self) -> bool:
@@ -96,6 +108,11 @@ class SMTPTransport:
         seen = scope if scope is not None else self._scope
         now, journal = self._ports.conversation.clock.now(), self._ports.conversation.journal
         seen = seen.child(session=message.facts.session, now=now)
+        try:
+            port = await self.port_for(seen)
+        except (ExpansionFailed, TemporaryFailure) as error:
+            return (Deferred(str(error), ErrorClass.LOCAL),) * len(envelope.recipients)
+        hosts = tuple(each if each.port else replace(each, port=port) for each in hosts)
         copy = await remote_copy(self._rules.copy, self._rules.name, envelope, message, seen, now, journal, by_routers)
         if isinstance(copy, Deferred | Failed):
             return (copy,) * len(envelope.recipients)
@@ -105,7 +122,7 @@ class SMTPTransport:
             part = replace(envelope, recipients=tuple(envelope.recipients[place] for place in places))
             errand = Errand(part, message, header, body)
             try:
-                found = await self._deliver_part(hosts, errand, seen)
+                found = await self._deliver_part(hosts, errand, seen, port)
             except SpoolUnavailable as error:
                 if not any(isinstance(each, Delivered) for each in outcomes):
                     raise
@@ -125,8 +142,29 @@ class SMTPTransport:
             parts.setdefault(each.address.domain.lower(), []).append(place)
         yield from parts.values()
 
-    async def _deliver_part(self, hosts: tuple[RemoteHost, ...], errand: Errand, scope: Scope) -> tuple[Outcome, ...]:
-        return await _Delivery(self._rules, self._ports, errand, scope, self.default_port).run(hosts)
+    async def held_back(
+        self, hosts: tuple[RemoteHost, ...], envelope: Envelope, message: QueuedMessage, body: Body, scope: Scope
+    ) -> tuple[Outcome | None, ...]:
+        """What is said of each recipient while none of its hosts may be tried; None: one may. Nobody is dialled."""
+        seen = scope.child(session=message.facts.session, now=self._ports.conversation.clock.now())
+        outcomes: list[Outcome | None] = [None] * len(envelope.recipients)
+        try:
+            port = await self.port_for(seen)
+        except (ExpansionFailed, TemporaryFailure):
+            return tuple(outcomes)
+        hosts = tuple(each if each.port else replace(each, port=port) for each in hosts)
+        for places in self._parts(envelope):
+            part = replace(envelope, recipients=tuple(envelope.recipients[place] for place in places))
+            errand = Errand(part, message, b"", body)
+            found = await _Delivery(self._rules, self._ports, errand, seen, port).held_back(hosts)
+            for place, outcome in zip(places, found, strict=True):
+                outcomes[place] = outcome
+        return tuple(outcomes)
+
+    async def _deliver_part(
+        self, hosts: tuple[RemoteHost, ...], errand: Errand, scope: Scope, port: int
+    ) -> tuple[Outcome, ...]:
+        return await _Delivery(self._rules, self._ports, errand, scope, port).run(hosts)
 
 
 class _Delivery:
@@ -139,6 +177,10 @@ class _Delivery:
         self._scope = scope
         self._default_port = default_port
         self._clock = ports.conversation.clock
+        self._talking = ports.conversation_of(rules.name)
+        self._told = None if self._talking.action is None else ToldHosts(self._talking.action, scope)
+        self._endings: list[Coroutine[Any, Any, None]] = []
+        """Of visits that are waited for, because somebody is told of their end."""
         count = len(errand.envelope.recipients)
         nowhere = Deferred("no host to deliver to", ErrorClass.LOOKUP, host_wide=True)
         self._outcomes: list[Outcome] = [nowhere for _ in range(count)]
@@ -151,18 +193,67 @@ class _Delivery:
         self._has_untried = False
         self._held_back: list[tuple[RemoteHost, RetryHint]] = []
 
-    async def run(self, hosts: tuple[RemoteHost, ...]) -> tuple[Outcome, ...]:
+    async def held_back(self, hosts: tuple[RemoteHost, ...]) -> tuple[Outcome | None, ...]:
+        """For each recipient why no host may be tried now; None: one may."""
+        recipients = self._errand.envelope.recipients
+        for candidate in await self._chosen(hosts):
+            if await self._usable(candidate):
+                return (None,) * len(recipients)
+        return tuple(self._too_early(each.address.domain) if self._held_back else None for each in recipients)
+
+    async def _chosen(self, hosts: tuple[RemoteHost, ...]) -> tuple[Candidate, ...]:
         rules = self._rules.hosts
         chosen = candidates(hosts)
         if rules.hosts is not None and (not chosen or rules.override):
             chosen = await self._own(rules.hosts)
+        return chosen
+
+    async def run(self, hosts: tuple[RemoteHost, ...]) -> tuple[Outcome, ...]:
+        chosen = await self._chosen(hosts)
+        if self._errand.message.facts.is_rehearsal:
+            return self._rehearsed(chosen)
+        if self._rules.filter is None:
+            return await self._run(chosen)
+        body = await self._through(self._rules.filter)
+        if body is None:
+            return tuple(self._outcomes)
+        self._errand = replace(self._errand, header=b"", body=body)
+        try:
+            return await self._run(chosen)
+        finally:
+            body.close()
+
+    async def _through(self, rules: FilterRules) -> FilteringBody | None:
+        """The message as the filter will make it; None where its command can't be told."""
+        errand, ports = self._errand, self._ports
+        recipients = [str(each.address) for each in errand.envelope.recipients]
+        try:
+            if ports.filters is None or ports.own is None:
+                raise deferred("nobody runs filters here", ErrorClass.FILTER)
+            job = await filter_job(rules, self._rules.name, self._scope, recipients, errand.message.size)
+        except NotDelivered as error:
+            self._settle_waiting(error.report.outcome())
+            return None
+        source = filter_input(errand.header + b"\r\n", errand.body)
+        return FilteringBody(ports.filters, job, ports.own, source, Form(use_crlf=True))
+
+    async def _run(self, chosen: tuple[Candidate, ...]) -> tuple[Outcome, ...]:
+        rules = self._rules.hosts
         await self._try_all(chosen)
         if self._waiting and rules.fallback is not None:
             await self._try_all(await self._own(rules.fallback))
         if self._held_back and not self._tried:
-            self._settle_waiting(self._too_early())
+            for place in self._waiting:
+                self._outcomes[place] = self._too_early(self._errand.envelope.recipients[place].address.domain)
         if self._refusals and self._refuse_all():
             self._settle_waiting(self._refusals[-1])
+        return tuple(self._outcomes)
+
+    def _rehearsed(self, chosen: tuple[Candidate, ...]) -> tuple[Outcome, ...]:
+        """As if the first host had taken the message: nobody is dialled."""
+        if chosen:
+            taken = Delivered("delivery bypassed by -N option", chosen[0].addresses[0], is_bypassed=True)
+            self._settle_waiting(taken)
         return tuple(self._outcomes)
 
     def _refuse_all(self) -> bool:
@@ -191,13 +282,12 @@ class _Delivery:
         self._ports.conversation.journal.record(Trouble(f"transport {name}: {error}", "", message_id))
         return Deferred(f"an option can't be expanded: {error}", ErrorClass.LOCAL)
 
-    def _too_early(self) -> Outcome:
+    def _too_early(self, domain: str) -> Outcome:
         """No host may be tried yet. Exim: retry time not reached."""
-        domain = self._errand.envelope.recipients[self._waiting[0]].address.domain
         host, hint = min(self._held_back, key=lambda each: each[1].next_try)
         if self._rules.hosts.delay_after_cutoff and all(each.exhausted for _, each in self._held_back):
             what = f"all hosts for '{domain}' have been failing for a long time (and retry time not reached)"
-            return Failed(f"{hint.reason}: {what}" if hint.reason else what, host=host)
+            return Failed(what, told=what)
         error = next((each for each in ErrorClass if each.value == hint.error), ErrorClass.OTHER)
         return Deferred(
             f"retry time not reached for any host for '{domain}'",
@@ -211,10 +301,11 @@ class _Delivery:
     # Hosts
 
     async def _try_all(self, chosen: Sequence[Candidate]) -> None:
-        for candidate in chosen:
+        for number, candidate in enumerate(chosen, 1):
             usable = await self._usable(candidate)
             while usable and self._waiting and self._tried < self._rules.hosts.max_try:
-                usable = await self._try_host(usable)
+                is_last = number == len(chosen) and len(usable) == 1
+                usable = await self._try_host(usable, is_last=is_last or self._tried + 1 == self._rules.hosts.max_try)
             self._has_untried = self._has_untried or bool(usable)
             if not self._waiting:
                 return
@@ -241,8 +332,16 @@ class _Delivery:
     def _key(self, host: RemoteHost) -> str:
         return record_key(host, with_address=self._rules.hosts.include_address)
 
-    async def _try_host(self, addresses: list[RemoteHost]) -> list[RemoteHost]:
+    async def _try_host(self, addresses: list[RemoteHost], *, is_last: bool) -> list[RemoteHost]:
         """One conversation; the addresses that are left to try."""
+        try:
+            return await self._talk_to(addresses, is_last=is_last)
+        finally:
+            for each in self._endings:
+                self._ports.spawn(each)
+            self._endings = []
+
+    async def _talk_to(self, addresses: list[RemoteHost], *, is_last: bool) -> list[RemoteHost]:
         self._tried += 1
         if self._failure is not None:
             self._tell(self._failure)
@@ -252,6 +351,9 @@ class _Delivery:
             recipients=tuple(self._errand.envelope.recipients[place] for place in self._waiting),
         )
         host = addresses[0]
+        if self._ports.watch is not None and host.port != self._default_port:
+            text = f"Transport port={self._default_port} replaced by host-specific port={host.port}"
+            self._ports.watch(text)
         try:
             results, dialled = await self._visit(tuple(addresses), replace(self._errand, envelope=part))
         except SpoolUnavailable as error:
@@ -260,9 +362,16 @@ class _Delivery:
             self._settle_waiting(_unread(error))
             self._waiting = []
             return []
+        except FilterFailed as failure:
+            # No other host would get more of it.
+            self._settle_waiting(Deferred(str(failure), ErrorClass.FILTER, host=host))
+            self._waiting = []
+            return []
         except HostRefused as refused:
             outcome = self._for_this_host(refused, host)
             results, dialled = tuple(outcome for _ in self._waiting), (outcome.host or host,)
+        if self._told is not None:
+            await self._told.recipients_deferred(part.recipients, results, is_last_host=is_last)
         for place, result in zip(self._waiting, results, strict=True):
             self._outcomes[place] = result
         await self._remember(dialled, results)
@@ -270,15 +379,22 @@ class _Delivery:
         blamed = next((each for each in results if isinstance(each, Deferred) and self._is_told_at_once(each)), None)
         if blamed is not None:
             self._tell(blamed)
+        elif isinstance(unfit := results[0], Failed) and unfit.reason == UTF8_NOT_OFFERED and unfit.host:
+            # Exim: write_logs, as it is the whole message that the host can't have.
+            self._tell(Deferred(unfit.reason, ErrorClass.OTHER, host=unfit.host))
         else:
             last = self._outcomes[self._waiting[0]] if self._waiting else None
             self._failure = last if isinstance(last, Deferred) else None
+        while self._endings:
+            await self._endings.pop(0)
+        if self._told is not None:
+            await self._told.host_deferred(part.recipients[0], results, is_last_host=is_last)
         return [each for each in addresses if each not in dialled]
 
     def _is_told_at_once(self, failure: Deferred) -> bool:
         """Whether the host has a line of its own, be it the last or not (Exim: write_logs): where the failure is that
         of no single recipient. Others have one where another host is tried."""
-        if self._rules.lmtp and failure.error is ErrorClass.DATA_4XX:
+        if self._rules.lmtp and failure.error is ErrorClass.OTHER and not failure.host_wide:
             return False
         return failure.host is not None and failure.error not in _TOLD_WITH_RECIPIENT
 
@@ -314,7 +430,8 @@ class _Delivery:
         try:
             wish = await make_wish(self._rules, addresses, scope)
             raced = addresses[:1]
-            for other in to_race(addresses)[1:]:
+            # Where somebody is asked before a host is dialled they are dialled one by one.
+            for other in to_race(addresses)[1:] if self._told is None else ():
                 if await make_wish(self._rules, addresses, with_host(self._scope, other)) == wish:
                     raced = (*raced, other)
             alone = await matches_any(self._rules.hosts.serialize, scope)
@@ -334,7 +451,7 @@ class _Delivery:
         except BaseException:
             self._ports.spawn(self._part(visit, said, scope))
             raise
-        self._ports.spawn(self._part(visit, said, scope))
+        self._leave(self._part(visit, said, scope))
         return tuple(each for each in outcomes if each is not None), dialled
 
     async def _converse(
@@ -362,13 +479,23 @@ class _Delivery:
         return replace(said, outcomes=_filled(before, said.outcomes)), (reached,)
 
     def _conversation(self, visit: Visit, errand: Errand, scope: Scope) -> Conversation:
-        return Conversation(self._rules, self._ports.conversation, errand, visit.wish, scope)
+        return Conversation(self._rules, self._talking, errand, visit.wish, scope)
+
+    def _leave(self, ending: Coroutine[Any, Any, None]) -> None:
+        """The end of a visit, behind the message's back unless somebody is told of it."""
+        if self._told is None and self._ports.watch is None:
+            self._ports.spawn(ending)
+        else:
+            self._endings.append(ending)
 
     async def _part(self, visit: Visit, said: Said | None, scope: Scope, *, is_over: bool = True) -> None:
         """The end of a visit: the connection goes to the next message, or is closed."""
         lines, parked, ready = self._ports.lines, said.parked if said is not None else None, None
+        has_taken = said is not None and any(isinstance(each, Delivered) for each in said.outcomes)
         try:
             if parked is not None and is_over:
+                if has_taken:
+                    await self._summon(visit, parked)
                 ready = await make_ready(parked, visit, self._rules, lines, scope, self._clock)
             if parked is not None and ready is None:
                 await parked.link.quit()
@@ -384,6 +511,14 @@ class _Delivery:
         if unused is not None:
             await unused.link.quit()
 
+    async def _summon(self, visit: Visit, parked: Parked) -> None:
+        """Where nobody is in line for a connection that could go on: somebody who waits in the queue for this host,
+        which has just taken a message (Exim: the wait- databases). One that only answers would be called on by the same
+        messages again and again."""
+        if parked.link.is_open and self._ports.lines.is_empty(visit.wish.host):
+            await self._ports.memory.worked(self._key(parked.link.host), self._clock.now())
+            await self._ports.summon(visit.wish.host)
+
 
 def _unread(error: SpoolUnavailable) -> Deferred:
     """For the rest, where the queue stopped giving the message when others had it: that they have it must be recorded,
@@ -394,9 +529,9 @@ def _unread(error: SpoolUnavailable) -> Deferred:
 _TOLD_WITH_RECIPIENT = frozenset(
     {
         ErrorClass.RCPT_4XX,
+        ErrorClass.JUDGED_4XX,
         ErrorClass.AUTH_FAILED,
         ErrorClass.TLS_FAILED,
-        ErrorClass.TLS_REQUIRED,
         ErrorClass.LOCAL,
         ErrorClass.LOOKUP,
     }

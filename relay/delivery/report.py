@@ -14,20 +14,21 @@ from __future__ import annotations
 import enum
 import re
 import textwrap
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
 
+from relay.delivery.plain_words import in_plain_words
 from relay.delivery.settle import Result
 from relay.esmtp.parameters import decode_xtext
 from relay.mail.address import NULL_SENDER, Address
 from relay.mail.envelope import BodyType, Parameters, Recipient
-from relay.mail.facts import LocalCaller, MessageFacts, SessionFacts
+from relay.mail.facts import Authentication, LocalCaller, MessageFacts, SessionFacts
 from relay.mail.header import Field, split_header
-from relay.mail.outcome import RemoteHost
+from relay.mail.outcome import ErrorClass, RemoteHost
 from relay.mail.queue import NewMessage, QueuedMessage
-from relay.mail.reply import Reply
-from relay.mail.text import printable, readable, to_wire
+from relay.mail.text import from_wire, printable, readable, to_wire
 
 # Exim: bounce_return_size_limit.
 RETURN_SIZE_LIMIT = 100 * 1024
@@ -36,6 +37,16 @@ RETURN_SIZE_LIMIT = 100 * 1024
 LONGEST_LINE = 998
 _FOLD_AT = 78
 LONGEST_TEXT = 2000
+_LONGEST_DIAGNOSTIC = 950
+_LONGEST_SAID = 254
+_COLON_FROM = 45
+_FAILED_IN_A_FIELD = 50
+_MOST_REFERENCES = 12
+_BUFFER = 8192
+_ADMINISTRATIVE = b"X-Exim-DSN-Information: Due to administrative limits only headers are returned\r\n"
+
+CREATED = "This message was created automatically by mail delivery software.\r\n"
+"""How every report begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +67,12 @@ class ReportSettings:
     """Exim: errors_reply_to."""
     bounce_text: str = ""
     """What operators add to the opening of every bounce (Exim: bounce_message_text)."""
+    authenticated_sender: str = ""
+    """What AUTH= says where a report is sent to a server that we log in at (Exim: bounce_sender_authentication)."""
     caller: LocalCaller = field(default_factory=lambda: LocalCaller("fingerpost", 0, 0, trusted=True))
     """Whom the log names as the one who hands reports in (`U=`)."""
+    waits: float | None = None
+    """Seconds for which reports wait for a queue run, as all new messages do; None: they are tried at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +100,6 @@ class Action(enum.Enum):
     FAILED = "failed"
     DELAYED = "delayed"
     DELIVERED = "delivered"
-    RELAYED = "relayed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,20 +110,13 @@ class Told:
     action: Action
     status: str
     """The enhanced status, RFC 3463."""
-    reason: str = ""
-    """What there is to say where no server gave a reply."""
+    words: str = ""
+    """What people are told; a line of its own begins behind a backslash and an n."""
+    diagnostic: str = ""
+    """What programs are told, with its type (RFC 3464 2.3.6)."""
     host: RemoteHost | None = None
-    reply: Reply | None = None
-    until: float | None = None
-    """How long it is tried again, seconds since the epoch."""
-
-    @property
-    def address(self) -> Address:
-        """The original address where the router hides what it made of it."""
-        result = self.result
-        if result.is_hidden and result.original is not None:
-            return result.original
-        return result.recipient.recipient.address
+    error: ErrorClass | None = None
+    """Why it had to wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +159,9 @@ def assemble(message: QueuedMessage, draft: Draft, settings: ReportSettings) -> 
     ]
     if draft.returned is not None:
         parts.append(_part(draft.returned.content_type, draft.returned.content))
-    boundary = _boundary(draft.report_id, parts)
+    boundary = _boundary(draft, parts)
     delimiter = f"--{boundary}".encode("ascii")
-    content = b"This is a report in MIME format.\r\n\r\n"
-    content += b"".join(delimiter + b"\r\n" + part + b"\r\n" for part in parts) + delimiter + b"--\r\n"
+    content = b"".join(delimiter + b"\r\n" + part + b"\r\n" for part in parts) + delimiter + b"--\r\n"
     is_8bit = not content.isascii()
     header = _header(message, draft, settings, boundary, is_8bit)
     recipients = (draft.to, *draft.wording.copies)
@@ -165,13 +171,19 @@ def assemble(message: QueuedMessage, draft: Draft, settings: ReportSettings) -> 
         sender=NULL_SENDER,
         recipients=tuple(Recipient(each) for each in recipients),
         header=header,
-        facts=MessageFacts(SessionFacts(caller=settings.caller), draft.now),
+        facts=MessageFacts(_session(settings), draft.now, is_rehearsal=message.facts.is_rehearsal),
         body_type=BodyType.EIGHTBITMIME if is_8bit or needs_utf8 else BodyType.SEVENBIT,
         body_size=len(content),
         parameters=Parameters((("SMTPUTF8", ""),)) if needs_utf8 else Parameters(),
-        due=None,
+        due=None if settings.waits is None else draft.now + settings.waits,
     )
     return Report(new, content)
+
+
+def _session(settings: ReportSettings) -> SessionFacts:
+    """Reports are messages of this machine's own."""
+    caller, sender = settings.caller, settings.authenticated_sender
+    return SessionFacts(caller=caller, authentication=Authentication("", caller.login, sender) if sender else None)
 
 
 def wants_utf8(message: QueuedMessage) -> bool:
@@ -181,16 +193,15 @@ def wants_utf8(message: QueuedMessage) -> bool:
 
 def _part(content_type: str, content: bytes) -> bytes:
     encoding = "" if content.isascii() else "Content-Transfer-Encoding: 8bit\r\n"
-    return to_wire(f"Content-Type: {content_type}\r\n{encoding}\r\n") + content
+    return to_wire(f"Content-type: {content_type}\r\n{encoding}\r\n") + content
 
 
-def _boundary(report_id: str, parts: Iterable[bytes]) -> str:
-    """A boundary that no part contains, RFC 2046 5.1.1."""
+def _boundary(draft: Draft, parts: Iterable[bytes]) -> str:
+    """A boundary that no part contains, RFC 2046 5.1.1. Exim's form, by which programs know such reports."""
     everything = b"".join(parts)
-    boundary, number = f"={report_id}", 0
-    while f"--{boundary}".encode("ascii") in everything:
+    number = zlib.crc32(draft.report_id.encode("utf-8", "replace"))
+    while f"--{(boundary := f'{int(draft.now)}-eximdsn-{number}')}".encode("ascii") in everything:
         number += 1
-        boundary = f"={report_id}-{number}"
     return boundary
 
 
@@ -198,49 +209,80 @@ def _boundary(report_id: str, parts: Iterable[bytes]) -> str:
 
 
 def _header(message: QueuedMessage, draft: Draft, settings: ReportSettings, boundary: str, is_8bit: bool) -> bytes:
-    host, date = settings.primary_hostname, formatdate(draft.now, localtime=True)
-    usual = f"Mail Delivery System <Mailer-Daemon@{settings.qualify_domain}>"
-    sender = _one_line(draft.wording.sender) or usual
-    is_utf8 = not str(draft.to).isascii()
-    fields = [f"Received: by {host} (Fingerpost) with local id {draft.report_id};\r\n\t{date}"]
-    if failed := [shown(each, is_utf8=is_utf8) for each in draft.failed if is_utf8 or str(each).isascii()]:
-        fields.append(_folded("X-Failed-Recipients", ", ".join(failed)))
+    """In the order in which Exim has them, who hands the report to itself and adds the last two."""
+    fields = [received(draft.report_id, [draft.to, *draft.wording.copies], draft.now, settings)]
+    fields += failed_recipients(draft.failed, is_utf8=not str(draft.to).isascii())
     if settings.reply_to:
         fields.append(_folded("Reply-To", _one_line(settings.reply_to)))
-    fields += [f"Auto-Submitted: {draft.automatic}", _folded("From", sender)]
-    fields.append(_folded("To", shown(draft.to, is_utf8=True)))
-    own_fields = draft.wording.text(0)
-    fields += [_folded("Subject", draft.subject)] if own_fields is None else _fields_of(own_fields)
+    fields += [f"Auto-Submitted: {draft.automatic}", from_field(draft.wording, settings)]
+    fields.append(f"To: {shown(draft.to, is_utf8=True)}")
+    fields += references(message.header)
     fields += [
-        f"Message-ID: <E{draft.report_id}@{host}>",
-        f"Date: {date}",
+        f"Content-Type: multipart/report; report-type=delivery-status; boundary={boundary}",
         "MIME-Version: 1.0",
-        f'Content-Type: multipart/report; report-type=delivery-status;\r\n boundary="{boundary}"',
     ]
     if is_8bit:
         fields.append("Content-Transfer-Encoding: 8bit")
-    if original := _original_id(message.header):
-        fields.append(_folded("References", original))
+    own_fields = draft.wording.text(0)
+    fields += [_folded("Subject", draft.subject)] if own_fields is None else _fields_of(own_fields)
+    fields += last_fields(draft.report_id, draft.now, settings)
     return to_wire("".join(f"{field}\r\n" for field in fields))
 
 
+def received(report_id: str, to: Sequence[Address], now: float, settings: ReportSettings) -> str:
+    """The field that says where the report began."""
+    host, date = settings.primary_hostname, formatdate(now, localtime=True)
+    only = f"\r\n\tfor {shown(to[0], is_utf8=True)}" if len(to) == 1 else ""
+    name = printable(settings.caller.login, 255)
+    return f"Received: from {name} by {host} with local (Fingerpost)\r\n\tid {report_id}{only};\r\n\t{date}"
+
+
+def last_fields(report_id: str, now: float, settings: ReportSettings) -> list[str]:
+    """Those that every message has."""
+    return [f"Message-Id: <E{report_id}@{settings.primary_hostname}>", f"Date: {formatdate(now, localtime=True)}"]
+
+
+def from_field(wording: Wording, settings: ReportSettings) -> str:
+    """Exim: dsn_from."""
+    usual = f"Mail Delivery System <Mailer-Daemon@{settings.qualify_domain}>"
+    return _folded("From", _one_line(wording.sender) or usual)
+
+
+def failed_recipients(failed: Sequence[Address], *, is_utf8: bool) -> list[str]:
+    """X-Failed-Recipients, a field for each fifty."""
+    each = [shown(one, is_utf8=is_utf8) for one in failed if is_utf8 or str(one).isascii()]
+    starts = range(0, len(each), _FAILED_IN_A_FIELD)
+    return ["X-Failed-Recipients: " + ",\r\n  ".join(each[start : start + _FAILED_IN_A_FIELD]) for start in starts]
+
+
+def references(header: bytes) -> list[str]:
+    """The messages before, and the one that the report is about, RFC 5322 3.6.4. The first and the last are kept of
+    many (Exim: twelve)."""
+    fields = split_header(header)[0]
+    earlier = _ids(fields, "References") or _ids(fields, "In-Reply-To")
+    own = _ids(fields, "Message-ID")[:1]
+    if len(earlier) > _MOST_REFERENCES:
+        earlier = [earlier[0], *earlier[1 - _MOST_REFERENCES :]]
+    found = earlier + own
+    while len(found) > 1 and len(" ".join(found)) > LONGEST_LINE - 20:
+        del found[0]
+    return [f"References: {' '.join(found)}"] if found else []
+
+
+def _ids(fields: Iterable[Field], name: str) -> list[str]:
+    """The ids of the first field of that name, as far as they may be repeated."""
+    value = next((each.value for each in fields if each.is_named(name)), b"")
+    return [each.decode("ascii") for each in re.findall(rb"<[!-;=?-~]{1,250}>", value)]
+
+
 def _fields_of(text: str) -> list[str]:
-    """The header fields that an operator has written; what is none is left out."""
-    found = re.findall(r"^([!-9;-~]+):[ \t]*(.*(?:\n[ \t].*)*)", text.replace("\r\n", "\n"), re.MULTILINE)
-    return [_folded(name, _one_line(value)) for name, value in found]
+    """The header fields that an operator has written, line by line; what is none is left out."""
+    found = re.findall(r"^([!-9;-~]+:)[ \t]*(.*(?:\n[ \t]+[^\n]+)*)", text.replace("\r\n", "\n"), re.MULTILINE)
+    return ["\r\n ".join([name, *map(_one_line, value.split("\n"))]).replace("\r\n", "", 1) for name, value in found]
 
 
 def _one_line(text: str) -> str:
     return printable(" ".join(text.split()), LONGEST_TEXT)
-
-
-def _original_id(header: bytes) -> str:
-    """The Message-ID of the original where it is one that may be repeated."""
-    for each in split_header(header)[0]:
-        if each.is_named("Message-ID"):
-            value = each.value
-            return value.decode("ascii") if re.fullmatch(rb"<[!-;=?-~]{1,250}>", value) else ""
-    return ""
 
 
 def _folded(name: str, value: str) -> str:
@@ -259,26 +301,56 @@ def shown(address: Address, *, is_utf8: bool = False) -> str:
 # The part for people
 
 
-def wrapped(text: str, indent: str = "") -> str:
-    """Lines of a readable width."""
-    lines = textwrap.wrap(text, 72, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
-    return "\r\n".join(lines)
-
-
 def as_written(text: str) -> str:
     """An operator's paragraph: its lines, each harmless."""
-    return "\r\n".join(readable(line, LONGEST_LINE) for line in text.replace("\r\n", "\n").rstrip("\n").split("\n"))
+    lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+    return "".join(f"{readable(line, LONGEST_LINE)}\r\n" for line in lines)
+
+
+def about(told: Told, leading: str, *, is_utf8: bool) -> str:
+    """A recipient, what it was made of, and what there is to say of it, in Exim's layout."""
+    lines = naming(told, is_utf8=is_utf8)
+    if not told.result.is_hidden and told.words:
+        lines += laid_out(leading + (readable if is_utf8 else printable)(told.words, LONGEST_TEXT))
+    if plain := in_plain_words(told.error, told.host):
+        lines += textwrap.wrap(plain, 72, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
+    return "".join(f"{line}\r\n" for line in lines)
+
+
+def laid_out(text: str) -> list[str]:
+    """What a server said, line by line; a line that is long already ends behind the next colon."""
+    lines = []
+    for line in text.split("\\n"):
+        while (colon := line.find(": ", _COLON_FROM)) >= 0:
+            lines.append(f"    {line[: colon + 1]}")
+            line = line[colon + 2 :]
+        lines.append(f"    {line[:_LONGEST_SAID]}[truncated]" if len(line) > _LONGEST_SAID else f"    {line}")
+    return lines
+
+
+def is_made(result: Result) -> bool:
+    """Whether a recipient of the message was made into this one."""
+    return result.original is not None or bool(result.shown)
 
 
 def naming(told: Told, *, is_utf8: bool) -> list[str]:
-    """The lines that name a recipient, and what it was made of."""
-    result = told.result
-    lines, original = [f"  {shown(told.address, is_utf8=is_utf8)}"], result.original
-    if result.shown:
-        lines = [f"  {printable(result.shown, 900)}"]
-        original = original or told.address
-    if original is not None and not result.is_hidden:
-        lines.append(f"    (generated from {shown(original, is_utf8=is_utf8)})")
+    """The lines that name a recipient, what it was made of, and the server."""
+    result, made = told.result, is_made(told.result)
+    address = result.recipient.recipient.address
+    top, printed = result.original or address, str(address).lower()
+    if result.is_hidden and made:
+        lines, printed = ["  an undisclosed address"], ""
+    elif result.shown:
+        kind = {"|": "pipe", ">": "mail"}.get(result.shown[:1], "save")
+        lines = [f"  {kind} to {printable(result.shown.removeprefix('>'), 900)}"]
+        lines.append(f"    generated by {shown(address, is_utf8=is_utf8)}")
+    else:
+        lines = [f"  {shown(address, is_utf8=is_utf8)}"]
+    if made and str(top).lower() != printed:
+        far = "ultimately " if result.is_distant else ""
+        lines.append(f"    ({far}generated from {shown(top, is_utf8=is_utf8)})")
+    if told.host is not None:
+        lines.append(f"    host {printable(told.host.name, 255)} [{told.host.address}]")
     return lines
 
 
@@ -289,37 +361,31 @@ def _delivery_status(message: QueuedMessage, draft: Draft, settings: ReportSetti
     """RFC 3464 2: fields of the message, then a block for each recipient, an empty line before each."""
     fields = [f"Reporting-MTA: dns; {settings.primary_hostname}"]
     if envelope_id := _decoded(message.parameters.get("ENVID") or ""):
-        fields.insert(0, _folded("Original-Envelope-Id", envelope_id))
-    fields.append(f"Arrival-Date: {formatdate(message.facts.received_at, localtime=True)}")
+        fields.append(_folded("Original-Envelope-ID", envelope_id))
     blocks = ["\r\n".join(fields)]
     is_utf8 = wants_utf8(message)
-    blocks.extend("\r\n".join(_status_fields(each, draft.now, is_utf8)) for each in draft.told)
+    blocks.extend("\r\n".join(_status_fields(each, is_utf8)) for each in draft.told)
     return "\r\n\r\n".join(blocks) + "\r\n"
 
 
-def _status_fields(told: Told, now: float, is_utf8: bool) -> list[str]:
+def _status_fields(told: Told, is_utf8: bool) -> list[str]:
     fields = []
     kind, semicolon, original = (told.result.recipient.recipient.parameters.get("ORCPT") or "").partition(";")
     if semicolon and re.fullmatch(r"[A-Za-z0-9-]+", kind):
-        fields.append(_folded("Original-Recipient", f"{kind}; {_decoded(original)}"))
+        fields.append(_folded("Original-Recipient", f"{kind};{_decoded(original)}"))
+    address = told.result.original or told.result.recipient.recipient.address
     # RFC 6533 3: an address of the type utf-8 stands as it is in the form for such messages.
-    address_type = "rfc822" if str(told.address).isascii() or not is_utf8 else "utf-8"
+    address_type = "rfc822" if str(address).isascii() or not is_utf8 else "utf-8"
     fields += [
-        _folded("Final-Recipient", f"{address_type}; {shown(told.address, is_utf8=is_utf8)}"),
         f"Action: {told.action.value}",
+        _folded("Final-Recipient", f"{address_type};{shown(address, is_utf8=is_utf8)}"),
         f"Status: {told.status}",
     ]
     if told.host is not None:
         fields.append(_folded("Remote-MTA", f"dns; {printable(told.host.name, 255)}"))
-    if told.reply is not None:
-        said = " ".join(printable(line, LONGEST_TEXT) for line in told.reply.lines)
-        status = f"{told.reply.enhanced} " if told.reply.enhanced else ""
-        fields.append(_folded("Diagnostic-Code", f"smtp; {told.reply.code} {status}{said}"[:LONGEST_TEXT]))
-    elif told.reason:
-        fields.append(_folded("Diagnostic-Code", f"X-Fingerpost; {printable(told.reason, LONGEST_TEXT)}"))
-    fields.append(f"Last-Attempt-Date: {formatdate(now, localtime=True)}")
-    if told.until is not None:
-        fields.append(f"Will-Retry-Until: {formatdate(told.until, localtime=True)}")
+    if told.diagnostic:
+        said = printable(told.diagnostic, _LONGEST_DIAGNOSTIC).split("\\n")
+        fields.append("\r\n ".join(["Diagnostic-Code: " + said[0], *said[1:]]))
     return fields
 
 
@@ -333,11 +399,10 @@ def _decoded(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """What goes back of the original, and the sentence that says so."""
+    """What goes back of the original."""
 
     content_type: str
     content: bytes
-    note: str
 
 
 def wanted_of_body(message: QueuedMessage, settings: ReportSettings) -> int:
@@ -345,28 +410,40 @@ def wanted_of_body(message: QueuedMessage, settings: ReportSettings) -> int:
     headers_only = (message.parameters.get("RET") or "").upper() == "HDRS"  # RFC 3461 4.3
     if headers_only or not settings.returns_message or not settings.returns_body:
         return 0
-    return 0 if _is_too_large(message.size, settings) else message.body_size
+    return 0 if _is_too_large(message, settings) else message.body_size
 
 
-def _is_too_large(size: int, settings: ReportSettings) -> bool:
-    return bool(settings.return_size_limit) and size > settings.return_size_limit
+def _is_too_large(message: QueuedMessage, settings: ReportSettings) -> bool:
+    """The limit is that of the body, and not exact: Exim counts buffers. A header is never longer than that, either."""
+    limit = _in_buffers(settings.return_size_limit)
+    return bool(limit) and max(message.body_size, len(message.header)) > limit
 
 
-def returned(message: QueuedMessage, body: bytes | None, settings: ReportSettings) -> Returned | None:
-    """The third part; `body` None: the header is enough. None: nothing is to be returned."""
+def _in_buffers(limit: int) -> int:
+    return (limit // _BUFFER + 1) * _BUFFER if limit else 0
+
+
+def returned(
+    message: QueuedMessage, body: bytes | None, settings: ReportSettings, *, is_notice: bool = False
+) -> Returned | None:
+    """The third part; `body` None: the header is enough, as it always is for a notice. None: nothing is to be
+    returned."""
     if not settings.returns_message:
         return None
     is_global = wants_utf8(message)
     longest = min(settings.return_line_limit, LONGEST_LINE)
+    path = to_wire(f"Return-path: <{shown(message.sender, is_utf8=is_global)}>\r\n")
     if body is not None and len(body) == message.body_size:
-        whole = message.header + b"\r\n" + body
-        if not _is_too_large(len(whole), settings) and _fits_lines(whole, longest):
-            kind = "message/global" if is_global else "message/rfc822"
-            return Returned(kind, whole, "A copy of your message follows, including all its header lines.")
-    limit = settings.return_size_limit or len(message.header)
-    header, is_cut = _leading_fields(message.header, limit)
-    note = "Only the header lines of your message follow" + (", and not all of them." if is_cut else ".")
-    return Returned("message/global-headers" if is_global else "text/rfc822-headers", header, note)
+        whole = path + message.header + b"\r\n" + body
+        if not _is_too_large(message, settings) and _fits_lines(whole, longest):
+            return Returned("message/global" if is_global else "message/rfc822", whole)
+    limit = _in_buffers(settings.return_size_limit) or len(message.header)
+    header = path + _leading_fields(message.header, limit)
+    ret = (message.parameters.get("RET") or "").upper()
+    is_limited = ret == "FULL" if not settings.returns_body else ret != "HDRS"
+    if is_limited and not is_notice:
+        header += _ADMINISTRATIVE
+    return Returned("message/global-headers" if is_global else "text/rfc822-headers", header + b"\r\n")
 
 
 def _fits_lines(content: bytes, longest: int = LONGEST_LINE) -> bool:
@@ -376,26 +453,23 @@ def _fits_lines(content: bytes, longest: int = LONGEST_LINE) -> bool:
     return not re.search(rb"[^\n]{%d}" % (longest + 2), content)
 
 
-def _leading_fields(header: bytes, limit: int) -> tuple[bytes, bool]:
-    """The fields from the top that fit, each line of them within the limits, and whether any were left
-    out."""
-    fields, rest = split_header(header)
+def _leading_fields(header: bytes, limit: int) -> bytes:
+    """The fields from the top that fit, each line of them within the limits."""
     kept: list[bytes] = []
     size = 0
-    for each in fields:
+    for each in split_header(header)[0]:
         if size + len(each.raw) > limit or not _is_sound(each):
             continue
         kept.append(each.raw)
         size += len(each.raw)
-    return b"".join(kept), len(kept) < len(fields) or bool(rest)
+    return b"".join(kept)
 
 
 def _is_sound(one: Field) -> bool:
     return _fits_lines(one.raw) and one.raw.endswith(b"\r\n")
 
 
-def whose(message: QueuedMessage, to: Address) -> str:
-    """`A message that you sent`, or whose it was where somebody else is told."""
-    if to == message.sender:
-        return "A message that you sent"
-    return f"A message sent by <{shown(message.sender, is_utf8=wants_utf8(message))}>"
+def message_id_of(report: NewMessage) -> str:
+    """The Message-ID: field of a report, "" if there is none."""
+    fields, _ = split_header(report.header)
+    return next((from_wire(each.value) for each in fields if each.is_named("Message-ID")), "")

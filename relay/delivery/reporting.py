@@ -83,7 +83,7 @@ class Reporting:
         warned: tuple[Report, ...] = ()
         warnings = None
         if judgement.freeze:
-            found += self._freeze_notice(judgement.freeze)
+            found += await self._freeze_notice(judgement.freeze)
         else:
             warned, warnings = await self._warnings(judgement)
         return Reports((*found, *warned), warnings)
@@ -145,14 +145,15 @@ class Reporting:
             found.append(notice)
         return tuple(found), due.count
 
-    def _freeze_notice(self, why: str) -> list[Report]:
+    async def _freeze_notice(self, why: str) -> list[Report]:
         """Nobody is told of a report of ours that is held: the next one might be about that one."""
         message, settings = self._message, self._rules.settings
         is_report = message.sender.is_null and message.facts.session.caller == settings.caller
         if not self._rules.freeze_tell or is_report:
             return []
         to = self._rules.freeze_tell
-        return [make_freeze_notice(message, why, to, settings, self._new_id(), self._now)]
+        wording = Wording(sender=await self._sender())
+        return [make_freeze_notice(message, why, to, settings, self._new_id(), self._now, wording=wording)]
 
     def _new_id(self) -> str:
         return make_message_id(self._now, self._source)

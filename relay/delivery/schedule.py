@@ -88,6 +88,11 @@ class Schedule:
         return frozenset(self._running)
 
     @property
+    def has_room(self) -> bool:
+        """One more attempt may begin."""
+        return self._room() > 0
+
+    @property
     def is_idle(self) -> bool:
         """Nothing under way and nothing waiting in this process: it may stop."""
         return not self._running and not self._new and not self._claiming
@@ -204,17 +209,17 @@ class Schedule:
                 admitted.append(follower)
         return tuple(admitted)
 
-    def enter_host(self, name: str, message_id: str, most: int = 0) -> bool:
+    def enter_host(self, name: str, message_id: str, most: int = 0, *, stands_in_line: bool = False) -> bool:
         """True: go on. False: it stands in line, until `leave_host` or `attempt_finished` names it.
 
         `most`: how many may be in, where it is fewer than `attempts_per_host` (Exim: serialize_hosts); what was said
-        last holds.
+        last holds. `stands_in_line`: although there is room, behind somebody who is in and will leave.
         """
         host = self._hosts.setdefault(name, _Host())
         host.most = most
         if message_id in host.busy:
             return True
-        if self._has_room(host) and not host.line:
+        if self._has_room(host) and not host.line and not (stands_in_line and host.busy):
             host.busy.add(message_id)
             return True
         if message_id not in host.line:

@@ -10,7 +10,9 @@ from relay.expand.scope import AddressView, HostView, MessageView, Scope
 from relay.expand.values import taint_like
 from relay.mail.address import Address
 from relay.mail.envelope import Recipient
+from relay.mail.glance import BodyGlance
 from relay.mail.header import split_header
+from relay.mail.ports import Body
 from relay.mail.queue import QueuedMessage
 from relay.policy.routers.answers import Routed
 
@@ -33,6 +35,37 @@ def message_scope(message: QueuedMessage, base: Scope, now: float) -> Scope:
         message=view,
         acl_variables=message.facts.acl_variables,
         first_delivery=message.attempts == 0,
+    )
+
+
+async def with_body(scope: Scope, message: QueuedMessage, body: Body, visible: int) -> Scope:
+    """The scope of a message with what variables show of its body, `visible` octets of either end.
+
+    Raises SpoolUnavailable.
+    """
+    if scope.message is None:
+        return scope
+    # Variables show LF where CRLF stands: twice as many octets are enough for any text.
+    glance, number = BodyGlance(2 * visible), 0
+    while piece := await body.piece(number):
+        glance.look(piece)
+        number += 1
+    return scope.child(message=glanced(scope.message, message, glance, visible))
+
+
+def glanced(view: MessageView, message: QueuedMessage, glance: BodyGlance, visible: int) -> MessageView:
+    """Sizes are those of a spool with one octet at the end of each line, and the blank line is none of the lines."""
+    header_lines = message.header.count(b"\n")
+    return replace(
+        view,
+        size=message.size - header_lines - 1 - glance.lines,
+        body_size=message.body_size - glance.lines,
+        body_start=glance.start.replace(b"\r\n", b"\n")[:visible],
+        body_end=glance.end.replace(b"\r\n", b"\n")[-visible:] if visible else b"",
+        body_lines=glance.lines,
+        body_zeros=glance.zeros,
+        lines=header_lines + glance.lines,
+        longest_line=glance.longest,
     )
 
 

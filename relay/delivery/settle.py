@@ -14,9 +14,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
+from relay.delivery.host_lines import line_of
 from relay.mail.address import Address
-from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, Outcome
-from relay.mail.queue import QueuedMessage, QueuedRecipient, RecipientState, RecipientUpdate
+from relay.mail.events import MessageFrame
+from relay.mail.outcome import WAITS_FOR_RUN, Deferred, Delivered, ErrorClass, Failed, Outcome
+from relay.mail.queue import QueuedMessage, QueuedRecipient, RecipientState, RecipientUpdate, Replacement
 from relay.policy.retry import LONGEST_INTERVAL, Step, next_try, replayed_gap
 
 # How soon a recipient is tried again whose host can't be reached because there is no network. A network that
@@ -24,6 +26,17 @@ from relay.policy.retry import LONGEST_INTERVAL, Step, next_try, replayed_gap
 OFFLINE_INTERVAL = 300.0
 
 RETRY_TIMEOUT = "retry timeout exceeded"
+
+_NOT_SPOKEN_TO = frozenset(
+    {
+        ErrorClass.AUTH_FAILED,
+        ErrorClass.CONNECTION_REFUSED,
+        ErrorClass.NO_NETWORK,
+        ErrorClass.NO_ROUTE,
+        ErrorClass.TIMEOUT_CONNECT,
+    }
+)
+"""The host has not heard of the message: what is said of it at the end does not name the host (Exim: host_used)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +47,8 @@ class SettleRules:
     """Exim: retry_interval_max."""
     ignore_bounce_errors_after: float = 70 * 86400.0
     """The age from which a failure of a bounce is forgotten (Exim's name)."""
+    queue_interval: float | None = 1800.0
+    """How long what was left for a queue run waits if none comes before; None: until it would have been tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +70,26 @@ class Result:
     original: Address | None = None
     """The recipient of the message where the address was made of it; `recipient` then has the address itself."""
     shown: str = ""
-    """What a log line names instead of the address."""
+    """What is named instead of the address: a file or a command."""
+    routed_as: str = ""
+    """How a log line writes the address, where that is not as it came."""
+    host: str = ""
+    """The first host that the router found for a local transport."""
+    has_parent: bool = False
+    """The address was made of another one, or of itself (Exim: unseen)."""
     errors_to: Address | None = None
     """Who is told of a failure, None: the sender; the null sender: nobody."""
+    is_distant: bool = False
+    """There is another address between `original` and the recipient."""
+    between: tuple[Address, ...] = ()
+    """The addresses between the two, the nearest to the recipient first."""
+    is_text: bool = False
+    """`shown` is a file or a command."""
     is_hidden: bool = False
     """A report names the original address alone (Exim: hide_child_in_errmsg)."""
     is_logged: bool = True
+    replacement: Replacement | None = None
+    """The recipient to be, where this has to wait (Exim: one_time)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +130,15 @@ class Judgement:
     given_up: tuple[GivenUp, ...] = ()
     freeze: str = ""
     """Why the message is to be held; empty where it is not."""
+    is_stuck: bool = False
+    """It is to be held because there is nobody to be told of a failure."""
     is_complete: bool = False
     """No recipient is pending any more."""
+    waits_for: str = ""
+    """The line at the host for which somebody waits, where it is the host's fault."""
     waiting: tuple[Waiting, ...] = ()
     """Whom the sender may have to be told of."""
+    replacements: tuple[Replacement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +173,7 @@ def judge(
         by_number.setdefault(result.recipient.number, []).append((result, verdict))
     updates = tuple(_update_of(number, group, stuck) for number, group in by_number.items())
 
-    waiting = [verdict.due for _, verdict in verdicts if isinstance(verdict, _Waits)]
+    waiting = [verdict for _, verdict in verdicts if isinstance(verdict, _Waits)]
     untouched = any(recipient.number not in by_number for recipient in message.pending)
     freeze = next((_words(result.outcome) for result in results if result.freeze), "")
     if stuck:
@@ -147,12 +181,31 @@ def judge(
     ordered = [verdict for result, verdict in verdicts if not result.is_echo]
     return Judgement(
         updates=updates,
-        due=now if untouched else min(waiting, default=now),
+        due=now if untouched else min((each.due for each in waiting), default=now),
         given_up=tuple(verdict for verdict in ordered if isinstance(verdict, GivenUp)),
         freeze=freeze,
+        is_stuck=bool(stuck),
         is_complete=not (waiting or untouched or stuck),
+        waits_for=next((name for each in waiting if (name := _line(each.waiting.deferred))), ""),
         waiting=tuple(verdict.waiting for verdict in ordered if isinstance(verdict, _Waits)),
+        replacements=_replacements(waiting),
     )
+
+
+def _replacements(waiting: Sequence[_Waits]) -> tuple[Replacement, ...]:
+    """One for each address, whatever waits below it."""
+    found: dict[Address, Replacement] = {}
+    for each in waiting:
+        wish, row = each.waiting.result.replacement, each.update
+        if wish is not None:
+            kept = replace(wish, error=row.error, first_failed=row.first_failed, is_attempt=row.is_attempt)
+            found.setdefault(wish.recipient.address, kept)
+    return tuple(found.values())
+
+
+def _line(deferred: Deferred) -> str:
+    """The line at the host whose fault a delay was."""
+    return line_of(deferred.host) if deferred.host_wide and deferred.host is not None else ""
 
 
 def _forgotten(message: QueuedMessage, verdict: _Verdict, forgets: bool) -> _Verdict:
@@ -173,12 +226,16 @@ def _update_of(number: int, group: Sequence[tuple[Result, _Verdict]], stuck: Col
     failed: RecipientUpdate | None = None
     delivered: RecipientUpdate | None = None
     done: list[str] = []
+    is_replaced = False
     for result, verdict in group:
         match verdict:
             case RecipientUpdate():
                 delivered = delivered or verdict
+            case _Waits() if result.replacement is not None:
+                is_replaced = True
+                continue
             case _Waits(row):
-                waits = waits or row
+                waits = row if waits is None or not waits.is_attempt else waits
                 continue
             case GivenUp(failed=why):
                 is_stuck = id(verdict) in stuck
@@ -194,6 +251,8 @@ def _update_of(number: int, group: Sequence[tuple[Result, _Verdict]], stuck: Col
             done.append(result.key)
     if waits is not None:
         return replace(waits, done=tuple(done))
+    if is_replaced:
+        return RecipientUpdate(number, RecipientState.PENDING, done=tuple(done), is_attempt=False)
     update = failed or delivered
     assert update is not None, "a group has a result"
     return update
@@ -208,6 +267,8 @@ def _verdict(message: QueuedMessage, result: Result, now: float, source: random.
             return GivenUp(result, failed)
         case Deferred(error=ErrorClass.NO_NETWORK | ErrorClass.HELD) as deferred:
             return _offline(message, result, deferred, now)
+        case Deferred(error=error) as deferred if error in WAITS_FOR_RUN:
+            return _left(message, result, deferred, now, rules.queue_interval)
         case Deferred() as deferred:
             return _deferred(message, result, deferred, now, source, rules.longest_interval)
         case _ as never:
@@ -254,6 +315,15 @@ def _offline(message: QueuedMessage, result: Result, deferred: Deferred, now: fl
     return _Waits(update, now + OFFLINE_INTERVAL, Waiting(result, deferred))
 
 
+def _left(
+    message: QueuedMessage, result: Result, deferred: Deferred, now: float, queue_interval: float | None
+) -> _Waits:
+    """Nobody has tried it, so that no row says that."""
+    due = message.due if queue_interval is None else now + queue_interval
+    update = replace(_update(result.recipient, deferred, None), is_attempt=False)
+    return _Waits(update, due, Waiting(result, deferred))
+
+
 def _update(recipient: QueuedRecipient, deferred: Deferred, first_failed: float | None) -> RecipientUpdate:
     return RecipientUpdate(recipient.number, RecipientState.PENDING, deferred.reason, first_failed)
 
@@ -261,7 +331,10 @@ def _update(recipient: QueuedRecipient, deferred: Deferred, first_failed: float 
 def expired(deferred: Deferred) -> Failed:
     """The failure that a delay becomes when its time is over, in Exim's words."""
     reason = f"{deferred.reason}: {RETRY_TIMEOUT}" if deferred.reason else RETRY_TIMEOUT
-    return Failed(reason, deferred.reply, deferred.host, is_expired=True)
+    words = deferred.told or (deferred.reason if deferred.reply is not None else "")
+    told = f"{words}: {RETRY_TIMEOUT}" if words else RETRY_TIMEOUT
+    host = None if deferred.error in _NOT_SPOKEN_TO else deferred.host
+    return Failed(reason, deferred.reply, host, told=told, is_expired=True)
 
 
 def _words(outcome: Outcome) -> str:
@@ -290,3 +363,9 @@ def without(message: QueuedMessage, done: Sequence[RecipientUpdate]) -> QueuedMe
         message,
         recipients=tuple(replace(each, state=states.get(each.number, each.state)) for each in message.recipients),
     )
+
+
+def frame_of(message: QueuedMessage, result: Result, now: float) -> MessageFrame:
+    """What the line of a recipient may repeat of its message."""
+    return_path = message.sender if result.errors_to is None else result.errors_to
+    return MessageFrame(message.sender, return_path if result.transport else None, now - message.facts.received_at)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from relay.delivery.filtering import FilterRules
 from relay.delivery.link import Timeouts
 from relay.delivery.remote_copy import CopyRules
 from relay.expand.evaluate import Expansion
@@ -86,6 +87,8 @@ class SMTPRules:
     helo_data: Expansion | None = None
     port: int = 0
     """0: the port of the protocol."""
+    port_text: Expansion | None = None
+    """The port, where only the delivery shows which."""
     max_rcpt: int = 100
     timeouts: Timeouts = field(default_factory=Timeouts)
     lmtp: bool = False
@@ -106,6 +109,7 @@ class SMTPRules:
     verify_avoid_tls: MatchList | None = None
     """Hosts that callouts ask in clear, unless TLS is a must (Exim: hosts_verify_avoid_tls)."""
     try_chunking: MatchList | None = EVERY_HOST
+    try_prdr: MatchList | None = EVERY_HOST
     downconvert: Expansion | None = None
     """Whether domains outside US-ASCII go out in ASCII: 1, 0, or -1 where the server wants it (Exim:
     utf8_downconvert)."""
@@ -114,3 +118,6 @@ class SMTPRules:
     resumption_hosts: MatchList | None = None
     """Hosts whose TLS sessions are resumed (Exim: tls_resumption_hosts)."""
     copy: CopyRules = field(default_factory=CopyRules)
+    filter: FilterRules | None = None
+    """What the message goes through first; it is then not sent in chunks, since its size is not known (Exim:
+    transport_filter)."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from relay.delivery.plain_words import server_named
 from relay.delivery.report import (
+    CREATED,
     OUR_WORDING,
     Action,
     Draft,
@@ -18,10 +18,9 @@ from relay.delivery.report import (
     Told,
     Wording,
     assemble,
-    naming,
     returned,
+    shown,
     wants_utf8,
-    wrapped,
 )
 from relay.delivery.settle import Result
 from relay.esmtp.parameters import Notify, wanted_notices
@@ -39,8 +38,8 @@ def to_confirm(message: QueuedMessage, results: Sequence[Result]) -> tuple[Told,
         notices = wanted_notices(each.recipient.recipient.parameters) or ()
         if not isinstance(outcome, Delivered) or outcome.passes_dsn or each.is_echo or Notify.SUCCESS not in notices:
             continue
-        action = Action.DELIVERED if outcome.host is None else Action.RELAYED
-        told.append(Told(result=each, action=action, status="2.0.0", host=outcome.host))
+        said = "smtp; 250 Ok" if outcome.host is not None else "X-Exim; relayed via non SMTP router"
+        told.append(Told(result=each, action=Action.DELIVERED, status="2.0.0", host=outcome.host, diagnostic=said))
     return tuple(told)
 
 
@@ -55,31 +54,23 @@ def make_success_report(
 ) -> Report:
     """The report on `told`, which must not be empty. Raises ValueError where it would go to the null sender."""
     is_utf8 = wants_utf8(message)
-    opening = (
-        f"This message was created automatically by the mail server {settings.primary_hostname}. You asked to be told "
-        "when your message was delivered."
-    )
-    paragraphs = [wrapped(opening), *("\r\n".join(_about(each, is_utf8=is_utf8)) for each in told)]
+    last_first = tuple(reversed(told))
+    text = CREATED + " ----- The following addresses had successful delivery notifications -----\r\n"
+    text += "\r\n".join(_about(each, is_utf8=is_utf8) for each in last_first)
     draft = Draft(
         report_id=report_id,
         now=now,
         to=message.sender,
         subject="Delivery Status Notification",
-        text="\r\n\r\n".join(paragraphs) + "\r\n",
-        told=tuple(told),
-        returned=returned(message, None, settings),
+        text=text,
+        told=last_first,
+        returned=returned(message, None, settings, is_notice=True),
         wording=wording,
         automatic="auto-generated",
     )
     return assemble(message, draft, settings)
 
 
-def _about(told: Told, *, is_utf8: bool) -> list[str]:
-    if told.action is Action.DELIVERED:
-        what = "The message was delivered."
-    else:
-        what = (
-            f"The message was handed to {server_named(told.host)}, which does not send confirmations: it has taken the "
-            "message, and whether it was delivered from there will not be told unless that fails."
-        )
-    return [*naming(told, is_utf8=is_utf8), wrapped(what, indent="    ")]
+def _about(told: Told, *, is_utf8: bool) -> str:
+    where = 'via non "Remote SMTP" router' if told.host is None else "to non-DSN-aware mailer"
+    return f"<{shown(told.result.recipient.recipient.address, is_utf8=is_utf8)}> (relayed {where})\r\n"

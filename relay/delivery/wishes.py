@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relay.delivery.host_lines import Wish
+from relay.delivery.host_lines import Wish, line_of
 from relay.delivery.link import Manners
 from relay.delivery.smtp_rules import SMTPRules
 from relay.esmtp.client_settings import ALabels
@@ -26,13 +26,14 @@ async def make_wish(rules: SMTPRules, addresses: tuple[RemoteHost, ...], scope: 
         interfaces=await _interfaces(rules, scope),
         esmtp=not await matches_any(rules.avoid_esmtp, scope),
         pipelining=not await matches_any(rules.avoid_pipelining, scope),
-        chunking=await matches_any(rules.try_chunking, scope),
+        chunking=rules.filter is None and await matches_any(rules.try_chunking, scope),
+        prdr=await matches_any(rules.try_prdr, scope),
         keepalive=rules.keepalive,
-        a_labels=await _a_labels(rules, scope),
+        a_labels=await a_labels(rules, scope),
     )
     return Wish(
         transport=rules.name,
-        host=f"{host.name.lower()}:{host.port}",
+        host=line_of(host),
         policy=await client_policy(rules.tls, scope, (host.name,)),
         manners=manners,
         addresses=frozenset(each.address for each in addresses),
@@ -44,7 +45,7 @@ async def _helo_name(rules: SMTPRules, scope: Scope) -> str:
     return name or scope.main.get("primary_hostname", "localhost")
 
 
-async def _a_labels(rules: SMTPRules, scope: Scope) -> ALabels:
+async def a_labels(rules: SMTPRules, scope: Scope) -> ALabels:
     """As utf8_downconvert says; what is none of its values leaves it at where they are needed."""
     if rules.downconvert is None:
         return ALabels.WHERE_NEEDED

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from relay.delivery.command import CommandRun
 from relay.delivery.disk import BlockingClock, Disk
-from relay.delivery.jobs import Append, Command, Job, LMTPJob, NewFile
+from relay.delivery.jobs import Append, Command, Filter, Job, LMTPJob, NewFile
 from relay.delivery.lmtp_dialog import LMTPRun
 from relay.delivery.mbox import MailboxWriter
 from relay.delivery.new_file import NewFileWriter
@@ -32,3 +32,5 @@ def writer_for(job: Job, clock: BlockingClock, elapsed: Callable[[], float], dis
             return CommandRun(job, elapsed)
         case LMTPJob():
             return LMTPRun(job, elapsed)
+        case Filter():
+            raise TypeError("a filter delivers nothing")

@@ -119,6 +119,8 @@ class ChunkWriter:
 
     def __init__(self, size: int, binary: bool = False) -> None:
         """`size`: as soon as so many octets have gathered they go out."""
+        self.size = 0
+        """Octets of the message that were given, without the commands."""
         self._size = size
         self._is_binary = binary
         self._gathered = bytearray()
@@ -139,6 +141,7 @@ class ChunkWriter:
         return self._take(" LAST")
 
     def _take(self, word: str) -> bytes:
+        self.size += len(self._gathered)
         chunk = b"BDAT %d%s\r\n" % (len(self._gathered), word.encode()) + self._gathered
         self._gathered.clear()
         return chunk

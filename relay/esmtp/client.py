@@ -12,10 +12,9 @@ event that says so may not have been read yet.
 
 from __future__ import annotations
 
-import enum
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import assert_never
 
 from relay.esmtp.chunks import ChunkWriter
@@ -40,6 +39,7 @@ from relay.esmtp.client_events import (
     TLSRefused,
 )
 from relay.esmtp.client_settings import ClientSettings, Protocol
+from relay.esmtp.client_words import After, Awaited, What
 from relay.esmtp.data import DataWriter
 from relay.esmtp.extensions import read_offers
 from relay.esmtp.parameters import Limits, read_limits
@@ -54,24 +54,6 @@ from relay.mail.text import to_wire
 __all__ = ["Client", "ClientSettings", "Protocol"]
 
 
-class _What(enum.Enum):
-    """What an awaited reply answers, beyond its stage."""
-
-    COMMAND = "a command"
-    QUESTION = "a command of the driver's own"
-    EXTENDED_HELLO = "EHLO"
-    LONE_DOT = "the dot after a 354 that was of no use"
-    USELESS = "the end of a message that was refused before"
-
-
-@dataclass(frozen=True, slots=True)
-class _Awaited:
-    stage: Stage
-    place: int | None = None
-    """The recipient that is meant."""
-    what: _What = _What.COMMAND
-
-
 class Client:
     """One session with one server, over as many TLS layers as it takes."""
 
@@ -81,7 +63,7 @@ class Client:
         self._replies = ReplyReader(settings.line_limit, settings.reply_lines)
         self._events: deque[ClientEvent] = deque()
         self._out: list[bytes] = []
-        self._awaited: deque[_Awaited] = deque([_Awaited(Stage.GREETING)])
+        self._awaited: deque[Awaited] = deque([Awaited(Stage.GREETING)])
         self._resting = Stage.IDLE
         self._tls = tls
         self._offers: Mapping[str, str] = {}
@@ -90,6 +72,9 @@ class Client:
         self._writer: DataWriter | ChunkWriter = DataWriter()
         self._is_body_refused = False
         self._needs_reset = False
+        self._in_group = False
+        self._written = 0
+        self._ehlo_refusal = ""
         self._count = 0
         self._since = now
 
@@ -101,6 +86,12 @@ class Client:
         if self._resting is Stage.BODY or not self._awaited:
             return self._resting
         return self._awaited[0].stage
+
+    @property
+    def _after(self) -> After:
+        is_awaited = bool(self._awaited) and self._resting is not Stage.BODY
+        command = self._awaited[0].command if is_awaited else ""
+        return After(self.stage, command, self._in_group, self._written)
 
     @property
     def offers(self) -> Mapping[str, str]:
@@ -165,17 +156,20 @@ class Client:
             self._close(Closed())
             return
         duplicate = self._is_possible_duplicate
-        self._break_off(f"connection lost after {stage.value}", ErrorClass.LOST_CONNECTION)
-        self._close(LinkLost(stage, duplicate))
+        reason = self._after.closed()
+        if self._ehlo_refusal and stage is Stage.HELLO:
+            reason = f"{reason} (EHLO response was: {self._ehlo_refusal})"
+        self._break_off(reason, ErrorClass.LOST_CONNECTION)
+        self._close(LinkLost(stage, duplicate, reason))
 
     def expire(self, now: float) -> None:
         """Gives up if the deadline has passed."""
         deadline = self.deadline()
         if deadline is None or now < deadline:
             return
-        stage = self.stage
-        self._break_off(f"timeout after {stage.value}", ErrorClass.TIMEOUT)
-        self._close(TimedOut(stage))
+        stage, reason = self.stage, self._after.timeout()
+        self._break_off(reason, ErrorClass.TIMEOUT)
+        self._close(TimedOut(stage, reason))
 
     def switch_layer(self) -> bytes:
         """After `TLSGoAhead`: what came behind the 220. It is the handshake's, never a reply's."""
@@ -203,14 +197,13 @@ class Client:
         """EHLO, and HELO where that gets a 5xx (RFC 5321 3.2) or is all that is wanted; LHLO with LMTP."""
         if self._may_order(now):
             if self._settings.protocol is Protocol.SMTP and not self._settings.extended:
-                self._send(f"HELO {self._settings.name}", _Awaited(Stage.HELLO))
+                self._send(self._settings.hello(False), Awaited(Stage.HELLO))
                 return
-            verb = "LHLO" if self._settings.protocol is Protocol.LMTP else "EHLO"
-            self._send(f"{verb} {self._settings.name}", _Awaited(Stage.HELLO, what=_What.EXTENDED_HELLO))
+            self._send(self._settings.hello(True), Awaited(Stage.HELLO, what=What.EXTENDED_HELLO))
 
     def starttls(self, now: float | None = None) -> None:
         if self._may_order(now):
-            self._send("STARTTLS", _Awaited(Stage.STARTTLS))
+            self._send("STARTTLS", Awaited(Stage.STARTTLS))
 
     def authenticate(self, mechanism: str, initial: str | None = None, now: float | None = None) -> None:
         """AUTH; an `initial` response in base64, "=" for an empty one. `AuthChallenge`, `AuthAccepted` or `AuthRefused`
@@ -218,7 +211,7 @@ class Client:
         if self._may_order(now):
             self._replies.allow_lines(self._settings.auth_line_limit)
             command = f"AUTH {mechanism}" if initial is None else f"AUTH {mechanism} {initial}"
-            self._send(command, _Awaited(Stage.AUTH))
+            self._send(command, Awaited(Stage.AUTH))
 
     def respond(self, text: str, now: float | None = None) -> None:
         """The response to an `AuthChallenge`, in base64."""
@@ -228,7 +221,7 @@ class Client:
             raise RuntimeError("no challenge is open")
         self._touch(now)
         self._resting = Stage.IDLE
-        self._send(text, _Awaited(Stage.AUTH))
+        self._send(text, Awaited(Stage.AUTH))
 
     def cancel_auth(self, now: float | None = None) -> None:
         """Breaks an exchange off, RFC 4954 4; `AuthRefused` follows."""
@@ -243,7 +236,7 @@ class Client:
         """MAIL, RCPT or RSET by itself, for whoever only wants to know the answer; `Answered` follows."""
         if self._may_order(now):
             self._needs_reset = stage is not Stage.RESET
-            self._send(command, _Awaited(stage, what=_What.QUESTION))
+            self._send(command, Awaited(stage, what=What.QUESTION))
 
     def quit(self, now: float | None = None) -> None:
         """QUIT, whatever is awaited before it."""
@@ -252,7 +245,7 @@ class Client:
         if self._resting is Stage.BODY:
             raise RuntimeError("in the middle of a message")
         self._touch(now)
-        self._send("QUIT", _Awaited(Stage.QUIT))
+        self._send("QUIT", Awaited(Stage.QUIT))
 
     def transact(self, envelope: Envelope, now: float | None = None) -> None:
         """Sends the envelope. `BodyWanted` follows where anybody accepted; `Settled` in any case."""
@@ -260,7 +253,7 @@ class Client:
             raise RuntimeError("a transaction is open")
         settings = self._settings
         place = (settings.host, self._tls, self._count > 0, self._count)
-        hop = Hop(*place, settings.chunking, settings.pipelining, settings.a_labels)
+        hop = Hop(*place, settings.chunking, settings.pipelining, settings.a_labels, settings.prdr)
         transaction = Transaction(envelope, self._offers, hop)
         closed = self._resting is Stage.CLOSED or (bool(transaction.to_send) and not self._may_order(now))
         if closed:
@@ -269,6 +262,7 @@ class Client:
             self._events.append(Settled(transaction.outcomes()))
             return
         self._count += 1
+        self._written = 0
         self._transaction = transaction
         self._is_body_refused = False
         self._recipients = deque(transaction.to_send)
@@ -277,7 +271,7 @@ class Client:
         if self._is_pipelining:
             self._send_group(transaction)
         elif not self._awaited:
-            self._send(transaction.mail, _Awaited(Stage.MAIL))
+            self._send(transaction.mail, Awaited(Stage.MAIL))
 
     def body(self, piece: bytes, now: float | None = None) -> None:
         """The next octets of the message, cut anywhere."""
@@ -285,8 +279,9 @@ class Client:
             self._touch(now)
             if not self._is_body_refused and (encoded := self._writer.encode(piece)):
                 self._out.append(encoded)
+                self._written += len(encoded)
                 if isinstance(self._writer, ChunkWriter):
-                    self._awaited.append(_Awaited(Stage.CHUNK))
+                    self._awaited.append(Awaited(Stage.CHUNK))
 
     def end_body(self, now: float | None = None) -> None:
         """The message is complete: the final dot, or the last chunk, goes out."""
@@ -299,10 +294,11 @@ class Client:
             self._settle_refused_body()
             return
         self._out.append(self._writer.end())
+        self._transaction.size = self._writer.size
         if self._settings.protocol is Protocol.LMTP:
-            self._awaited.extend(_Awaited(Stage.END_OF_DATA, place) for place in self._transaction.accepted)
+            self._awaited.extend(Awaited(Stage.END_OF_DATA, place) for place in self._transaction.accepted)
         else:
-            self._awaited.append(_Awaited(Stage.END_OF_DATA))
+            self._awaited.append(Awaited(Stage.END_OF_DATA))
 
     def _may_order(self, now: float | None) -> bool:
         """Whether a command may go out. What the server said without being asked is looked at first."""
@@ -335,13 +331,14 @@ class Client:
         if now is not None:
             self._since = max(now, self._since)
 
-    def _send(self, command: str, awaited: _Awaited) -> None:
+    def _send(self, command: str, awaited: Awaited) -> None:
         self._out.append(to_wire(command) + b"\r\n")
-        self._awaited.append(awaited)
+        self._in_group = False
+        self._awaited.append(replace(awaited, command=command))
 
     def _send_reset(self) -> None:
         self._needs_reset = False
-        self._send("RSET", _Awaited(Stage.RESET))
+        self._send("RSET", Awaited(Stage.RESET))
 
     def _send_group(self, transaction: Transaction) -> None:
         """MAIL, every RCPT and DATA at once, RFC 2920 3.1."""
@@ -349,10 +346,11 @@ class Client:
         if not transaction.by_chunks:
             commands.append("DATA")
         self._out.append(to_wire("\r\n".join(commands) + "\r\n"))
-        self._awaited.append(_Awaited(Stage.MAIL))
-        self._awaited.extend(_Awaited(Stage.RCPT, place) for place in self._recipients)
+        self._in_group = True
+        self._awaited.append(Awaited(Stage.MAIL, command=transaction.mail))
+        self._awaited.extend(Awaited(Stage.RCPT, each, command=transaction.rcpt(each)) for each in self._recipients)
         if not transaction.by_chunks:
-            self._awaited.append(_Awaited(Stage.DATA))
+            self._awaited.append(Awaited(Stage.DATA))
         self._recipients.clear()
 
     # Replies
@@ -388,8 +386,8 @@ class Client:
         else:
             self._garbled(f"unexpected reply: {shown(reply)}")
 
-    def _answered(self, awaited: _Awaited, reply: Reply) -> None:
-        if awaited.what is _What.QUESTION:
+    def _answered(self, awaited: Awaited, reply: Reply) -> None:
+        if awaited.what is What.QUESTION:
             if 300 <= reply.code < 400:
                 self._garbled(f"unexpected reply to {awaited.stage.value}: {shown(reply)}")
             else:
@@ -399,10 +397,11 @@ class Client:
             case Stage.GREETING:
                 self._events.append(Greeted(reply) if reply.code == 220 else Refused(Stage.GREETING, reply))
             case Stage.HELLO:
-                self._hello_answered(reply, awaited.what is _What.EXTENDED_HELLO)
+                self._hello_answered(reply, awaited.what is What.EXTENDED_HELLO)
             case Stage.STARTTLS:
-                self._resting = Stage.SWITCHING if reply.code == 220 else Stage.IDLE
-                self._events.append(TLSGoAhead() if reply.code == 220 else TLSRefused(reply))
+                # RFC 3207 4 has 220; there are servers that say 250, and Exim goes by the first digit.
+                self._resting = Stage.SWITCHING if reply.code < 300 else Stage.IDLE
+                self._events.append(TLSGoAhead() if reply.code < 300 else TLSRefused(reply))
             case Stage.AUTH:
                 self._auth_answered(reply)
             case Stage.RESET:
@@ -428,10 +427,11 @@ class Client:
         if 200 <= reply.code < 300:
             self._offers = read_offers(reply.lines) if extended else {}
             self._events.append(HelloAccepted(reply, self._offers, extended))
-        elif reply.is_permanent and extended and self._settings.protocol is Protocol.SMTP:
-            self._send(f"HELO {self._settings.name}", _Awaited(Stage.HELLO))
+        elif extended and reply.code >= 400 and self._settings.protocol is Protocol.SMTP:
+            self._ehlo_refusal = shown(reply)
+            self._send(self._settings.hello(False), Awaited(Stage.HELLO))
         else:
-            self._events.append(Refused(Stage.HELLO, reply))
+            self._events.append(Refused(Stage.HELLO, reply, self._settings.hello(extended)))
 
     def _auth_answered(self, reply: Reply) -> None:
         if 300 <= reply.code < 400:
@@ -446,7 +446,7 @@ class Client:
         if self._transaction is None:
             self._events.append(Idle())
         elif not self._awaited:
-            self._send(self._transaction.mail, _Awaited(Stage.MAIL))
+            self._send(self._transaction.mail, Awaited(Stage.MAIL))
 
     def _sender_answered(self, reply: Reply) -> None:
         transaction = self._transaction
@@ -465,11 +465,11 @@ class Client:
         """One command at a time: the next RCPT, or what comes behind the last."""
         if self._recipients:
             place = self._recipients.popleft()
-            self._send(transaction.rcpt(place), _Awaited(Stage.RCPT, place))
+            self._send(transaction.rcpt(place), Awaited(Stage.RCPT, place))
         elif transaction.accepted and transaction.by_chunks:
             self._want_body(ChunkWriter(self._settings.chunk_size, transaction.is_binary))
         elif transaction.accepted:
-            self._send("DATA", _Awaited(Stage.DATA))
+            self._send("DATA", Awaited(Stage.DATA))
         else:
             self._needs_reset = True
             self._settle()
@@ -501,7 +501,7 @@ class Client:
                 # RFC 2033 4.2: one reply for each accepted recipient, so none.
                 self._settle()
             else:
-                self._awaited.append(_Awaited(Stage.END_OF_DATA, what=_What.LONE_DOT))
+                self._awaited.append(Awaited(Stage.END_OF_DATA, what=What.LONE_DOT))
         else:
             transaction.data_refused(reply)
             self._needs_reset = True
@@ -529,7 +529,7 @@ class Client:
                 return
             self._is_body_refused = True
             self._awaited = deque(
-                _Awaited(each.stage, each.place, _What.USELESS) if each.stage is Stage.END_OF_DATA else each
+                Awaited(each.stage, each.place, What.USELESS) if each.stage is Stage.END_OF_DATA else each
                 for each in self._awaited
             )
         if self._is_body_refused and self._resting is not Stage.BODY:
@@ -541,16 +541,23 @@ class Client:
             self._needs_reset = True
             self._settle()
 
-    def _message_answered(self, awaited: _Awaited, reply: Reply) -> None:
+    def _message_answered(self, awaited: Awaited, reply: Reply) -> None:
         transaction = self._transaction
         assert transaction is not None
+        if 300 <= reply.code < 400 and awaited.what is What.COMMAND and transaction.is_answered_for_each():
+            # PRDR: each recipient has a reply now, and then the message.
+            self._awaited.extend(Awaited(Stage.END_OF_DATA, each, What.JUDGED) for each in transaction.accepted)
+            self._awaited.append(Awaited(Stage.END_OF_DATA))
+            return
         if 300 <= reply.code < 400:
             self._garbled(f"unexpected reply to the end of data: {shown(reply)}")
             return
-        if awaited.what is _What.USELESS:
+        if awaited.what is What.USELESS:
             self._settle_refused_body()
             return
-        if awaited.what is not _What.LONE_DOT:
+        if awaited.what is What.JUDGED and awaited.place is not None:
+            transaction.recipient_judged(awaited.place, reply)
+        elif awaited.what is not What.LONE_DOT:
             transaction.message_answered(reply, awaited.place)
         if not any(each.stage is Stage.END_OF_DATA for each in self._awaited):
             self._settle()
@@ -562,7 +569,7 @@ class Client:
         if self._transaction is None:
             return False
         ends = (each for each in self._awaited if each.stage is Stage.END_OF_DATA)
-        return any(each.what is _What.COMMAND for each in ends)
+        return any(each.what in (What.COMMAND, What.JUDGED) for each in ends)
 
     def _settle(self) -> None:
         assert self._transaction is not None
@@ -580,11 +587,11 @@ class Client:
         self._close(Garbled(text))
 
     def _closed_by_server(self, reply: Reply) -> None:
-        stage = self.stage
+        stage, after = self.stage, self._after.text
         if self._transaction is not None:
-            self._transaction.closed_by_server(reply, stage.value)
+            self._transaction.closed_by_server(reply, after)
             self._settle()
-        self._close(Closed() if stage is Stage.QUIT else Refused(stage, reply))
+        self._close(Closed() if stage is Stage.QUIT else Refused(stage, reply, after))
 
     def _close(self, event: ClientEvent) -> None:
         self._events.append(event)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from relay.mail.outcome import Outcome
 from relay.mail.reply import Reply
@@ -49,6 +49,8 @@ class Refused:
 
     stage: Stage
     reply: Reply
+    after: str = field(default="", compare=False)
+    """The command, as logs name it; empty: the stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,7 @@ class LinkLost:
 
     stage: Stage
     possible_duplicate: bool
+    reason: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,7 @@ class TimedOut:
     """The server kept us waiting. Close the connection."""
 
     stage: Stage
+    reason: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,8 @@ class ClientSettings:
     """True: messages go by BDAT where CHUNKING and PIPELINING are offered (Exim: hosts_try_chunking). Binary ones do
     in any case."""
     chunk_size: int = 65536
+    prdr: bool = False
+    """True: several recipients each have a reply of their own where PRDR is offered (Exim: hosts_try_prdr)."""
     a_labels: ALabels = ALabels.WHERE_NEEDED
     line_limit: int = 4096
     auth_line_limit: int = 12296
@@ -52,3 +54,8 @@ class ClientSettings:
     """Between two pieces of the body."""
     final_timeout: float = 600.0
     """For the reply to the final dot."""
+
+    def hello(self, extended: bool) -> str:
+        """The greeting."""
+        verb = "LHLO" if self.protocol is Protocol.LMTP else "EHLO" if extended else "HELO"
+        return f"{verb} {self.name}"

@@ -109,6 +109,8 @@ class DataWriter:
     """Encodes one message for the wire, piece by piece, and ends it."""
 
     def __init__(self) -> None:
+        self.size = 0
+        """Octets that were given."""
         self._at_line_start = True
         self._held = b""
 
@@ -129,10 +131,11 @@ class DataWriter:
         if self._at_line_start and text.startswith(b"."):
             encoded = b"." + encoded
         self._at_line_start = text.endswith(b"\r\n")
+        self.size += len(encoded)
         return encoded
 
     def end(self) -> bytes:
         """What ends the message, with the line end that its last line may lack."""
-        if self._at_line_start and not self._held:
-            return b".\r\n"
-        return b"\r\n.\r\n"
+        end = b".\r\n" if self._at_line_start and not self._held else b"\r\n.\r\n"
+        self.size += len(end)
+        return end

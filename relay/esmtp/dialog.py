@@ -7,12 +7,11 @@ Questions, replies, notices, errors and endings all go through here. Who reads w
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 from typing import assert_never
 
 from relay.esmtp import commands
 from relay.esmtp.chunks import Chunk
-from relay.esmtp.commands import COMMANDS, HAPPENINGS, MOVES, Command, State, Sync
+from relay.esmtp.commands import HAPPENINGS, MOVES, Command, State, Sync
 from relay.esmtp.data import DataFault
 from relay.esmtp.extensions import NO_OFFERS, Offers
 from relay.esmtp.limits import ServerSettings, Tally
@@ -36,7 +35,7 @@ from relay.esmtp.steps import Standing
 from relay.mail import reply as replies
 from relay.mail.envelope import Parameters
 from relay.mail.reply import Reply
-from relay.mail.text import from_wire
+from relay.mail.text import from_wire, printable
 
 _SHOWN = 200
 """How much of a bad line goes into notices."""
@@ -52,6 +51,8 @@ class Dialog:
         self.out: list[bytes] = []
         self.state = State.CONNECTED
         self.question: Question | None = None
+        self.command = b""
+        """The last one, as it came."""
         self.standing = Standing(settings, tls)
         self.tally = Tally()
         self.enhanced = False
@@ -82,7 +83,8 @@ class Dialog:
         self.events.append(Violation(what, from_wire(line[:_SHOWN]), is_syntax))
 
     def reply(self, reply: Reply) -> None:
-        self.out.append(reply.encode(self.enhanced))
+        utf8 = self.standing.sender.get("SMTPUTF8") is not None
+        self.out.append(reply.encode(self.enhanced, utf8=utf8))
 
     def note_refusal(self, *lines: str) -> None:
         """A RCPT was refused, and in these words."""
@@ -91,8 +93,10 @@ class Dialog:
 
     def complain(self, reply: Reply, what: str, line: bytes = b"") -> None:
         """A syntax or protocol error: told, answered and counted."""
-        # RFC 5321 4.2.1: x0z is for syntax, and the first two of them for commands and their arguments.
-        self.tell(what, line, is_syntax=reply.code in (500, 501))
+        # RFC 5321 4.2.1: x0z is for syntax, and the first two of them for commands and their arguments. A MAIL without
+        # an address Exim counts to the other kind.
+        is_syntax = reply.code in (500, 501) and what != "MAIL must have an address operand"
+        self.tell(what, line, is_syntax=is_syntax)
         if self.tally.is_last_error(self.settings):
             self.tell(_TOO_MANY_ERRORS, line)
             self.reply(reply.with_text(*reply.lines, replies.TOO_MANY_SYNTAX_ERRORS))
@@ -215,18 +219,19 @@ class Dialog:
             case _ as never:
                 assert_never(never)
 
-    def lose_sync(self, at: Question | bytes) -> None:
-        """More came than the client could know to be wanted: it is not listening to us."""
+    def lose_sync(self, at: Question | bytes, held_back: bytes = b"") -> None:
+        """More came than the client could know to be wanted: it is not listening to us. `at`: the command, or the
+        question that is made of the last one; `held_back`: what came and is not in `lines`."""
         if isinstance(at, Connected):
             what = "synchronization error"
         else:
             offered = "was" if "PIPELINING" in self.standing.offers else "was not"
-            command = _verb(at) if isinstance(at, bytes) else _WORDS[type(at)]
+            command = _shown(at if isinstance(at, bytes) else self.command)
             what = (
                 f"synchronization error (next input sent too soon: pipelining {offered} advertised): "
                 f'rejected "{command}"'
             )
-        self.tell(what, self.lines.glimpse(_SHOWN))
+        self.tell(what, (self.lines.glimpse(_SHOWN) + held_back)[:_SHOWN])
         self.reply(replies.LOST_IN_PROTOCOL)
         self.hang_up("synchronization error")
 
@@ -234,18 +239,13 @@ class Dialog:
 _IN_TRANSACTION = frozenset({State.SENDER, State.RECIPIENTS, State.DATA, State.CHUNK, State.CHUNKS})
 _FORGIVEN = frozenset({"RCPT", "DATA", "BDAT"})
 _NO_PARAMETERS = Parameters()
+_MOST_OF_A_COMMAND = 512
 _TOO_MANY_ERRORS = "too many syntax or protocol errors"
 
 
-def _verb(line: bytes) -> str:
-    """The verb of a command, where it is one: other words of a peer are not for the middle of a log line."""
-    verb = line.partition(b" ")[0].upper().decode("ascii", "replace")
-    return verb if verb in COMMANDS else "unknown"
-
-
-_WORDS: Mapping[type[Question], str] = {
-    HelloGiven: "EHLO",
-    SenderGiven: "MAIL",
-    RecipientGiven: "RCPT",
-    DataAsked: "DATA",
-}
+def _shown(line: bytes) -> str:
+    """A command between quotation marks; of AUTH without the response, which may be a password."""
+    words = line.split(b" ", 2)
+    if words[0].upper() == b"AUTH":
+        line = b" ".join(words[:2])
+    return printable(from_wire(line).replace("\\", "\\\\").replace('"', '\\"'), _MOST_OF_A_COMMAND)

@@ -64,6 +64,7 @@ EXTENSIONS: Mapping[str, Extension] = {
         Extension("AUTH", mail=(_rule("AUTH", rf"<>|{_XTEXT}"),)),  # RFC 4954 5
         Extension("ETRN"),  # RFC 1985
         Extension("LIMITS"),  # RFC 9422
+        Extension("PRDR", mail=(_rule("PRDR", None),)),  # draft-hall-prdr-00 4
         Extension("REQUIRETLS", mail=(_rule("REQUIRETLS", None),)),  # RFC 8689 2
         Extension(
             "FUTURERELEASE",  # RFC 4865 4.1

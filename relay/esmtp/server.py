@@ -14,7 +14,7 @@ answer without a question) is a mistake of ours and does.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import assert_never
 
 from relay.esmtp import commands
@@ -68,6 +68,7 @@ class Server:
         self._closing: str | None = None
         self._at_eof = False
         self._is_ahead = False
+        self._held_back = b""
         self._waiting_since = now
         self._dialog.ask(Connected())
 
@@ -92,6 +93,11 @@ class Server:
         dialog = self._dialog
         is_reading = dialog.lines.has_input or dialog.input is not None or dialog.message is not None
         return dialog.question is None and not dialog.events and not is_reading
+
+    @property
+    def has_input(self) -> bool:
+        """Something has come that was not obeyed yet."""
+        return self._dialog.lines.has_input
 
     @property
     def is_full(self) -> bool:
@@ -130,10 +136,10 @@ class Server:
         self._dialog.settings = self._dialog.standing.settings = settings
         self._dialog.set_line_limit()
 
-    def more_waits(self) -> None:
+    def more_waits(self, octets: bytes = b"") -> None:
         """The edge holds octets back that came while a question is open: the client did not wait for its reply."""
         if self._dialog.question is not None:
-            self._is_ahead = True
+            self._is_ahead, self._held_back = True, octets
 
     def receive(self, data: bytes, now: float) -> None:
         """Octets of the client, of any number."""
@@ -156,8 +162,11 @@ class Server:
     def expire(self, now: float) -> None:
         """Ends the session if its deadline has passed."""
         deadline = self.deadline()
-        if deadline is None or now < deadline:
-            return
+        if deadline is not None and now >= deadline:
+            self.time_out()
+
+    def time_out(self) -> None:
+        """Ends the session: the client has kept us waiting, be it in a handshake."""
         said = replies.TIMED_OUT if self._dialog.input is None else replies.DATA_TIMED_OUT
         if self._dialog.settings.host_name:
             said = said.with_text(f"{self._dialog.settings.host_name}: {said.text}")
@@ -227,11 +236,14 @@ class Server:
 
     # Answers
 
-    def answer(self, reply: Reply, offers: Offers | None = None, now: float | None = None) -> None:
+    def answer(
+        self, reply: Reply, offers: Offers | None = None, now: float | None = None, before: Sequence[Reply] = ()
+    ) -> None:
         """The answer to the open question. 2xx (to `DataAsked` 354) moves the session on, others do not.
 
         `offers` go with a good answer to EHLO; their lines are put behind those of `reply`. The client's time
-        for its next command runs from `now`, from its last input where that is not given.
+        for its next command runs from `now`, from its last input where that is not given. `before` goes out in front
+        of the reply to the end of the data (PRDR).
         """
         dialog = self._dialog
         question, dialog.question = dialog.question, None
@@ -240,14 +252,15 @@ class Server:
         if now is not None and now > self._waiting_since:
             self._waiting_since = now
         is_ahead, self._is_ahead = self._is_ahead or dialog.lines.has_input, False
+        held_back, self._held_back = self._held_back, b""
         if is_ahead and reply.is_positive and dialog.must_have_waited(question):
-            dialog.lose_sync(question)
+            dialog.lose_sync(question, held_back)
             return
-        self._move_on(question, reply, offers)
+        self._move_on(question, reply, offers, before)
         if self._closing or reply.code == 421:
             dialog.hang_up(self._closing or "closed by us")
 
-    def _move_on(self, question: Question, reply: Reply, offers: Offers | None) -> None:
+    def _move_on(self, question: Question, reply: Reply, offers: Offers | None, before: Sequence[Reply]) -> None:
         match question:
             case RecipientGiven():
                 self._answer_recipient(reply)
@@ -256,7 +269,7 @@ class Server:
             case DataAsked():
                 self._answer_data(reply, question.transfer)
             case MessageEnded():
-                self._answer_message(reply)
+                self._answer_message(reply, before)
             case HelloGiven():
                 self._answer_hello(reply, question.extended, offers or NO_OFFERS)
             case Connected():
@@ -317,7 +330,7 @@ class Server:
         if reply.is_positive:
             self._dialog.standing.recipients += 1
         else:
-            self._dialog.note_refusal(*reply.lines)
+            self._dialog.note_refusal(*reply.lines[reply.preface :])
         self._dialog.move("RCPT", reply)
 
     def _answer_data(self, reply: Reply, transfer: Transfer) -> None:
@@ -337,8 +350,10 @@ class Server:
             case _ as never:
                 assert_never(never)
 
-    def _answer_message(self, reply: Reply) -> None:
-        if self._dialog.message is not None and reply.code == 250:
+    def _answer_message(self, reply: Reply, before: Sequence[Reply]) -> None:
+        for each in before:
+            self._dialog.reply(each)
+        if self._dialog.message is not None and reply.code == 250 and not before:
             said = f" {self._dialog.chunk.size} byte chunk, total {self._dialog.message.size}"
             reply = reply.with_text(said, *reply.lines)
         self._dialog.end_transaction()
@@ -399,9 +414,13 @@ class Server:
         if isinstance(line, LineFault):
             dialog.complain(_LINE_FAULTS[line], line.value)
             return True
+        dialog.command = line
         word, _, argument = line.rstrip(b" \t").partition(b" ")
         verb = word.upper().decode("ascii", "replace")
         command = COMMANDS.get(verb)
+        if not argument.upper().lstrip(b" \t").startswith(_BEGINNINGS.get(verb, b"")):
+            # A verb and its preposition are one command, as in Exim.
+            verb, command = "", None
         is_one = command is not None and not (argument and command.argument is Argument.NONE)
         dialog.events.append(CommandRead(verb if is_one else "", from_wire(line.rstrip(b" \t"))))
         refused_last, dialog.refused_last = dialog.refused_last, False
@@ -489,6 +508,7 @@ class Server:
 
 
 _SAY_WHAT_IS_MISSING = frozenset({"EHLO", "HELO", "MAIL", "RCPT"})
+_BEGINNINGS = {"MAIL": b"FROM:", "RCPT": b"TO:"}
 
 _LINE_FAULTS: Mapping[LineFault, Reply] = {
     LineFault.TOO_LONG: replies.LINE_TOO_LONG,

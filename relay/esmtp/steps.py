@@ -98,6 +98,8 @@ def _mail(argument: str, standing: Standing) -> Step:
         grammar.check_literal(sender, allowed=settings.domain_literals)
     except grammar.Malformed as error:
         return _bad_path(argument, error)
+    if parameters.get("SMTPUTF8") is not None and "SMTPUTF8" not in standing.offers:
+        return Fault(replies.SMTPUTF8_NOT_ADVERTISED, replies.SMTPUTF8_NOT_ADVERTISED.text)
     if wrong := standing.offers.wrong_mail_parameter(parameters):
         return Fault(wrong, wrong.text)
     if not argument.isascii() and parameters.get("SMTPUTF8") is None:

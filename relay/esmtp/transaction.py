@@ -25,6 +25,10 @@ from relay.mail.facts import TLSFacts
 from relay.mail.outcome import Deferred, Delivered, Dialog, ErrorClass, Failed, Outcome, RemoteHost
 from relay.mail.reply import Reply
 
+UTF8_NOT_OFFERED = "utf8 support required but not offered for forwarding"
+"""Why a server can't have a message that came with SMTPUTF8; about no recipient in particular."""
+OF_ONE = "LMTP error after DATA: "
+"""What the reply to the end of the data for one recipient begins with, where it is a no."""
 _UNSENDABLE = re.compile(r"[\x00-\x1f\x7f]")
 _PRINTABLE = re.compile(r"[!-~]*")
 
@@ -43,6 +47,8 @@ class Hop:
     groups: bool = True
     """Whether commands go out in groups where PIPELINING is offered."""
     a_labels: ALabels = ALabels.WHERE_NEEDED
+    prdr: bool = False
+    """Whether several recipients are to have a reply each, where the server knows PRDR."""
 
 
 class Transaction:
@@ -65,6 +71,11 @@ class Transaction:
         self.to_send: list[int] = []
         """Those whose RCPT is to be sent at all."""
         self._refuse_here()
+        self._asks_each = hop.prdr and "PRDR" in offers and len(self.to_send) > 1
+        """Whether the server may answer for each recipient (PRDR, draft-hall-prdr-00)."""
+        self._judged: dict[int, Reply] = {}
+        self.size = 0
+        """Octets of the message as it went out."""
         self.mail = f"MAIL FROM:<{envelope.sender}>" + self._mail_parameters()
 
     def rcpt(self, place: int) -> str:
@@ -110,7 +121,7 @@ class Transaction:
             return Failed("a binary message, and the server does not take such", host=host, status="5.6.1")
         if self._wants_utf8 and "SMTPUTF8" not in offers:
             # RFC 6531 3.2, 3.5
-            return Failed("the message needs SMTPUTF8, which the server does not offer", host=host, status="5.6.7")
+            return Failed(UTF8_NOT_OFFERED, host=host, status="5.6.7")
         return self._unsendable(self._envelope.sender, "sender")
 
     def _unsendable(self, address: Address, role: str) -> Failed | None:
@@ -130,6 +141,8 @@ class Transaction:
         envelope, offers, words = self._envelope, self._offers, []
         if "SIZE" in offers and envelope.size:
             words.append(f"SIZE={envelope.size}")
+        if self._asks_each:
+            words.append("PRDR")
         if self.is_binary or ("8BITMIME" in offers and envelope.body is not BodyType.SEVENBIT):
             words.append(f"BODY={envelope.body.value}")
         if "SMTPUTF8" in offers and (self._wants_utf8 or self._has_utf8_addresses()):
@@ -157,7 +170,11 @@ class Transaction:
 
     def sender_refused(self, reply: Reply) -> None:
         """MAIL got a 4xx or 5xx: that holds for all."""
-        self.settle_rest(self._outcome(reply, self.mail, ErrorClass.MAIL_4XX))
+        self.settle_rest(self._outcome(reply, self._grouped(self.mail), ErrorClass.MAIL_4XX))
+
+    def _grouped(self, command: str) -> str:
+        """As logs name it where commands went in groups."""
+        return f"pipelined {command}" if self._hop.groups and "PIPELINING" in self._offers else command
 
     def recipient_answered(self, place: int, reply: Reply) -> None:
         if self._outcomes[place] is not None:
@@ -172,21 +189,44 @@ class Transaction:
 
     def data_refused(self, reply: Reply) -> None:
         """DATA got a 4xx or 5xx."""
-        self.settle_rest(self._outcome(reply, "DATA", ErrorClass.DATA_4XX))
+        self.settle_rest(self._outcome(reply, self._grouped("DATA"), ErrorClass.DATA_4XX))
 
     def message_answered(self, reply: Reply, place: int | None = None) -> None:
         """The reply to the final dot: for one recipient (LMTP, RFC 2033 4.2), or for all."""
         if 200 <= reply.code < 300:
-            hop = self._hop
-            dialog = Dialog(in_groups=hop.groups and "PIPELINING" in self._offers, by_chunks=self.by_chunks)
-            offers_dsn = "DSN" in self._offers
-            outcome: Outcome = Delivered(shown(reply), hop.host, hop.tls, hop.continued, offers_dsn, dialog)
+            outcome: Outcome = self._delivered(_confirmation(reply))
+            for each, judged in self._judged.items():
+                confirmation = rf"{_confirmation(judged)}\n{_confirmation(reply)}"
+                self._outcomes[each] = self._delivered(confirmation, prdr=True)
         else:
-            outcome = self._outcome(reply, "end of data", ErrorClass.DATA_4XX)
+            # The last chunk goes out without a wait, the lines behind DATA do not.
+            after = self._grouped("end of data") if self.by_chunks else "end of data"
+            outcome = self._outcome(reply, after, ErrorClass.DATA_4XX)
         if place is None:
             self.settle_rest(outcome)
-        else:
+        elif isinstance(outcome, Delivered):
             self._outcomes[place] = outcome
+        else:
+            self._outcomes[place] = self._with_reason(f"{OF_ONE}{shown(reply)}", reply, ErrorClass.OTHER)
+
+    def is_answered_for_each(self) -> bool:
+        """Whether a 3xx to the final dot announces a reply for each recipient: once, and where that was asked for."""
+        asks_each, self._asks_each = self._asks_each, False
+        return asks_each
+
+    def recipient_judged(self, place: int, reply: Reply) -> None:
+        """What the server says of one recipient ahead of its reply to all. A good word has to wait for that one."""
+        if 200 <= reply.code < 300:
+            self._judged[place] = reply
+            return
+        reason = f"PRDR error after DATA: {shown(reply)}"
+        self._outcomes[place] = self._with_reason(reason, reply, ErrorClass.JUDGED_4XX)
+
+    def _delivered(self, confirmation: str, *, prdr: bool = False) -> Delivered:
+        hop = self._hop
+        in_groups = hop.groups and "PIPELINING" in self._offers
+        dialog = Dialog(in_groups=in_groups, by_chunks=self.by_chunks, prdr=prdr)
+        return Delivered(confirmation, hop.host, hop.tls, hop.continued, "DSN" in self._offers, dialog, size=self.size)
 
     def closed_by_server(self, reply: Reply, after: str) -> None:
         """421 at any point, RFC 5321 3.8."""
@@ -216,7 +256,9 @@ class Transaction:
         return settled
 
     def _outcome(self, reply: Reply, after: str, error: ErrorClass) -> Outcome:
-        reason = _complaint(reply, after)
+        return self._with_reason(_complaint(reply, after), reply, error)
+
+    def _with_reason(self, reason: str, reply: Reply, error: ErrorClass) -> Outcome:
         if reply.is_permanent:
             return Failed(reason, reply, self._hop.host)
         return Deferred(reason, error, reply, self._hop.host)
@@ -240,6 +282,15 @@ def _with_a_labels(address: Address) -> Address:
 def shown(reply: Reply) -> str:
     """A reply as logs show it: code, enhanced status and text, on one line."""
     return " ".join(part for part in (str(reply.code), reply.enhanced, *reply.lines) if part)
+
+
+def _confirmation(reply: Reply) -> str:
+    r"""A positive reply as Exim shows it: its lines as they came, `\n` between them."""
+    texts = list(reply.lines) or [""]
+    if reply.enhanced:
+        texts = [f"{reply.enhanced} {each}".rstrip() for each in texts]
+    marks = ["-"] * (len(texts) - 1) + [" "]
+    return r"\n".join(f"{reply.code}{mark}{text}" for mark, text in zip(marks, texts, strict=True)).rstrip()
 
 
 def _complaint(reply: Reply, after: str) -> str:

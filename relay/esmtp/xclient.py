@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from relay.esmtp.parameters import decode_xtext
 
 ATTRIBUTES = ("ADDR", "NAME", "PORT", "LOGIN", "DESTADDR", "DESTPORT", "PROTO", "HELO")
-OFFER = ("XCLIENT", " ".join(ATTRIBUTES))
+# PROTO and HELO are understood, and not offered: the proxy says EHLO for the client anyway, as to an Exim.
+OFFER = ("XCLIENT", " ".join(name for name in ATTRIBUTES if name not in ("PROTO", "HELO")))
 _UNAVAILABLE = frozenset({"[UNAVAILABLE]", "[TEMPUNAVAIL]"})
 _LONGEST = 255
 _PLAIN = re.compile(r"[!-~]+")
@@ -45,7 +46,7 @@ def read_attributes(argument: str) -> ClientAttributes:
         if name not in ATTRIBUTES:
             raise BadAttribute(f"XCLIENT: unrecognised parameter '{given[:_LONGEST]}'")
         if not equals:
-            raise BadAttribute("XCLIENT: missing value for parameter")
+            raise BadAttribute(f"XCLIENT: missing value for parameter '{name}'")
         if not value:
             raise BadAttribute("XCLIENT: zero-length value for param")
         if name in found:

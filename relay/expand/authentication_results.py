@@ -7,7 +7,7 @@ for its authentication, and `none` where nothing is known.
 from __future__ import annotations
 
 from relay.expand.scope import Scope
-from relay.expand.values import Tainted
+from relay.expand.values import Folded
 
 _FOLD = ";\n\t"
 
@@ -17,7 +17,8 @@ def field_for(scope: Scope, server: str) -> str:
     found = [*_local(scope, server), *_reverse_name(scope), *_authentication(scope)]
     if not found:
         return f"Authentication-Results: {server}; none"
-    return Tainted(_FOLD.join((f"Authentication-Results: {server}", *found)))
+    texts = (f"Authentication-Results: {server}", *found)
+    return Folded(_FOLD.join(" ".join(each.splitlines()) for each in texts))
 
 
 def _local(scope: Scope, server: str) -> list[str]:

@@ -28,10 +28,16 @@ class Code:
 
     run: Evaluator
     constant: str | None = None
+    cut: Callable[[Frame], Awaitable[list[str]]] | None = None
+    """How its text is evaluated in pieces, where it has any."""
 
     async def text(self, frame: Frame) -> str:
         """The value as text."""
         return text_of(await self.run(frame))
+
+    async def pieces(self, frame: Frame) -> list[str]:
+        """The value as text, cut where its parts meet, those of the branch that an `${if` takes too."""
+        return [await self.text(frame)] if self.cut is None else await self.cut(frame)
 
 
 SplitCode = Callable[[Frame], Awaitable[Split]]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from relay.expand import arithmetic, file_reading, hashes
 from relay.expand.addresses import read_address
 from relay.expand.compiling import Code, Compiler, prepared_pattern, run_acl
-from relay.expand.errors import ExpansionError, ExpansionFailed
+from relay.expand.errors import ExpansionError, ExpansionFailed, NotServed
 from relay.expand.list_items import BadItem, HostSubject, ListKind
 from relay.expand.list_scan import AnySubject, ListMatch, Named, prepare, read_entries
 from relay.expand.scope import Frame, Test
@@ -30,7 +30,7 @@ def build(compiler: Compiler, node: Check | InList | Group | Quantified) -> Test
         case Check():
             maker = CHECKS.get(node.name)
             if maker is None:
-                raise ExpansionError(f'condition "{node.name}" is not served here', node.span)
+                raise NotServed(f'condition "{node.name}" is not served here', node.span)
             return maker(compiler, node)
         case InList():
             return _in_list(compiler, node)

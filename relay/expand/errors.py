@@ -1,9 +1,10 @@
 """How reading and evaluating the language can fail (values).
 
-A mistake in the text is an `ExpansionError` and is found when the configuration is read. What can only be known while
-a string is expanded is an `ExpansionFailed`; the word `fail` gives its subclass `ForcedFailure`, which callers treat as
-an answer ("leave this out"), not as a fault; a lookup that can't answer now raises `relay.mail.ports.TemporaryFailure`.
-An empty string is none of the three.
+A mistake in the text is an `ExpansionError` and is found when the configuration is read; whoever uses the text
+nevertheless has a failure then (`evaluate.compile_for_use`). What can only be known while a string is expanded is an
+`ExpansionFailed`; the word `fail` gives its subclass `ForcedFailure`, which callers treat as an answer ("leave this
+out"), not as a fault; a lookup that can't answer now raises `relay.mail.ports.TemporaryFailure`. An empty string is
+none of the three.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ class ExpansionError(Exception):
         line = text[first : len(text) if last < 0 else last]
         width = max(1, min(end, first + len(line)) - start)
         return f"{line}\n{' ' * (start - first)}{'^' * width}"
+
+
+class NotServed(ExpansionError):
+    """It is in Exim's language and not in ours: it would do something there, so that it is no matter of its use."""
 
 
 class ExpansionFailed(Exception):

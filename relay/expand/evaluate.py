@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from relay.expand import conditions, items, lookups, message_variables, operators, tls_variables, variables
-from relay.expand.compiling import Choose, Code, SplitCode, checked
-from relay.expand.errors import ExpansionError, ExpansionFailed, ForcedFailure
+from relay.expand.compiling import Choose, Code, SplitCode, check_size, checked
+from relay.expand.errors import ExpansionError, ExpansionFailed, ForcedFailure, NotServed, Span
 from relay.expand.list_items import ListKind
 from relay.expand.list_scan import scan
 from relay.expand.scope import Evaluator, Frame, Scope, Test
@@ -46,13 +46,13 @@ from relay.expand.tree import (
     Template,
     Variable,
 )
-from relay.expand.values import Quoted, Tainted, Value, is_tainted, taint_like, text_of
+from relay.expand.values import Folded, Quoted, Tainted, Value, is_tainted, taint_like, text_of
 
 
 class Expansion:
     """A compiled text. Made by `compile_expansion`, good for any number of evaluations at the same time."""
 
-    __slots__ = ("_parts", "_run", "constant", "lists_used", "names_used", "source")
+    __slots__ = ("_parts", "_run", "constant", "fault", "lists_used", "names_used", "source")
 
     def __init__(
         self,
@@ -61,7 +61,10 @@ class Expansion:
         parts: tuple[Code, ...],
         names: frozenset[str],
         lists: frozenset[tuple[ListKind, str]],
+        fault: ExpansionError | None = None,
     ) -> None:
+        self.fault = fault
+        """The mistake because of which every evaluation fails."""
         self.source = source
         """The text as it was written."""
         self.constant = code.constant
@@ -89,18 +92,22 @@ class Expansion:
         return text_of(await _within_the_stack(self._run(Frame(scope))))
 
     async def lines(self, scope: Scope) -> str:
-        """The value as text whose line breaks are all the configuration's own; those from outside become blanks.
+        """The value as text whose line breaks are all the configuration's own, or ours in a field that we have folded;
+        those from outside become blanks.
 
         For what is cut into lines afterwards (header fields, replies): no peer may begin a line there.
         """
         found = await self.pieces(scope)
-        text = "".join(" ".join(piece.splitlines()) if is_tainted(piece) else piece for piece in found)
+        text = "".join(
+            " ".join(piece.splitlines()) if is_tainted(piece) and not isinstance(piece, Folded) else piece
+            for piece in found
+        )
         return taint_like(text, *found)
 
     async def pieces(self, scope: Scope) -> list[str]:
         """The value cut where its parts meet, so that one can tell which of them came from outside."""
         frame = Frame(scope)
-        return [await _within_the_stack(part.text(frame)) for part in self._parts]
+        return await _within_the_stack(_cut(self._parts, frame))
 
 
 T = TypeVar("T")
@@ -129,6 +136,27 @@ def compile_expansion(text: str) -> Expansion:
         raise ExpansionError(TOO_DEEP, tree.span) from None
     code = _join(parts)
     return Expansion(text, code, parts, frozenset(compiler.names), frozenset(compiler.lists))
+
+
+def compile_for_use(text: str) -> Expansion:
+    """As `compile_expansion`, for an option that need not be used: a mistake in the text makes every evaluation fail
+    with Exim's words for it, as it would there, and `fault` tells of it beforehand. Raises NotServed."""
+    try:
+        return compile_expansion(text)
+    except NotServed:
+        raise
+    except ExpansionError as error:
+        return broken_expansion(text, error)
+
+
+def broken_expansion(text: str, fault: ExpansionError) -> Expansion:
+    """A text that can only fail."""
+
+    async def fail(_frame: Frame) -> Value:
+        raise ExpansionFailed(fault.message)
+
+    code = Code(fail)
+    return Expansion(text, code, (code,), frozenset(), frozenset(), fault)
 
 
 class TreeCompiler:
@@ -176,7 +204,7 @@ class TreeCompiler:
             case Operator():
                 return Code(operators.build(self, node))
             case If(condition, branches):
-                return Code(self.condition_item(condition, branches))
+                return self.condition_item(condition, branches)
             case Call() | Choice() | Extract() | ListExtract() | LookUp() | Filter() | Map() | Reduce() | Sort():
                 return Code(items.build(self, node))
 
@@ -186,49 +214,53 @@ class TreeCompiler:
         getter = variables.find(node.name)
         if getter is None:
             what = f'unknown variable in "${{{node.name}}}"' if node.braced else f'unknown variable name "{node.name}"'
-            raise ExpansionError(what + variables.hint(node.name), node.span)
+            raise _unknown(what, node.name, node.span)
         return getter
 
     def is_certificate(self, template: Template) -> bool:
         nodes = template.nodes
         return len(nodes) == 1 and isinstance(nodes[0], Variable) and nodes[0].name in tls_variables.CERTIFICATES
 
-    def condition_item(self, condition: Condition, branches: Branches) -> Evaluator:
+    def condition_item(self, condition: Condition, branches: Branches) -> Code:
         """`${if`: the condition may change $value and $0 to $9, and the branches see that."""
         test = self.condition(condition)
-        positive = self.positive(branches, _constant("true").run)
+        positive = self.positive(branches, _constant("true"))
         negative = self.negative("if", branches)
 
         async def evaluate(frame: Frame) -> Value:
             inner = frame.fork()
-            return await (positive if await test(inner) else negative)(inner)
+            return await (positive if await test(inner) else negative).run(inner)
 
-        return evaluate
+        async def cut(frame: Frame) -> list[str]:
+            inner = frame.fork()
+            return await (positive if await test(inner) else negative).pieces(inner)
 
-    def positive(self, branches: Branches, otherwise: Evaluator) -> Evaluator:
+        return Code(evaluate, cut=cut)
+
+    def positive(self, branches: Branches, otherwise: Code) -> Code:
         """What is given in the positive case; `otherwise` where the text leaves that to the item."""
-        return self.template(branches.positive).run if branches.positive else otherwise
+        return self.template(branches.positive) if branches.positive else otherwise
 
-    def negative(self, name: str, branches: Branches) -> Evaluator:
+    def negative(self, name: str, branches: Branches) -> Code:
         """What is given in the negative case."""
         match branches.negative:
             case None:
-                return _constant("").run
+                return _constant("")
             case Forced():
-                return _forced(f'"{name}" failed and "fail" requested')
+                return Code(_forced(f'"{name}" failed and "fail" requested'))
             case Template() as template:
-                return self.template(template).run
+                return self.template(template)
 
     def choose(self, name: str, branches: Branches) -> Choose:
-        positive = self.positive(branches, _value)
+        positive = self.positive(branches, Code(_value))
         negative = self.negative(name, branches)
 
         async def choose(frame: Frame, found: str | None) -> str:
             if found is None:
-                return text_of(await negative(frame))
+                return await negative.text(frame)
             inner = frame.fork()
             inner.value = found
-            return text_of(await positive(inner))
+            return await positive.text(inner)
 
         return choose
 
@@ -274,7 +306,7 @@ class TreeCompiler:
         self.names.add(what.name)
         getter = variables.find(what.name)
         if getter is None:
-            raise ExpansionError(f'unknown variable "{what.name}" after "def:"' + variables.hint(what.name), what.span)
+            raise _unknown(f'unknown variable "{what.name}" after "def:"', what.name, what.span)
 
         async def test(frame: Frame) -> bool:
             return bool(await getter(frame))
@@ -335,4 +367,22 @@ def _join(parts: tuple[Code, ...]) -> Code:
             return joined
         return Quoted(joined) if quoted else Tainted(joined)
 
-    return Code(join)
+    return Code(join, cut=lambda frame: _cut(parts, frame))
+
+
+async def _cut(parts: tuple[Code, ...], frame: Frame) -> list[str]:
+    """The pieces of several codes, within the bound that they have together."""
+    pieces: list[str] = []
+    size = 0
+    for part in parts:
+        found = await part.pieces(frame) if part.constant is None else [part.constant]
+        size += sum(map(len, found))
+        check_size(size)
+        pieces += found
+    return pieces
+
+
+def _unknown(what: str, name: str, span: Span) -> ExpansionError:
+    """The complaint about a variable."""
+    kind = NotServed if variables.is_refused(name) else ExpansionError
+    return kind(what + variables.hint(name), span)

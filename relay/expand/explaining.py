@@ -20,7 +20,7 @@ from relay.expand.evaluate import TreeCompiler
 from relay.expand.list_items import ListKind, Subject
 from relay.expand.list_scan import Entry, ListAnswer, ListMatch, Telling, scan
 from relay.expand.lookups import Found, LookupKind
-from relay.expand.scope import Evaluator, Frame, Scope, Test
+from relay.expand.scope import Frame, Scope, Test
 from relay.expand.syntax import TOO_DEEP, parse
 from relay.expand.tree import Branches, Condition, Forced, Literal, Node, Template
 from relay.expand.values import Value, is_tainted
@@ -303,18 +303,18 @@ class _Explainer(TreeCompiler):
 
         return ask
 
-    def positive(self, branches: Branches, otherwise: Evaluator) -> Evaluator:
+    def positive(self, branches: Branches, otherwise: Code) -> Code:
         if branches.positive is None:
             return otherwise
         span = branches.positive.span
-        return self.traced(Role.YES, span, lambda: Code(super(_Explainer, self).positive(branches, otherwise))).run
+        return self.traced(Role.YES, span, lambda: super(_Explainer, self).positive(branches, otherwise))
 
-    def negative(self, name: str, branches: Branches) -> Evaluator:
+    def negative(self, name: str, branches: Branches) -> Code:
         match branches.negative:
             case None:
                 return super().negative(name, branches)
             case Forced(span) | Template(span=span):
-                return self.traced(Role.NO, span, lambda: Code(super(_Explainer, self).negative(name, branches))).run
+                return self.traced(Role.NO, span, lambda: super(_Explainer, self).negative(name, branches))
 
     def program(self, text: str) -> Code:
         """A text that an evaluation has made has places of its own."""

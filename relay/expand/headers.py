@@ -25,8 +25,9 @@ _BETWEEN = re.compile(rb"(\?=)[ \t\r\n]+(?==\?[^?\s]+\?[bBqQ]\?[^?\s]*\?=)")
 
 
 def header_text(header: tuple[Field, ...], name: str | None, form: HeaderForm) -> str | None:
-    """The fields called `name` (None: all, with their names) in one of the four forms; None where there is none."""
-    found = [field for field in header if name is None or field.is_named(name)]
+    """The fields called `name` (None: all, with their names) in one of the four forms; None where there is none. A
+    field without any octets is none."""
+    found = [field for field in header if field.raw and (name is None or field.is_named(name))]
     if not found:
         return None
     bodies = [_body(field, name is None) for field in found]

@@ -14,7 +14,7 @@ from relay.expand import authentication_results, file_reading, lookups, prvs, st
 from relay.expand.certificates import BadField, certificate_field
 from relay.expand.compiling import Code, Compiler, check_size, checked, prepared_pattern, run_acl
 from relay.expand.conditions import ORDERINGS, ask_inside
-from relay.expand.errors import ExpansionError, ExpansionFailed
+from relay.expand.errors import ExpansionError, ExpansionFailed, NotServed
 from relay.expand.international import imap_folder
 from relay.expand.scope import Evaluator, Frame
 from relay.expand.splitting import SPACE, Split, join_list
@@ -76,7 +76,7 @@ def _call(compiler: Compiler, node: Call) -> Evaluator:
         return ASKING[node.name](compiler, node)
     work = CALLS.get(node.name)
     if work is None:
-        raise ExpansionError(f'"{node.name}" is not served here', node.span)
+        raise NotServed(f'"{node.name}" is not served here', node.span)
     codes = [compiler.template(argument) for argument in node.arguments]
 
     async def evaluate(frame: Frame) -> Value:
@@ -362,7 +362,7 @@ def _look_up(compiler: Compiler, node: LookUp) -> Evaluator:
     try:
         kind = lookups.read_kind(node.kind)
     except lookups.UnknownLookup as error:
-        raise ExpansionError(str(error), node.span) from None
+        raise NotServed(str(error), node.span) from None
     if node.key is None and not kind.is_query:
         raise ExpansionError(f'missing {{key}} for single-key "{node.kind}" lookup', node.span)
     if node.key is not None and kind.is_query:

@@ -80,6 +80,11 @@ class UnknownHost(Exception):
     """A name or address in or for the list can't be found, and asking again will not help."""
 
 
+class NoSuchList(TemporaryFailure):
+    """A named list is not there, or what is to be expanded in a list can't be: a mistake of the configuration, and no
+    answer that is only late."""
+
+
 class BadItem(Exception):
     """The item is wrong in itself; the text is for the operator."""
 

@@ -20,6 +20,7 @@ from relay.expand.list_items import (
     ItemTest,
     ListKind,
     NoLookup,
+    NoSuchList,
     Subject,
     UnknownHost,
     host_item,
@@ -52,6 +53,8 @@ class ListMiss:
 
     decided_by: str
     told: str = field(default="", compare=False, repr=False)
+    data: str | None = field(default=None, compare=False, repr=False)
+    """What an item with `!` has found: for who watches, and for nothing else."""
 
 
 ListAnswer = ListMatch | ListMiss
@@ -146,7 +149,7 @@ def _inner_list(kind: ListKind, items: tuple[str, ...], caseless: bool = True) -
     async def matches(subject: Subject, scope: Scope) -> Hit | None:
         telling = None
         if scope.notes is not None and kind is ListKind.DOMAIN:
-            telling = Telling(scope.notes, f'{subject.text} in "{"".join(items)}"?', is_inner=True)
+            telling = Telling(scope.notes, f'{subject.text} in "{"".join(items).lstrip()}"?', is_inner=True)
         answer = await scan(kind, entries, subject, scope.deeper(), telling)
         return Hit(answer.data, answer.captures) if isinstance(answer, ListMatch) else None
 
@@ -321,7 +324,7 @@ async def _try_single(entry: Single, subject: Subject, scope: Scope) -> ListAnsw
 
 def _answer(text: str, negated: bool, hit: Hit) -> ListAnswer:
     told = f'matched "{text}"'
-    return ListMiss(text, told) if negated else ListMatch(text, hit.data, hit.captures, told)
+    return ListMiss(text, told, hit.data) if negated else ListMatch(text, hit.data, hit.captures, told)
 
 
 async def _try_named(
@@ -329,7 +332,7 @@ async def _try_named(
 ) -> ListAnswer | None:
     found = scope.named_lists.find(kind, entry.name) if scope.named_lists else None
     if found is None:
-        raise TemporaryFailure(f'unknown named {kind.value} list "+{entry.name}"')
+        raise NoSuchList(f'unknown named {kind.value} list "+{entry.name}"')
     cached = ""
     if telling is None:
         inner = await found.decide_prepared(subject, scope.deeper())
@@ -353,8 +356,7 @@ async def _tell_named(
         word = "yes" if isinstance(known, ListMatch) else "no"
         notes.say(f"cached {word} match for {name}")
         if telling.has_data:
-            data = known.data if isinstance(known, ListMatch) else None
-            notes.say(f"cached lookup data = {'NULL' if data is None else data}")
+            notes.say(f"cached lookup data = {'NULL' if known.data is None else known.data}")
         return " - cached", known
     notes.level += 2
     answer: ListAnswer = await found.decide_prepared(subject, scope.deeper())
@@ -364,7 +366,7 @@ async def _tell_named(
         telling.keeps = False
         return "", answer
     notes.results[key] = answer
-    if telling.has_data and isinstance(answer, ListMatch) and answer.data is not None:
+    if telling.has_data and answer.data is not None:
         notes.say(f"data from lookup saved for cache for {name}: key '{subject.folded}' value '{answer.data}'")
     return "", answer
 

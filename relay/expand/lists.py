@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from relay.expand.errors import ExpansionError, ExpansionFailed, ForcedFailure
-from relay.expand.evaluate import Expansion, compile_expansion
-from relay.expand.list_items import BadItem, HostSubject, ListKind, Subject, confirmed_names
+from relay.expand.errors import ExpansionError, ExpansionFailed, ForcedFailure, NotServed
+from relay.expand.evaluate import Expansion, broken_expansion, compile_expansion
+from relay.expand.list_items import BadItem, HostSubject, ListKind, NoSuchList, Subject, confirmed_names
 from relay.expand.list_scan import (
     AnySubject,
     Entry,
@@ -81,6 +81,11 @@ class MatchList:
         return len(self._entries) == 1 and self._entries[0].text == "*"
 
     @property
+    def fault(self) -> ExpansionError | None:
+        """The mistake because of which it never has an answer."""
+        return self._expansion.fault if self._expansion else None
+
+    @property
     def names_used(self) -> frozenset[str]:
         """Variables that it mentions."""
         return self._expansion.names_used if self._expansion else frozenset()
@@ -118,7 +123,8 @@ class MatchList:
         except ForcedFailure:
             return ListMiss("forced failure")
         except (ExpansionFailed, BadItem) as error:
-            raise TemporaryFailure(f'failed to expand "{self.source}" while checking a list: {error}') from None
+            kind = TemporaryFailure if self.fault is None else NoSuchList
+            raise kind(f'failed to expand "{self.source}" while checking a list: {error}') from None
 
     async def _told(self, subject: Subject, scope: Scope, notes: Notes) -> ListAnswer:
         """The answer, each item being told."""
@@ -129,7 +135,7 @@ class MatchList:
         except ForcedFailure:
             notes.say(f'expansion of "{self.source}" forced failure: assume not in this list')
             raise
-        name = self.title or f'"{text}"'
+        name = self.title or f'"{text.lstrip()}"'
         telling = Telling(
             notes,
             f"{subject.title} in {name}?",
@@ -155,6 +161,20 @@ class MatchList:
                 self._readings.pop(next(iter(self._readings)))
             self._readings[key] = entries
         return entries, "".join(pieces)
+
+
+def compile_list_for_use(kind: ListKind, text: str, named: NamedLists | None = None) -> MatchList:
+    """As `compile_list`, but a mistake in what is to be expanded is one of its use: whoever asks the list has no answer
+    then, as when a lookup in it fails. `fault` tells of it beforehand. Raises ExpansionError for all else."""
+    try:
+        parse(text)
+        if "$" in text:
+            compile_expansion(text)
+    except NotServed:
+        raise
+    except ExpansionError as error:
+        return MatchList(kind, text, "", broken_expansion(text, error))
+    return compile_list(kind, text, named)
 
 
 def compile_list(kind: ListKind, text: str, named: NamedLists | None = None) -> MatchList:

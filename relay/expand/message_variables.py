@@ -22,9 +22,8 @@ def _message(frame: Frame) -> MessageView:
 
 
 def _text(address: Address | None) -> str:
-    if address is None or address.is_null:
-        return ""
-    return f"{address.local_part}@{address.domain}" if address.domain else address.local_part
+    """As a command would say it: in quotes where they are needed."""
+    return str(address) if address is not None else ""
 
 
 def _sender(frame: Frame) -> Value:

@@ -6,7 +6,8 @@ inside of each other find it; where nobody is, nothing is put together. Exim: de
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +32,20 @@ class Notes:
         bars, rest = divmod(self.level, _SUBLIST_STEP)
         for line in text.split("\n"):
             self.tell(f">>> {'   ╎' * bars}{' ' * rest}{line}")
+
+    def say_at_margin(self, text: str) -> None:
+        """A line that Exim does not set in, however deep the decision is."""
+        for line in text.split("\n"):
+            self.tell(f">>> {line}")
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Another address is looked at meanwhile: what lists say of it is not what they say of the first one."""
+        kept, self.results = self.results, dict(self.results)
+        try:
+            yield
+        finally:
+            self.results = kept
 
     def forget(self, *kinds: str) -> None:
         """Another address is looked at: what lists of these kinds have said counts no more."""

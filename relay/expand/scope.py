@@ -8,7 +8,8 @@ not changed after it was made; `child` gives one that differs in some fields. Wh
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import Any, Protocol
 
 from relay.expand.errors import ExpansionFailed
@@ -31,9 +32,9 @@ OCTETS_READ_IN_A_STEP = 64
 OCTETS_COPIED_IN_A_STEP = 4096
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class MessageView:
-    """The message in hand, as far as it is known at the moment."""
+    """The message in hand, as far as it is known at the moment. Treat it as frozen, as `Scope`."""
 
     sender: Address | None = None
     """None before MAIL; the null address is the sender of bounces."""
@@ -223,13 +224,20 @@ class Scope:
 
     def child(self, **changes: Any) -> Scope:
         """The same view with other values in some fields."""
-        return replace(self, **changes)
+        scope = Scope(*_values(self))
+        for name, value in changes.items():
+            setattr(scope, name, value)
+        return scope
 
     def deeper(self) -> Scope:
         """The same view one level further in. Raises ExpansionFailed at the limit."""
         if self.depth >= DEPTH_LIMIT:
             raise ExpansionFailed("lists, ACLs or expansions are nested too deeply (a loop?)")
-        return replace(self, depth=self.depth + 1)
+        return self.child(depth=self.depth + 1)
+
+
+# Several times as fast as dataclasses.replace: a message makes a dozen children.
+_values = attrgetter(*(each.name for each in fields(Scope)))
 
 
 class Budget:

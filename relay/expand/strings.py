@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from relay.expand.errors import ExpansionError, ExpansionFailed, Span
+from relay.expand.errors import ExpansionError, ExpansionFailed, NotServed, Span
 from relay.expand.splitting import SPACE, join_list
 from relay.expand.values import Quoted, from_octets, is_tainted, octets
 
@@ -111,7 +111,7 @@ def check_quoting(span: Span, lookup: str) -> None:
     """Is there a way to quote for this type of lookup? Raises ExpansionError."""
     name, underscore, option = lookup.partition("_")
     if name not in _LOOKUPS:
-        raise ExpansionError(f'unknown lookup type "{name}"', span)
+        raise NotServed(f'unknown lookup type "{name}"', span)
     if underscore:
         raise ExpansionError(f'"{option}" unrecognized after "${{quote_{name}"', span)
 

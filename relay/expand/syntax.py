@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from relay.expand.errors import ExpansionError
+from relay.expand.errors import ExpansionError, NotServed
 from relay.expand.escapes import unescape
 from relay.expand.forms import (
     BARE_CONDITIONS,
@@ -265,7 +265,7 @@ class _Parser:
             condition = self.condition()
             return If(condition, self.branches("if"), (start, self.position))
         if name in REFUSED_ITEMS:
-            raise self.error(REFUSED_ITEMS[name], start)
+            raise NotServed(REFUSED_ITEMS[name], (start, self.position))
         if arity := CALLS.get(name):
             arguments = self.arguments(name, arity)
             if self.skip_space() != "}":
@@ -502,7 +502,7 @@ class _Parser:
         elif name == "acl":
             arguments = self.acl_arguments()
         elif name in REFUSED_CONDITIONS:
-            raise self.error(f'support for "{name}" not compiled', start)
+            raise NotServed(f'support for "{name}" not compiled', (start, self.position))
         else:
             raise self.error(f'unknown condition "{name}"', start)
         return Check(name, arguments, negated, (start, self.position))
@@ -578,7 +578,7 @@ class _Parser:
         try:
             return self.condition()
         except ExpansionError as error:
-            raise ExpansionError(f'{error.message} inside "{name}" {what}', error.span) from None
+            raise type(error)(f'{error.message} inside "{name}" {what}', error.span) from None
 
 
 def _small(digits: str) -> int:

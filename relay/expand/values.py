@@ -27,6 +27,12 @@ class Quoted(Tainted):
     __slots__ = ()
 
 
+class Folded(Tainted):
+    """Text from outside in a header field that we have folded: behind each of its line breaks is white space."""
+
+    __slots__ = ()
+
+
 class Absent(str):
     """The empty text that stands for a thing that is not there, such as the hash of no certificate.
 

@@ -14,7 +14,7 @@ from relay.expand.errors import ExpansionFailed
 from relay.expand.list_items import confirmed_names
 from relay.expand.scope import Evaluator, Frame, Getter
 from relay.expand.values import Tainted, Value, lower
-from relay.mail.facts import Authentication
+from relay.mail.facts import Authentication, Endpoint
 
 # The version of Exim whose language this is.
 EXIM_VERSION = "4.99"
@@ -43,9 +43,34 @@ def _local_port(frame: Frame) -> Value:
     return str(local.port) if local else "-1"
 
 
+def _proxy(which: str) -> tuple[Getter, Getter]:
+    """Address and port of the proxy's inner (`internal`) or outer (`external`) end."""
+
+    def end(frame: Frame) -> Endpoint | None:
+        proxy = frame.scope.session.proxy
+        if proxy is None:
+            return None
+        return proxy.internal if which == "internal" else proxy.external
+
+    def address(frame: Frame) -> Value:
+        found = end(frame)
+        return found.address if found else ""
+
+    def port(frame: Frame) -> Value:
+        found = end(frame)
+        return str(found.port) if found else "0"
+
+    return address, port
+
+
+_PROXY_ADDRESS, _PROXY_PORT = _proxy("internal")
+_OUTER_ADDRESS, _OUTER_PORT = _proxy("external")
+
+
 def _protocol(frame: Frame) -> Value:
     session = frame.scope.session
-    return "" if session.peer is None and session.caller is None else session.protocol()
+    is_known = session.peer is not None or session.caller is not None
+    return session.protocol("log_tls_on_connect" in frame.scope.main) if is_known else ""
 
 
 def _helo(frame: Frame) -> Value:
@@ -65,15 +90,20 @@ def _identity(frame: Frame) -> Value:
 
 
 def _authenticated_sender(frame: Frame) -> Value:
-    """What AUTH= of MAIL said; of a local message its caller."""
+    """What AUTH= of MAIL said; of a local message its caller, or whom that names (-oMas)."""
     scope = frame.scope
-    said, caller = scope.more.get("authenticated_sender", ""), scope.session.caller
-    if said or caller is None or not caller.login:
+    given, caller = scope.session.authentication, scope.session.caller
+    said = scope.more.get("authenticated_sender", "") or (given.sender if given is not None else "")
+    is_sent = scope.session.in_dialog and scope.message is not None  # only AUTH= counts then
+    if said or caller is None or not caller.login or is_sent:
         return said
     return f"{caller.login}@{scope.main.get('qualify_domain', '')}"
 
 
 def _authenticator(frame: Frame) -> Value:
+    failing = frame.scope.more.get("sender_host_authenticated")
+    if failing:
+        return failing  # told to an event action, and to nobody else
     given = _authentication(frame)
     return given.authenticator if given else ""
 
@@ -111,12 +141,17 @@ def _full_host(frame: Frame) -> Value:
     session = frame.scope.session
     if session.peer is None:
         return ""
-    shown = f"[{session.peer.address}]"
+    shown = f"[{session.peer.address}]:{session.peer.port}" if _shows_port(frame) else f"[{session.peer.address}]"
     if session.peer_host:
         helo = _helo_to_show(frame)
         return f"{session.peer_host} ({helo}) {shown}" if helo else f"{session.peer_host} {shown}"
     name = session.hello.name if session.hello else ""
     return f"({name}) {shown}" if name else shown
+
+
+def _shows_port(frame: Frame) -> bool:
+    """Exim: log_selector = +incoming_port."""
+    return "log_incoming_port" in frame.scope.main
 
 
 def _received_host(frame: Frame) -> Value:
@@ -128,8 +163,12 @@ def _received_host(frame: Frame) -> Value:
     said = [f"helo={helo}"] if helo else []
     if session.user:
         said.append(f"ident={session.user}")
+    port = f":{session.peer.port}" if _shows_port(frame) else ""
     if session.peer_host:
-        return f"{session.peer_host} ({' '.join((shown, *said))})"
+        return f"{session.peer_host} ({' '.join((f'{shown}{port}', *said))})"
+    if port:
+        # Outside of the brackets' comment a port would not be a domain of RFC 5322.
+        said.insert(0, f"port={port[1:]}")
     return f"{shown} ({' '.join(said)})" if said else shown
 
 
@@ -181,11 +220,12 @@ CALLER_VARIABLES: dict[str, bool] = {
     "authenticated_fail_id": True,
     "bounce_recipient": True,
     "callout_address": False,
-    "connection_id": False,
     "dnslist_domain": False,
     "dnslist_matched": True,
     "dnslist_text": True,
     "dnslist_value": False,
+    "event_data": True,
+    "event_name": False,
     "headers_added": True,
     "home": False,
     "initial_cwd": False,
@@ -221,6 +261,7 @@ CALLER_VARIABLES: dict[str, bool] = {
 # The same with what they are where the caller does not know.
 _CALLER_DEFAULTS: dict[str, str] = {
     "authentication_failed": "0",
+    "event_defer_errno": "0",
     "host_lookup_deferred": "0",
     "host_lookup_failed": "0",
     "inode": "0",
@@ -244,15 +285,7 @@ _CONSTANTS: dict[str, str] = {
     "compile_date": "",
     "compile_number": "1",
     "csa_status": "",
-    "event_data": "",
-    "event_defer_errno": "0",
-    "event_name": "",
     "mailstore_basename": "",
-    "proxy_external_address": "",
-    "proxy_external_port": "0",
-    "proxy_local_address": "",
-    "proxy_local_port": "0",
-    "proxy_session": "no",
     "runrc": "0",
     "thisaddress": "",
 }
@@ -302,11 +335,17 @@ _TABLE: dict[str, tuple[Getter, bool]] = {
     "authenticated_id": (_identity, True),
     "authenticated_sender": (_authenticated_sender, True),
     "caller_gid": (_caller_id("gid"), False),
+    "connection_id": (lambda frame: frame.scope.session.connection_id, False),
     "caller_uid": (_caller_id("uid"), False),
     "originator_gid": (_caller_id("gid"), False),
     "originator_uid": (_caller_id("uid"), False),
     "interface_address": (_local_address, False),
     "interface_port": (_local_port, False),
+    "proxy_external_address": (_OUTER_ADDRESS, False),
+    "proxy_external_port": (_OUTER_PORT, False),
+    "proxy_local_address": (_PROXY_ADDRESS, False),
+    "proxy_local_port": (_PROXY_PORT, False),
+    "proxy_session": (lambda frame: "yes" if frame.scope.session.proxy else "no", False),
     "received_ip_address": (_local_address, False),
     "received_port": (_local_port, False),
     "received_protocol": (_protocol, False),
@@ -420,6 +459,11 @@ _REFUSED: tuple[tuple[tuple[str, ...], str], ...] = (
     (("srs_recipient",), "SRS is not served here"),
     (("ldap_dn",), "LDAP is not served here"),
 )
+
+
+def is_refused(name: str) -> bool:
+    """Whether it is none here and one in Exim."""
+    return any(name.startswith(beginnings) for beginnings, _ in _REFUSED)
 
 
 def hint(name: str) -> str:

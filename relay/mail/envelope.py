@@ -35,6 +35,10 @@ class Recipient:
 
     address: Address
     parameters: Parameters = field(default_factory=Parameters)
+    original: Address | None = None
+    """The recipient that it was made of, where delivery has put it in that one's place (Exim: one_time)."""
+    errors_to: Address | None = None
+    """Who is told of its failure, None: the sender."""
 
 
 @dataclass(frozen=True, slots=True)

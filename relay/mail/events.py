@@ -28,6 +28,18 @@ class Arrived:
     """Message id that a bounce reports on, Exim's `R=`."""
     denied: bool = False
     """The client was told that it was not (control = fakereject, fakedefer): Exim's `(=`."""
+    waits: bool = False
+    """No attempt follows on the arrival."""
+    made_message_id: str = ""
+    """The Message-ID: that was made for it; it came without one."""
+    named: tuple[Address, ...] = ()
+    """The recipients as they were named, before qualification and rewriting; empty: like that."""
+    prdr: bool = False
+    """Each recipient was asked about the message by itself."""
+    by_chunks: bool = False
+    """It came by BDAT."""
+    body: str = ""
+    """What BODY= of MAIL has said; empty: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +50,25 @@ class AddressNames:
     """What stands in place of the address: its local part, a file, a command; "": the address itself."""
     original: Address | None = None
     """The recipient of the message, where the address was made of another one."""
+    host: str = ""
+    """The first host that a router found, where a local transport was to know it."""
+    has_parent: bool = False
+    """The address was made of another one, or of itself."""
+    between: tuple[Address, ...] = ()
+    """What stands between the address and `original`, the nearest to the address first."""
+    is_text: bool = False
+    """`shown` is a file or a command."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFrame:
+    """What the line of a recipient may repeat of its message."""
+
+    sender: Address
+    return_path: Address | None = None
+    """The sender of this recipient's copy; None where no transport has made one."""
+    queued_for: float = 0.0
+    """Seconds since the message came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +83,7 @@ class AddressDelivered:
     first: bool = True
     elapsed: float = 0.0
     named: AddressNames | None = None
+    about: MessageFrame | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +96,7 @@ class AddressDeferred:
     transport: str
     outcome: Deferred
     named: AddressNames | None = None
+    is_first_attempt: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +109,7 @@ class AddressFailed:
     transport: str
     outcome: Failed
     named: AddressNames | None = None
+    about: MessageFrame | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +134,20 @@ class MessageNote:
 
     message_id: str
     text: str
+    in_message_log: bool = False
+    """Whether it also stands in the log of the message alone."""
+
+
+QUEUED_BY_ACL = "no immediate delivery: queued by ACL"
+"""What is noted of a message that came with `control = queue`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildrenComplete:
+    """All that was made of an address is over (the log of the message alone)."""
+
+    message_id: str
+    address: Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +160,18 @@ class HostFailed:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionOpened:
-    """A client connected (log selector smtp_connection)."""
+    """A client connected (log selector smtp_connection); `count` is 0 where nobody counts connections."""
 
     session: SessionFacts
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class DataCut:
+    """Where the data of a message broke off: "header", "after header", or "" in its body, where it has its id."""
+
+    where: str
+    message_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +185,17 @@ class ConnectionClosed:
     how: str
     elapsed: float = 0.0
     in_transaction: bool = False
+    cut: DataCut | None = None
+    """The connection was lost in the middle of a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoMail:
+    """A client's connection ended, and no MAIL was said in it; `commands` are the last verbs that were."""
+
+    session: SessionFacts
+    elapsed: float
+    commands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +205,10 @@ class RefusedMessage:
     recipients: tuple[Address, ...]
     header: tuple[str, ...]
     """The fields as they are, without the line end of the last line."""
+
+
+BY_NON_SMTP_ACL = "by non-SMTP ACL"
+"""The command of a message that a local program has handed over: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +247,25 @@ class ClientNote:
 
 
 @dataclass(frozen=True, slots=True)
+class TransactionBroken:
+    """A client gave up a message between MAIL and its data, by a command or by going away (Exim:
+    smtp_incomplete_transaction)."""
+
+    session: SessionFacts
+    sender: Address
+    recipients: tuple[Address, ...]
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientGone:
+    """A client was gone when the fate of its message had been decided: nothing of it is kept."""
+
+    session: SessionFacts
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class RecipientDiscarded:
     """An ACL took a recipient and threw it away."""
 
@@ -206,6 +296,8 @@ class SenderUnverified:
     sender: str
     reason: str
     temporary: bool = False
+    message_id: str = ""
+    """Of the message, where it has one already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,11 +402,12 @@ class DaemonNote:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Something on our side needs an operator: main and panic log."""
+    """Something on our side needs an operator: main and panic log. `more` are lines behind the first."""
 
     text: str
     remedy: str = ""
     message_id: str = ""
+    more: tuple[str, ...] = ()
 
 
 Event = (
@@ -325,12 +418,16 @@ Event = (
     | Completed
     | Frozen
     | MessageNote
+    | ChildrenComplete
     | HostFailed
     | ConnectionOpened
     | ConnectionClosed
+    | NoMail
     | CommandRejected
     | NameNotFound
     | ClientNote
+    | TransactionBroken
+    | ClientGone
     | RecipientDiscarded
     | TooManyRecipients
     | SenderUnverified

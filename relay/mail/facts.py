@@ -8,7 +8,9 @@ the peer's certificate, so that it travels with the layer that it belongs to and
 from __future__ import annotations
 
 import hashlib
+import random
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import assert_never
 
 
@@ -39,7 +41,13 @@ class Certificate:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the DER form in upper-case hex without colons, Exim's `${sha256:$tls_in_peercert}`."""
-        return hashlib.sha256(self.der).hexdigest().upper()
+        return _digest(self.der)
+
+
+@lru_cache(maxsize=64)
+def _digest(der: bytes) -> str:
+    """Asked for with every message of a session: the last ones are remembered."""
+    return hashlib.sha256(der).hexdigest().upper()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,8 @@ class Unverified:
     """The certificate did not pass, or there is none; `reason` is for the log and the operator."""
 
     reason: str
+    faults: tuple[str, ...] = field(default=(), compare=False)
+    """What an Exim says of it behind `SSL verify error`: all that is wrong, the first of which was enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +127,8 @@ class Authentication:
 
     authenticator: str
     identity: str
+    sender: str = ""
+    """Whom AUTH= of MAIL has named, where that was believed, or a trusted caller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +148,20 @@ class LocalCaller:
     uid: int
     gid: int
     trusted: bool = False
+
+
+def make_connection_id(now: float, source: random.Random) -> str:
+    """An id for a session: the second of its beginning, and random digits (Exim: $connection_id)."""
+    return f"{int(now)}{source.randrange(10**7):07d}"
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyFacts:
+    """A proxy speaks for the client: where the proxy is seen from here, and where the client thought that it was
+    connecting to (Exim: $proxy_local_address, $proxy_external_address; None: the proxy did not say)."""
+
+    internal: Endpoint
+    external: Endpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,27 +186,35 @@ class SessionFacts:
     peer_name: str = ""
     """Name of the paired device whose certificate is in force, ours."""
     batched: bool = False
+    in_dialog: bool = False
+    """It is SMTP that a program of this machine speaks through a pipe (-bs), also before it has said HELO."""
     ident: str = ""
     """Who a trusted caller says that the client is (Exim: -oMt); empty: the caller's login."""
     given_protocol: str = ""
     """How a trusted caller says that the message came (Exim: -oMr)."""
     smtputf8: bool = False
     """MAIL of the message at hand came with SMTPUTF8."""
+    connection_id: str = ""
+    """Digits that no other session of this host has had (Exim: $connection_id)."""
+    proxy: ProxyFacts | None = None
+    """Through whom `peer` speaks (PROXY header, XCLIENT)."""
 
     @property
     def user(self) -> str:
         """Exim's `$sender_ident` and `U=`; empty where nobody is known."""
         return self.ident or (self.caller.login if self.caller is not None else "")
 
-    def protocol(self) -> str:
+    def protocol(self, names_on_connect: bool = False) -> str:
         """Exim's `$received_protocol`: local, local-smtp, smtp, esmtp with `s` for TLS and `a` for AUTH; `utf8` stands
-        in front of it for a message with SMTPUTF8 (RFC 6531 3.7.3)."""
-        return f"utf8{self._usual_protocol()}" if self.smtputf8 else self._usual_protocol()
+        in front of it for a message with SMTPUTF8 (RFC 6531 3.7.3). `names_on_connect`: TLS on connect is told from
+        STARTTLS, as ssmtp, essmtp (Exim: log_selector = +tls_on_connect)."""
+        usual = self._usual_protocol(names_on_connect)
+        return f"utf8{usual}" if self.smtputf8 else usual
 
-    def _usual_protocol(self) -> str:
+    def _usual_protocol(self, names_on_connect: bool) -> str:
         if self.given_protocol:
             return self.given_protocol
-        if self.caller is not None and self.hello is None:
+        if self.caller is not None and self.hello is None and not self.in_dialog:
             return "local-bsmtp" if self.batched else "local"
         extended = self.hello is not None and self.hello.extended
         word = "esmtp" if extended else "smtp"
@@ -188,7 +222,18 @@ class SessionFacts:
             return f"local-{word}"
         if not extended and self.tls is None:
             return word
+        if names_on_connect and self.tls_on_connect and self.tls is not None:
+            return ("essmtp" if extended else "ssmtp") + ("a" if self.authentication else "")
         return word + ("s" if self.tls else "") + ("a" if self.authentication else "")
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedField:
+    """A header field that was taken out when the message came."""
+
+    behind: int
+    """How many fields of the header as it is stored follow it."""
+    raw: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,3 +246,9 @@ class MessageFacts:
     acl_variables: dict[str, str] = field(default_factory=dict)
     """`acl_c…` and `acl_m…` (and `acl_…` names without prefix) as they stood at the end of DATA."""
     local_scan_data: str = ""
+    longest_header_line: int | None = None
+    """Octets of the longest line of the header as it was handed over, its end left out; None: nobody looked."""
+    is_rehearsal: bool = False
+    """It is routed and settled, and no transport is run for it nor for a report on it (Exim: -N)."""
+    dropped: tuple[DroppedField, ...] = ()
+    """What its header had when it came, for who looks into the queue; in its order."""

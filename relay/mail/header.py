@@ -26,8 +26,13 @@ class Field:
     @property
     def value(self) -> bytes:
         """The body of the field, unfolded, without surrounding white space."""
-        body = self.raw.split(b":", 1)[1]
+        body = self.raw.partition(b":")[2]
         return re.sub(rb"\r?\n(?=[ \t])", b"", body).strip()
+
+    @property
+    def folded(self) -> bytes:
+        """The body of the field with its line breaks as LF, without surrounding white space."""
+        return self.raw.partition(b":")[2].replace(b"\r\n", b"\n").strip()
 
     def is_named(self, name: str) -> bool:
         return self.name.lower() == name.lower()

@@ -26,16 +26,46 @@ class ErrorClass(enum.Enum):
     MAIL_4XX = "mail_4xx"
     RCPT_4XX = "rcpt_4xx"
     DATA_4XX = "data_4xx"
+    JUDGED_4XX = "judged_4xx"
+    """The server has judged the message for this recipient, apart from the others (PRDR)."""
     LOOKUP = "lookup"
     NO_NETWORK = "no_network"
     """No route to the host exists: a laptop's offline time, which uses up no retry budget. Ours."""
+    NO_ROUTE = "no_route"
+    """There is no way to this host, or from the address that it should be spoken to from, while there is a network."""
     QUOTA = "quota"
     HELD = "held"
     """The operator keeps the domain's mail here, which uses up no retry budget (Exim: hold_domains)."""
+    QUEUED = "queued"
+    """The domain's mail waits for a queue run, which uses up no retry budget (Exim: queue_domains)."""
+    ROUTED_ONLY = "routed_only"
+    """The first attempt only routes what goes to other hosts, which uses up no retry budget (Exim: -odqs)."""
+    ROUTED_ONLY_DOMAIN = "routed_only_domain"
+    """The same for this domain (Exim: queue_smtp_domains)."""
+    LOCAL_ONLY = "local_only"
+    """The attempt was for local deliveries alone, which uses up no retry budget (Exim: -ql)."""
+    NOT_DUE_FOR_ROUTING = "not_due_for_routing"
+    """Its retry time has not come, so that it is not routed: nobody was asked."""
+    NOT_DUE_HERE = "not_due_here"
+    """The same of a delivery here."""
     LOCAL = "local"
+    CREATION = "creation"
+    """A file would have to be made where none may be (Exim: create_file)."""
+    COMMAND = "command"
+    """A command of a pipe transport said so, or did not come to its end."""
     REDIRECTION = "redirection"
     """The data of a redirection are wrong, or not permitted."""
+    EVENT = "event"
+    """An event action wanted no connection (Exim: event_action, tcp:connect)."""
+    FILTER = "filter"
+    """The filter of a transport has failed."""
     OTHER = "other"
+
+
+WAITS_FOR_RUN = frozenset(
+    {ErrorClass.QUEUED, ErrorClass.ROUTED_ONLY, ErrorClass.ROUTED_ONLY_DOMAIN, ErrorClass.LOCAL_ONLY}
+)
+"""Nothing has failed: what was left for a queue run is not tried before."""
 
 
 class DNSSEC(enum.Enum):
@@ -76,6 +106,15 @@ class Dialog:
     """Commands went out in groups (PIPELINING)."""
     by_chunks: bool = False
     """The message went by BDAT (CHUNKING)."""
+    prdr: bool = False
+    """The server has answered for each recipient (PRDR)."""
+    steps: str = field(default="", compare=False)
+    """How its connection came to where the message was sent, a letter for each step (Exim: protocol_detail)."""
+    sender: str = ""
+    """Whom AUTH= of MAIL has named, where we were logged in."""
+    is_further: bool | None = field(default=None, compare=False)
+    """It was not the first recipient of its transaction that the server has taken the message for (Exim: `->`). None:
+    nobody has looked, all that were delivered together are one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +131,12 @@ class Delivered:
     """The server offered DSN and was told what reports are wanted: from here on they are its to send (RFC 3461 5)."""
     dialog: Dialog | None = None
     """With a server, which `confirmation` then is from."""
+    is_bypassed: bool = False
+    """Nothing was delivered: no transport was run (Exim: -N)."""
+    shadow: str = ""
+    """The transport that has made another copy, with what went wrong about it."""
+    size: int = field(default=0, compare=False)
+    """Octets that were written, with all that a transport puts around a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +157,12 @@ class Deferred:
     """The message is to be held until somebody has looked."""
     cause: str = ""
     """Why the host failed when it was last tried, where it waits for its time."""
+    told: str = ""
+    """What the sender is told where `reason` is for the log only."""
     read_at: float | None = None
     """When somebody last looked into a mailbox that is full, seconds since the epoch; None: not known."""
+    is_misconfigured: bool = False
+    """What is wrong is how it is set up here: the panic log has the line as well (Exim: PANIC)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +180,10 @@ class Failed:
     """What a command has written about it, for the sender."""
     is_expired: bool = False
     """It was put off until its time was over; `reason` ends with that."""
+    tls: TLSFacts | None = None
+    """The layer in which the host has said so."""
+    steps: str = field(default="", compare=False)
+    """As in `Dialog`, of the first recipient of a transaction."""
 
 
 Outcome = Delivered | Deferred | Failed

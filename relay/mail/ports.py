@@ -38,6 +38,10 @@ class Clock(Protocol):
     def now(self) -> float: ...
 
 
+Watch = Callable[[str], None]
+"""Tells whoever watches this process at work (Exim: -v) a text of one or more lines, without the last one's end."""
+
+
 class Journal(Protocol):
     """Where events go."""
 
@@ -58,8 +62,15 @@ class Concurrency(Protocol):
     async def sleep(self, seconds: float) -> None: ...
 
 
+# Seconds for which an answer may be believed where it says no less.
+DNS_LIFE = 3600
+
+
 class HostNotFound(Exception):
     """The name does not exist or has no address; asking again later gives the same answer."""
+
+    seconds = DNS_LIFE
+    """For how long that may be believed, by the zone (RFC 2308 5)."""
 
 
 class Resolver(Protocol):
@@ -99,11 +110,20 @@ class DNS(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Records of one type, at least one."""
+
+    data: tuple[str, ...]
+    seconds: int = DNS_LIFE
+    """For how long they may be believed."""
+
+
 class Records(Protocol):
     """DNS records by type, for lists of hosts in the DNS. Raises HostNotFound or TemporaryFailure."""
 
-    async def records(self, name: str, kind: str) -> tuple[str, ...]:
-        """The data of the records (`A`: addresses, `TXT`: texts), never empty; aliases are followed."""
+    async def records(self, name: str, kind: str) -> Found:
+        """The records (`A`: addresses, `TXT`: texts); aliases are followed."""
         ...
 
 
@@ -169,6 +189,10 @@ class Capacity(Protocol):
     async def only_queues(self, *, delivery_asked: bool = False) -> bool:
         """Whether a message that comes now waits for a queue run (Exim: queue_only, queue_only_load, …).
         `delivery_asked`: by hand, which goes before all but the files of queue_only_file."""
+        ...
+
+    async def routes_only(self) -> bool:
+        """Whether the first attempt on a message leaves what goes to other hosts."""
         ...
 
 

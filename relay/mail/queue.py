@@ -31,10 +31,13 @@ def _base62(number: int, width: int) -> str:
 def make_message_id(now: float, source: random.Random) -> str:
     """A message id in the form that Exim has since 4.97, `tttttt-rrrrrrrrrrr-ffff`.
 
-    The first part is the second of arrival; the others are random (60 and 20 bits), since several processes and hosts
-    give ids without asking each other. The spool refuses an id that is taken.
+    The first part is the second of arrival, the second begins with the microsecond, so that ids stand in the order of
+    arrival, as Exim's do; the rest is random (40 and 20 bits), since several processes and hosts give ids without
+    asking each other. The spool refuses an id that is taken.
     """
-    return f"{_base62(int(now), 6)}-{_base62(source.getrandbits(60), 11)}-{_base62(source.getrandbits(20), 4)}"
+    second = int(now)
+    middle = (int((now - second) * 1e6) << 40) | source.getrandbits(40)
+    return f"{_base62(second, 6)}-{_base62(middle, 11)}-{_base62(source.getrandbits(20), 4)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,21 @@ class RecipientUpdate:
 
 
 @dataclass(frozen=True, slots=True)
+class Replacement:
+    """A further recipient, in the place of the one that it was made of (Exim: one_time)."""
+
+    recipient: Recipient
+    number: int
+    """The row that has stood for it."""
+    key: str = ""
+    """What of that row is dealt with now; "": all of it."""
+    error: str = ""
+    first_failed: float | None = None
+    is_attempt: bool = True
+    """False where it was not tried yet."""
+
+
+@dataclass(frozen=True, slots=True)
 class NewBounce:
     """A report for the queue, with its body."""
 
@@ -159,8 +177,15 @@ class Settlement:
     """When it was frozen, seconds since the epoch."""
     warnings: int | None = None
     """How many warnings its sender has had; None: as many as before."""
+    waits_for: str = ""
+    """The host for which it waits, name and port, where a host was at fault: when that takes mail again, this message
+    may go over the same connection (Exim: the wait- databases)."""
+    replacements: tuple[Replacement, ...] = ()
+    """Written only where the message is kept by who settles it: elsewhere their rows stand for them still."""
     more_bounces: tuple[NewBounce, ...] = ()
     """Reports to others than the first one's recipient."""
+    is_complete: bool = False
+    """Nobody waits any more, so that nothing becomes due by it; unless somebody has changed the message meanwhile."""
 
     @property
     def bounces(self) -> tuple[NewBounce, ...]:

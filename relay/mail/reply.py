@@ -6,9 +6,9 @@ have come to know them. A reply never holds text from a peer that was not throug
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from relay.mail.text import printable, to_wire
+from relay.mail.text import printable, readable, to_wire
 
 # RFC 5321 4.5.3.1.5: a reply line has at most 512 octets with code and CRLF.
 LINE_LIMIT = 512
@@ -25,6 +25,8 @@ class Reply:
     lines: tuple[str, ...] = ("",)
     insists: bool = False
     """The status was written in an ACL's message: it is part of the text for whoever reads that."""
+    preface: int = 0
+    """So many of the lines only lead up to the reply: what is wrong with the sender, before the refusal itself."""
 
     def __str__(self) -> str:
         return f"{self.code} {' '.join(self.lines)}"
@@ -48,21 +50,30 @@ class Reply:
 
     def with_text(self, *lines: str) -> Reply:
         """The same code and status with other text."""
-        return replace(self, lines=lines)
+        return Reply(self.code, self.enhanced, lines, self.insists)
 
-    def encode(self, enhanced: bool = False) -> bytes:
-        """The octets for the wire; every line is escaped and cut to the limit of RFC 5321."""
+    def encode(self, enhanced: bool = False, *, utf8: bool = False) -> bytes:
+        """The octets for the wire; every line is escaped and cut to the limit of RFC 5321. `utf8`: letters outside
+        US-ASCII stay, for a client that has said SMTPUTF8 (RFC 6531 3.7.4.1)."""
         status = f"{self.enhanced} " if self.enhanced and (enhanced or self.insists) else ""
         limit = CHALLENGE_LIMIT if self.code == 334 else LINE_LIMIT
         room = limit - 6 - len(status)
-        if len(self.lines) == 1:
+        if utf8 and not self.text.isascii():
+            shown = [_cut(to_wire(readable(line)), room) for line in self.lines]
+        elif len(self.lines) == 1:
             return to_wire(f"{self.code} {status}{printable(self.lines[0], room)}\r\n")
-        shown = [printable(line, room) for line in self.lines]
+        else:
+            shown = [printable(line, room).encode("ascii") for line in self.lines]
         last = len(shown) - 1
         return b"".join(
-            to_wire(f"{self.code}{' ' if number == last else '-'}{status}{line}\r\n")
+            to_wire(f"{self.code}{' ' if number == last else '-'}{status}") + line + b"\r\n"
             for number, line in enumerate(shown)
         )
+
+
+def _cut(line: bytes, room: int) -> bytes:
+    """At most `room` octets, and no half character."""
+    return line if len(line) <= room else line[: room - 3].decode("utf-8", "ignore").encode("utf-8") + b"..."
 
 
 def _reply(code: int, enhanced: str, *lines: str) -> Reply:
@@ -78,6 +89,7 @@ TOO_MANY_FROM_HOST = _reply(
     421, "4.7.0", "Too many concurrent SMTP connections from this IP address; please try again later"
 )
 TIMED_OUT = _reply(421, "4.4.2", "SMTP command timeout - closing connection")
+CLIENT_GONE = _reply(421, "4.4.2", "connection lost - closing connection")
 DATA_TIMED_OUT = _reply(421, "4.4.2", "SMTP incoming data timeout - closing connection")
 LOST_INPUT = _reply(421, "4.4.2", "lost input connection")
 LOST_IN_PROTOCOL = _reply(554, "5.5.0", "SMTP synchronization error")
@@ -118,6 +130,9 @@ UNKNOWN_PARAMETER = _reply(555, "5.5.4", "unsupported MAIL or RCPT parameter")  
 # Transaction
 SENDER_OK = _reply(250, "2.1.0", "OK")
 RECIPIENT_OK = _reply(250, "2.1.5", "Accepted")
+PRDR_BEGINS = _reply(353, "", "PRDR content analysis beginning")  # draft-hall-prdr-00 4
+PRDR_RECIPIENT_TAKES = _reply(250, "2.1.5", "PRDR acceptance")
+PRDR_RECIPIENT_WAITS = _reply(450, "4.7.0", "PRDR temporary refusal")
 SEND_DATA = _reply(354, "", 'Enter message, ending with "." on a line by itself')  # RFC 5321 4.1.1.4
 MESSAGE_ACCEPTED = _reply(250, "2.0.0", "OK")  # with id= behind it
 TOO_MANY_RECIPIENTS = _reply(452, "4.5.3", "too many recipients")  # RFC 5321 4.5.3.1.10
@@ -166,6 +181,8 @@ def challenge(text: str) -> Reply:
 
 
 # XCLIENT, as Postfix documents it
-XCLIENT_NOT_ADVERTISED = _reply(550, "5.7.1", "XCLIENT command used when not advertised")
+SMTPUTF8_NOT_ADVERTISED = _reply(501, "5.5.4", "SMTPUTF8 used when not advertised")  # RFC 6531 3.1
+XCLIENT_NOT_ADVERTISED = _reply(501, "5.5.1", "XCLIENT command used when not advertised")
 XCLIENT_IN_TRANSACTION = _reply(503, "5.5.1", "mail transaction in progress")
+PROXY_HEADER_MISSING = _reply(503, "5.5.1", "Command refused, required Proxy negotiation failed")
 XCLIENT_SUCCESS = _reply(220, "", "XCLIENT success")

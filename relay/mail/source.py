@@ -38,25 +38,33 @@ class Severity(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One complaint: where, what, and the remedy in the imperative ("" where `what` already says it)."""
+    """One complaint: where, what, and the remedy in the imperative ("" where `what` already says it).
+
+    `what` is in Exim's words where Exim has the same complaint: programs and people look for them.
+    """
 
     location: Location
     what: str
     remedy: str = ""
     severity: Severity = Severity.ERROR
+    subject: str | None = None
+    """What Exim names where it names no line: `r1 router`, or "" for the configuration as a whole."""
 
     def __str__(self) -> str:
         kind = "" if self.severity is Severity.ERROR else f"{self.severity.value}: "
+        subject = f"{self.subject}: " if self.subject else ""
         tail = f" ({self.remedy})" if self.remedy else ""
-        return f"{self.location}: {kind}{self.what}{tail}"
+        return f"{self.location}: {kind}{subject}{self.what}{tail}"
 
 
 class ConfigurationError(Exception):
     """The configuration can't be used: one line per problem, in the order of the file.
 
-    The text leaves notes out: what is of no effect here does not keep anything from being used.
+    The text leaves notes out: what is of no effect here does not keep anything from being used. `obstacles` are
+    those of the problems that are no mistakes, but ask for what is not served here.
     """
 
-    def __init__(self, *problems: Problem) -> None:
+    def __init__(self, *problems: Problem, obstacles: tuple[Problem, ...] = ()) -> None:
         super().__init__("\n".join(str(each) for each in problems if each.severity is not Severity.NOTE))
         self.problems = problems
+        self.obstacles = obstacles

@@ -10,6 +10,11 @@ from __future__ import annotations
 import re
 
 _UNPRINTABLE = re.compile(rb"[^\x20-\x7e]")
+# Letters and marks that str.isprintable() lets pass and nobody can see (Unicode: Default_Ignorable_Code_Point, and the
+# blank of Braille).
+_SHAPELESS = re.compile(
+    r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 _NAMED = {0x0A: b"\\n", 0x0D: b"\\r", 0x09: b"\\t", 0x08: b"\\b", 0x0B: b"\\v", 0x0C: b"\\f"}
 
 
@@ -33,8 +38,10 @@ def _escape(match: re.Match[bytes]) -> bytes:
 
 def readable(text: str, limit: int = 0) -> str:
     """Text on one line for those who read what is outside US-ASCII: only what has no shape of its own (controls, marks
-    that turn the direction of writing, octets that are no text) is escaped as in `printable`."""
-    shown = text if text.isprintable() else "".join(each if each.isprintable() else printable(each) for each in text)
+    that turn the direction of writing, blank letters, octets that are no text) is escaped as in `printable`."""
+    shown = text
+    if not text.isprintable() or _SHAPELESS.search(text):
+        shown = "".join(printable(each) if not each.isprintable() or _SHAPELESS.match(each) else each for each in text)
     if limit and len(shown) > limit:
         return shown[: max(limit - 3, 0)] + "..."
     return shown

@@ -36,6 +36,7 @@ from relay.esmtp.client_events import (
     TLSRefused,
 )
 from relay.esmtp.parameters import Limits
+from relay.esmtp.transcript import Transcript
 from relay.mail.envelope import Envelope
 from relay.mail.facts import TLSFacts
 from relay.mail.outcome import ErrorClass, Outcome, RemoteHost
@@ -68,8 +69,11 @@ class ESMTPClient(LayeredConnection):
         tls_on_connect: bool = False,
         keepalive: bool = False,
         sessions: TLSSessions | None = None,
+        transcript: Transcript | None = None,
     ) -> None:
+        """`transcript`: somebody watches."""
         super().__init__(reactor)
+        self._transcript = transcript
         self._keepalive = keepalive
         self._sessions = sessions
         self._hello_text = ""
@@ -93,6 +97,8 @@ class ESMTPClient(LayeredConnection):
         self.begin()
         if self._keepalive:
             self.transport.setTcpKeepAlive(True)
+        if self._transcript is not None:
+            self._transcript.connected()
         self.run()
         self.made.callback(self)
 
@@ -103,6 +109,12 @@ class ESMTPClient(LayeredConnection):
         """The one that was dialled."""
         assert self._settings.host is not None, "only a connection of a dialer knows its host"
         return self._settings.host
+
+    @property
+    def our_end(self) -> tuple[str, int]:
+        """Our own address and port on it."""
+        ours = self.transport.getHost()
+        return ours.host, ours.port
 
     @property
     def limits(self) -> Limits:
@@ -119,15 +131,19 @@ class ESMTPClient(LayeredConnection):
         """False as soon as it is known that nothing more can be said."""
         return not self.is_lost and self._failure is None and self._machine.stage is Stage.IDLE
 
+    async def greeting(self) -> str:
+        """Waits for the server's first lines. Raises LinkFailed."""
+        greeted = await self._event(Greeted)
+        self._is_greeted = True
+        return _lines_of(greeted.reply)
+
     async def hello(self) -> Mapping[str, str]:
         """Waits for the greeting where it has not come yet, then EHLO or HELO. Raises LinkFailed."""
         if not self._is_greeted:
-            await self._event(Greeted)
-            self._is_greeted = True
+            await self.greeting()
         self._order(self._machine.hello)
         accepted = await self._event(HelloAccepted)
-        code, lines = accepted.reply.code, accepted.reply.lines
-        self._hello_text = "\n".join([*(f"{code}-{line}" for line in lines[:-1]), f"{code} {lines[-1]}"])
+        self._hello_text = _lines_of(accepted.reply)
         extensions: Mapping[str, str] = accepted.extensions
         return extensions
 
@@ -192,7 +208,8 @@ class ESMTPClient(LayeredConnection):
             self._session_place = (context, session_key)
             session = self._sessions.take(context, session_key)
         self._handshake = Deferred()
-        self._handshake_deadline = self.reactor.seconds() + HANDSHAKE_TIMEOUT
+        limit = min(HANDSHAKE_TIMEOUT, self._settings.command_timeout)
+        self._handshake_deadline = self.reactor.seconds() + limit
         waiting = self._handshake
         self.stack.connect(
             context.ssl,
@@ -239,7 +256,8 @@ class ESMTPClient(LayeredConnection):
     async def _send_body(self, header: bytes, body: Body) -> None:
         number = 0
         first = await body.piece(0)
-        self._order(lambda now: self._machine.body(header + b"\r\n" + first, now))
+        start = header + b"\r\n" if header else b""
+        self._order(lambda now: self._machine.body(start + first, now))
         while first:
             number += 1
             first = await body.piece(number)
@@ -267,8 +285,13 @@ class ESMTPClient(LayeredConnection):
 
     async def quit(self) -> None:
         """QUIT, its reply (not for long), close_notify, the end."""
+        await self._say_goodbye()
+        self._tell_closed()
+
+    async def _say_goodbye(self) -> None:
         has_no_layer = self._tls_on_connect and not self.stack.is_protected
-        if self.is_lost or self._failure is not None or has_no_layer:
+        is_over = self.is_lost or self._failure is not None or self._machine.stage is Stage.CLOSED
+        if is_over or has_no_layer:
             self.abort()
             return
         try:
@@ -277,6 +300,7 @@ class ESMTPClient(LayeredConnection):
             self.abort()
             return
         self._keep_session()
+        self._end_direction()
         limit = self.reactor.callLater(QUIT_TIMEOUT, self.abort)
         try:
             await self._event(Closed)
@@ -287,9 +311,22 @@ class ESMTPClient(LayeredConnection):
                 limit.cancel()
         self.close()
 
+    def _end_direction(self) -> None:
+        """Behind QUIT we have no more to say, but for the close_notify of a layer (Exim: SMTP(shutdown))."""
+        if not (self.stack.is_protected or self.is_lost or self.is_choked):
+            self.transport.unregisterProducer()
+            self.transport.loseWriteConnection()
+            if self._transcript is not None:
+                self._transcript.shut_down()
+
     async def drop(self) -> None:
         """The end, at once."""
         self.abort()
+        self._tell_closed()
+
+    def _tell_closed(self) -> None:
+        if self._transcript is not None:
+            self._transcript.closed()
 
     # Orders and events
 
@@ -324,6 +361,8 @@ class ESMTPClient(LayeredConnection):
     def _pump_machine(self) -> bool:
         data = self._machine.data_to_send()
         if data:
+            if self._transcript is not None:
+                self._transcript.sent(data)
             self.stack.send(data)
         event = self._machine.next_event()
         if event is None:
@@ -338,6 +377,8 @@ class ESMTPClient(LayeredConnection):
             return False
         match event:
             case PlainReceived(data):
+                if self._transcript is not None:
+                    self._transcript.received(data)
                 self._machine.receive(data, self.reactor.seconds())
             case LayerUp(handshake, _):
                 self._handshake_deadline = None
@@ -367,7 +408,7 @@ class ESMTPClient(LayeredConnection):
     def _layer_failed(self, reason: str, by_peer: bool, during_handshake: bool) -> None:
         text = _layer_fault(reason, by_peer)
         if during_handshake:
-            self._end_handshake(HandshakeFailed(ErrorClass.TLS_FAILED, text))
+            self._end_handshake(HandshakeFailed(ErrorClass.TLS_FAILED, f"TLS session: (SSL_connect): error:{text}"))
             return
         # TLS 1.3: the refusal of our certificate arrives with the first read after the handshake.
         self._fail(LinkFailed(ErrorClass.TLS_FAILED, text))
@@ -402,29 +443,42 @@ class ESMTPClient(LayeredConnection):
     def expired(self) -> None:
         if self._handshake_deadline is not None:
             self._handshake_deadline = None
-            self._end_handshake(HandshakeFailed(ErrorClass.TLS_FAILED, "timeout in the TLS handshake"))
+            self._end_handshake(HandshakeFailed(ErrorClass.TLS_FAILED, "TLS session: (tls lib connect fn): timed out"))
             return
         if self._clear_deadline is not None and self.reactor.seconds() >= self._clear_deadline:
             self._clear_deadline = None
             self._fail(LinkFailed(ErrorClass.TIMEOUT, "the server does not answer in clear"))
             self.abort()
             return
+        if self._transcript is not None:
+            self._transcript.hung_up("Connection timed out")
         self._machine.expire(self.reactor.seconds())
         while self._pump_machine():
             pass  # also where the server reads nothing, and so nobody pumps
 
     def input_ended(self) -> None:
         """A server that says no more is of no more use."""
-        self.transport.loseConnection()
+        if self._transcript is not None:
+            self._transcript.hung_up()
+        self.hang_up()
 
     def ended(self, how: str) -> None:
         while self._pump_stack():
             pass
-        self._end_handshake(HandshakeFailed(ErrorClass.TLS_FAILED, "connection lost in the TLS handshake"))
+        self._end_handshake(HandshakeFailed(ErrorClass.TLS_FAILED, _LOST_IN_HANDSHAKE))
         self._machine.receive_eof()
         while self._pump_machine():
             pass
         self._fail(LinkFailed(ErrorClass.LOST_CONNECTION, "connection lost"))
+
+
+_LOST_IN_HANDSHAKE = "TLS session: (SSL_connect): error:the server hung up in the handshake"
+
+
+def _lines_of(reply: Reply) -> str:
+    """A reply as it came."""
+    *more, last = reply.lines
+    return "\n".join([*(f"{reply.code}-{line}" for line in more), f"{reply.code} {last}"])
 
 
 def _unjudged(handshake: Handshake) -> TLSFacts:
@@ -435,19 +489,13 @@ def _unjudged(handshake: Handshake) -> TLSFacts:
 def _failure_of(event: ClientEvent) -> LinkFailed:
     """The exception for an event that ends a session."""
     match event:
-        case Refused(stage, reply):
-            error = ErrorClass.OTHER
-            return LinkFailed(
-                error, f"SMTP error from remote mail server after {stage.value}: {printable(str(reply))}", reply
-            )
-        case LinkLost(stage, possible_duplicate):
-            return LinkFailed(
-                ErrorClass.LOST_CONNECTION,
-                f"connection lost after {stage.value}",
-                possible_duplicate=possible_duplicate,
-            )
-        case TimedOut(stage):
-            return LinkFailed(ErrorClass.TIMEOUT, f"timeout after {stage.value}")
+        case Refused(stage, reply, after):
+            what = f"SMTP error from remote mail server after {after or stage.value}"
+            return LinkFailed(ErrorClass.OTHER, f"{what}: {printable(str(reply))}", reply)
+        case LinkLost(_, possible_duplicate, reason):
+            return LinkFailed(ErrorClass.LOST_CONNECTION, reason, possible_duplicate=possible_duplicate)
+        case TimedOut(_, reason):
+            return LinkFailed(ErrorClass.TIMEOUT, reason)
         case Garbled(text):
             return LinkFailed(ErrorClass.OTHER, printable(text))
         case Closed():

@@ -8,7 +8,7 @@ directions, and the end of the connection. What the octets mean is the business 
 from __future__ import annotations
 
 import abc
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 # How long a peer may take to read our last words before the connection is cut, seconds.
 LINGER = 10.0
+# How long a peer that is sent away without a word may be silent itself, seconds.
+HEARING = 2.0
 # How long a peer may leave unread what we have written before the connection is cut, seconds. RFC 5321 4.5.3.2.
 UNREAD_LIMIT = 300.0
 
@@ -45,8 +47,10 @@ class LayeredConnection(Protocol, abc.ABC):
         self._pump_again = False
         self._choked = False
         self._choked_until: float | None = None
+        self._send_now: Callable[[bytes], int | Exception] | None = None
         self._paused = False
         self._closing = False
+        self._is_turned_away = False
         self._tasks: set[Deferred[Any]] = set()
 
     # What subclasses give
@@ -74,6 +78,8 @@ class LayeredConnection(Protocol, abc.ABC):
     # Twisted
 
     def dataReceived(self, data: bytes) -> None:
+        if self._is_turned_away:
+            self.transport.abortConnection()
         if self._closing:
             return
         self.stack.receive(data)
@@ -81,6 +87,9 @@ class LayeredConnection(Protocol, abc.ABC):
 
     def readConnectionLost(self) -> None:
         """The peer has ended its direction and may wait for what we have to say; Twisted would close both."""
+        if self._is_turned_away:
+            self.transport.abortConnection()
+            return
         self.stack.receive_eof()
         self.input_ended()
         self.run()
@@ -100,13 +109,14 @@ class LayeredConnection(Protocol, abc.ABC):
         """The peer does not read what we write: read nothing from it either, and do not wait for ever."""
         self._choked = True
         self._choked_until = self.reactor.seconds() + UNREAD_LIMIT
-        self._read_or_not()
+        self.read_or_not()
         if not self._is_over():
             self._arm()
 
     def resumeProducing(self) -> None:
-        self._choked, self._choked_until = False, None
-        self.run()
+        if self._choked:
+            self._choked, self._choked_until = False, None
+            self.run()
 
     def stopProducing(self) -> None:
         self._choked = True
@@ -115,7 +125,10 @@ class LayeredConnection(Protocol, abc.ABC):
 
     def begin(self) -> None:
         """Call first in connectionMade."""
-        self.transport.registerProducer(self, True)
+        self._send_now = getattr(self.transport, "writeSomeData", None)
+        # One that is pulled is told whenever nothing is left to write; when to pause we know ourselves. Without a way
+        # to send now the transport has to say that too.
+        self.transport.registerProducer(self, self._send_now is None)
         self.transport.setTcpNoDelay(True)
 
     @property
@@ -143,16 +156,41 @@ class LayeredConnection(Protocol, abc.ABC):
         self.flush()
         if not self._is_over():
             self._arm()
-            self._read_or_not()
+            self.read_or_not()
+
+    def read_or_not(self) -> None:
+        """Reading goes on or pauses, as `wants_input` says."""
+        pause = self._choked or not self.wants_input
+        if pause == self._paused or self.is_lost or self._closing:
+            return
+        self._paused = pause
+        if pause:
+            self.transport.pauseProducing()
+        else:
+            self.transport.resumeProducing()
 
     def _is_over(self) -> bool:
         return self.is_lost or self._closing
 
     def flush(self) -> None:
-        """Writes what the stack has for the network."""
+        """Writes what the stack has for the network.
+
+        At once where nothing is waiting: Twisted's own queue takes another turn of the reactor and two more system
+        calls for every reply. What the system does not take now goes there, and we pause until it is gone.
+        """
         data = self.stack.data_to_send()
-        if data and not self.is_lost:
-            self.transport.write(data)
+        if not data or self.is_lost:
+            return
+        if self._send_now is not None and not self._choked:
+            sent = self._send_now(data)
+            if sent == len(data):
+                return
+            if isinstance(sent, int):
+                self.transport.write(data[sent:])
+                self.pauseProducing()
+                return
+            # The transport will find this error itself, behind what the peer has said before it went.
+        self.transport.write(data)
 
     @property
     def wants_input(self) -> bool:
@@ -166,13 +204,25 @@ class LayeredConnection(Protocol, abc.ABC):
         self._closing = True
         self.stack.close()
         self.flush()
-        self.transport.unregisterProducer()
         if self._paused:
             # Read on, so that unread input does not turn our last words into a reset.
             self._paused = False
             self.transport.resumeProducing()
-        self.transport.loseConnection()
+        self.hang_up()
         self._set_timer(LINGER, self.transport.abortConnection)
+
+    def turn_away(self) -> None:
+        """Ends the connection without a word, as soon as the peer has said something: before that it might not notice,
+        and write into the void."""
+        if self._closing or self.is_lost:
+            return
+        self._closing = self._is_turned_away = True
+        self._set_timer(HEARING, self.transport.abortConnection)
+
+    def hang_up(self) -> None:
+        """Ends the connection when what was written has gone. A transport waits for a producer that it knows."""
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
 
     def abort(self) -> None:
         """Ends the connection at once."""
@@ -202,16 +252,6 @@ class LayeredConnection(Protocol, abc.ABC):
         return _endpoint(self.transport.getPeer()), _endpoint(self.transport.getHost())
 
     # Inner life
-
-    def _read_or_not(self) -> None:
-        pause = self._choked or not self.wants_input
-        if pause == self._paused or self.is_lost or self._closing:
-            return
-        self._paused = pause
-        if pause:
-            self.transport.pauseProducing()
-        else:
-            self.transport.resumeProducing()
 
     def _arm(self) -> None:
         """One timer, moved only towards earlier deadlines: when it rings too early it is set anew."""

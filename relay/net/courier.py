@@ -22,8 +22,11 @@ from zope.interface import implementer
 
 import relay
 from relay.delivery.carrying import Content, Naming
+from relay.delivery.filtering import FilterFailed
 from relay.delivery.jobs import (
     BadRequest,
+    Filter,
+    FilterEnd,
     Identity,
     Job,
     NotDelivered,
@@ -34,6 +37,7 @@ from relay.delivery.jobs import (
     encode,
 )
 from relay.mail.outcome import ErrorClass
+from relay.mail.ports import SpoolUnavailable
 
 _REPORT_LIMIT = 16 * 1024 * 1024
 _LOST = Report(Verdict.DEFERRED, "the process of a local delivery ended without a report", ErrorClass.LOCAL)
@@ -111,6 +115,29 @@ class Courier:
         finally:
             errand.close()
 
+    async def filtered(self, job: Filter, identity: Identity, content: Content) -> CourierFiltered:
+        """What a filter makes of the content, all of it. Raises FilterFailed, and what the content raises."""
+        try:
+            errand = self._errand()
+        except OSError as error:
+            raise FilterFailed(FilterEnd(trouble=f"no process can be had: {error.strerror or error}")) from error
+        try:
+            await _send(errand, job, identity, content)
+            line = await errand.line()
+            if line[:1] != b"=":
+                raise BadRequest("that is no report")
+            end = decode(FilterEnd, line[1:])
+        except (Lost, BadRequest) as error:
+            errand.close()
+            raise FilterFailed(FilterEnd(trouble="its process is gone")) from error
+        except BaseException:
+            errand.close()
+            raise
+        if not end.is_good:
+            errand.close()
+            raise FilterFailed(end)
+        return CourierFiltered(errand)
+
     def _errand(self) -> _Errand:
         self.start()
         assert self._control is not None
@@ -125,13 +152,28 @@ class Courier:
         return errand
 
 
+class CourierFiltered:
+    """The output of a filter, which a child keeps until `close`."""
+
+    def __init__(self, errand: _Errand) -> None:
+        self._errand = errand
+
+    async def piece(self, number: int) -> bytes:
+        """Piece `number` from 0; b"" behind the last one. Raises SpoolUnavailable."""
+        try:
+            await self._errand.send(number.to_bytes(4, "big"))
+            length = int.from_bytes(await self._errand.octets(4), "big")
+            return await self._errand.octets(length)
+        except Lost:
+            raise SpoolUnavailable("the output of the transport's filter is gone") from None
+
+    def close(self) -> None:
+        """Lets the child end."""
+        self._errand.close()
+
+
 async def _converse(errand: _Errand, job: Job, identity: Identity, content: Content, naming: Naming | None) -> Report:
-    await errand.send(f"{encode(identity)}\n{encode(job)}\n".encode("ascii"))
-    while not content.is_ended:
-        batch = await content.batch()
-        if batch:
-            await errand.send(len(batch).to_bytes(4, "big") + batch)
-    await errand.send(bytes(4))
+    await _send(errand, job, identity, content)
     while True:
         line = await errand.line()
         if line[:1] == b"=":
@@ -145,6 +187,16 @@ async def _converse(errand: _Errand, job: Job, identity: Identity, content: Cont
         await errand.send(json.dumps(name).encode("ascii") + b"\n")
 
 
+async def _send(errand: _Errand, job: Job, identity: Identity, content: Content) -> None:
+    """Who it is for, what is to be done, and all octets."""
+    await errand.send(f"{encode(identity)}\n{encode(job)}\n".encode("ascii"))
+    while not content.is_ended:
+        batch = await content.batch()
+        if batch:
+            await errand.send(len(batch).to_bytes(4, "big") + batch)
+    await errand.send(bytes(4))
+
+
 @implementer(IPushProducer)
 class _Errand(Protocol):
     """Our end of one delivery: what is sent waits until the child has taken what went before."""
@@ -153,6 +205,8 @@ class _Errand(Protocol):
         self._buffer = bytearray()
         self._lines: deque[bytes] = deque()
         self._waiting: Deferred[bytes] | None = None
+        self._wanted = -1
+        """Octets that are waited for; negative: a line is."""
         self._paused: Deferred[None] | None = None
         self._is_lost = False
 
@@ -177,6 +231,21 @@ class _Errand(Protocol):
         self._waiting = Deferred()
         return await self._waiting
 
+    async def octets(self, number: int) -> bytes:
+        """As many octets as that; nobody may wait for a line then. Raises Lost."""
+        if len(self._buffer) < number:
+            if self._is_lost:
+                raise Lost
+            self._wanted = number
+            self._waiting = Deferred()
+            try:
+                await self._waiting
+            finally:
+                self._wanted = -1
+        found = bytes(self._buffer[:number])
+        del self._buffer[:number]
+        return found
+
     def close(self) -> None:
         """Nothing more is wanted."""
         if self.transport is not None and not self._is_lost:
@@ -184,6 +253,12 @@ class _Errand(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         self._buffer += data
+        if self._wanted >= 0:
+            waiting = self._waiting
+            if len(self._buffer) >= self._wanted and waiting is not None:
+                self._waiting = None
+                waiting.callback(b"")
+            return
         while (end := self._buffer.find(b"\n")) >= 0:
             line = bytes(self._buffer[:end])
             del self._buffer[: end + 1]

@@ -7,8 +7,9 @@ daemon itself stays root (and then no command), and says what came of it.
 Over the control socket comes one descriptor for each delivery, a socket to the daemon. On that: a line with the
 user, a line with the job, then the octets in frames of a length and as many octets; a frame of length 0 ends
 them. The child asks for a name where the job has none (`?` and what is known of the file, answered with a
-line), and ends with its report (`=` and a line). A socket that ends before its last frame means: leave nothing
-behind.
+line), and ends with its report (`=` and a line). A filter's report says how it ended; then the daemon asks for its
+output, four octets with the number of a piece, and gets a frame for each. A socket that ends before its last frame
+means: leave nothing behind.
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ import time
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
+from relay.delivery.filter_run import FilterRun
 from relay.delivery.jobs import (
     BadRequest,
+    Filter,
+    FilterEnd,
     Identity,
     Job,
     NotDelivered,
@@ -111,10 +115,13 @@ class Errand:
         try:
             self._check(identity, job)
             self._become(identity)
+            if isinstance(job, Filter):
+                self._filter(job)
+                return
             writer = writer_for(job, _Clock(), time.monotonic)
         except NotDelivered as error:
             self._drain()
-            self._tell("=", error.report)
+            self._tell("=", FilterEnd(trouble=str(error)) if isinstance(job, Filter) else error.report)
             return
         try:
             report = self._perform(writer, job)
@@ -126,6 +133,22 @@ class Errand:
     def _check(self, identity: Identity, job: Job) -> None:
         if identity.uid == 0 and (not self._root_stays or runs_command(job)):
             raise deferred(f"User 0 set for {job.transport} transport is on the never_users list")
+
+    def _filter(self, job: Filter) -> None:
+        """Runs it over all octets, says how it ended, and gives of its output what is asked for, by number."""
+        run = FilterRun(job, time.monotonic)
+        try:
+            while frame := self._frame():
+                run.write((frame,))
+            end = run.end()
+            self._tell("=", end)
+            while end.is_good:
+                piece = run.piece(int.from_bytes(self._octets(4), "big"))
+                self._link.write(len(piece).to_bytes(4, "big") + piece)
+                self._link.flush()
+        finally:
+            run.abandon()
+            run.close()
 
     def _perform(self, writer: Writer, job: Job) -> Report:
         trouble: Report | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Coroutine, Sequence
+from ipaddress import ip_address
 from typing import Any
 
 from twisted.internet import error
@@ -20,7 +21,9 @@ from twisted.python.failure import Failure
 
 from relay.delivery.link import LinkFailed, Manners
 from relay.esmtp.client import ClientSettings, Protocol
+from relay.esmtp.transcript import Transcript
 from relay.mail.outcome import ErrorClass, RemoteHost
+from relay.mail.ports import Watch
 from relay.net.client import ESMTPClient
 from relay.net.resolver import has_network
 from relay.tls.contexts import ContextCache, make_client_context
@@ -34,11 +37,28 @@ RACE_DISTANCE = 0.25
 class SocketDialer:
     """The `Dialer` port over the network; contexts are shared by all connections of a process."""
 
-    def __init__(self, reactor: Any, now: Callable[[], float], contexts: ContextCache[ClientTLS] | None = None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        now: Callable[[], float],
+        contexts: ContextCache[ClientTLS] | None = None,
+        watch: Watch | None = None,
+        sessions: TLSSessions | None = None,
+        *,
+        in_callout: bool = False,
+    ) -> None:
+        """`watch`: somebody who is told what is said in each connection; `in_callout`: it is an ACL that asks."""
         self._reactor = reactor
         self._now = now
         self._contexts = contexts or ContextCache(make_client_context)
-        self._sessions = TLSSessions()
+        self._sessions = TLSSessions() if sessions is None else sessions
+        self._watch = watch
+        self._in_callout = in_callout
+
+    def for_callouts(self) -> SocketDialer:
+        """The same, for connections in which an ACL asks: they are told as such."""
+        common = (self._reactor, self._now, self._contexts, self._watch, self._sessions)
+        return SocketDialer(*common, in_callout=True)
 
     async def dial(self, hosts: tuple[RemoteHost, ...], manners: Manners) -> ESMTPClient:
         """A connection to the first address that takes it: each is dialled a moment after the one before it, or as
@@ -54,6 +74,7 @@ class SocketDialer:
             extended=manners.esmtp,
             pipelining=manners.pipelining,
             chunking=manners.chunking,
+            prdr=manners.prdr,
             a_labels=manners.a_labels,
             command_timeout=manners.timeouts.command,
             data_timeout=manners.timeouts.data,
@@ -69,6 +90,9 @@ class SocketDialer:
             timeout=manners.timeouts.connect,
             bindAddress=(ours, 0) if ours is not None else None,
         )
+        transcript = Transcript(self._watch, in_callout=self._in_callout) if self._watch is not None else None
+        if transcript is not None:
+            transcript.connecting(host.name, host.address, host.port, ours)
         factory = _ClientFactory(
             lambda: ESMTPClient(
                 self._reactor,
@@ -78,13 +102,18 @@ class SocketDialer:
                 tls_on_connect=manners.tls_on_connect,
                 keepalive=manners.keepalive,
                 sessions=self._sessions,
+                transcript=transcript,
             )
         )
         try:
             client = await endpoint.connect(factory)
         except (error.ConnectError, OSError) as failure:
-            failed = LinkFailed(*_what_failed(failure, has_network))
+            failed = LinkFailed(*_what_failed(failure, lambda: has_network() or _leads_nowhere(host.address)))
             failed.host = host
+            if transcript is not None:
+                transcript.not_connected(str(failed))
+            if isinstance(failure, error.ConnectBindError):
+                failed.notes = (f"bind of [{ours}]:0 failed",)
             raise failed from None
         assert isinstance(client, ESMTPClient)
         return client
@@ -161,6 +190,15 @@ class _ClientFactory(Factory):
         return self._make()
 
 
+def _leads_nowhere(address: str) -> bool:
+    """Whether no network would help: nobody can be connected to at such an address."""
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return False
+    return ip.is_multicast or ip.is_reserved or ip.is_unspecified
+
+
 _NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL})
 
 
@@ -173,7 +211,11 @@ def _what_failed(failure: Exception, is_online: Callable[[], bool]) -> tuple[Err
         return ErrorClass.CONNECTION_REFUSED, "Connection refused"
     number = getattr(failure, "osError", None) or getattr(failure, "errno", None)
     if isinstance(failure, error.NoRouteError) or number in _NO_ROUTE:
-        if not is_online():
-            return ErrorClass.NO_NETWORK, "No route to the host: this machine is offline"
-        return ErrorClass.OTHER, os.strerror(number) if number in _NO_ROUTE else "No route to host"
+        text = os.strerror(number if number in _NO_ROUTE else errno.EHOSTUNREACH)
+        if is_online():
+            return ErrorClass.NO_ROUTE, text
+        is_ours = number == errno.EADDRNOTAVAIL
+        return ErrorClass.NO_NETWORK, text if is_ours else "No route to the host: this machine is offline"
+    if number == errno.EINVAL:
+        return ErrorClass.NO_ROUTE, os.strerror(number)
     return ErrorClass.OTHER, f"could not connect: {failure}"

@@ -157,11 +157,14 @@ class MailboxSession:
     def violated(self, what: str, text: str, *, is_syntax: bool = False) -> None:
         """The client broke the protocol; a program may log it."""
 
-    def handshake_failed(self, reason: str, by_peer: bool) -> None:
+    def handshake_failed(self, reason: str, by_peer: bool, verify_fault: str = "") -> None:
         """A TLS handshake did not come about; a program may log it."""
 
     async def left(self, how: str) -> None:
         """Nobody takes note."""
+
+    def gone(self) -> None:
+        """The client will not hear what `deliver` says; a program that can still turn back may."""
 
     def closed(self, how: str) -> None:
         """The connection has ended; a program may log it."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Protocol
 
 import dns.exception
 import dns.flags
@@ -19,7 +19,17 @@ import dns.resolver
 import dns.reversename
 from twisted.internet.threads import deferToThreadPool
 
-from relay.mail.ports import DNSAnswer, HostNotFound, NoRecords, TemporaryFailure
+from relay.mail.ports import (
+    DNS,
+    DNS_LIFE,
+    DNSAnswer,
+    Found,
+    HostNotFound,
+    NoRecords,
+    Records,
+    Resolver,
+    TemporaryFailure,
+)
 from relay.mail.text import from_wire
 from relay.policy.routers.ports import NoNetwork
 
@@ -36,12 +46,12 @@ class SystemResolver:
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
 
-    async def addresses(self, name: str) -> tuple[str, ...]:
+    async def addresses(self, name: str, *, ipv4_only: bool = False) -> tuple[str, ...]:
         """Literal addresses of a host, IPv4 and IPv6 in the system's order. Raises HostNotFound, TemporaryFailure."""
         literal = _literal(name)
         if literal is not None:
             return (literal,)
-        answer: tuple[str, ...] = await self._in_thread(lookup_addresses, name)
+        answer: tuple[str, ...] = await self._in_thread(lookup_addresses, name, _family(ipv4_only=ipv4_only))
         return answer
 
     async def names(self, address: str) -> tuple[str, ...]:
@@ -49,9 +59,9 @@ class SystemResolver:
         answer: tuple[str, ...] = await self._in_thread(lookup_names, address)
         return answer
 
-    async def records(self, name: str, kind: str) -> tuple[str, ...]:
+    async def records(self, name: str, kind: str) -> Found:
         """The `Records` port. Raises HostNotFound, TemporaryFailure."""
-        answer: tuple[str, ...] = await self._in_thread(lookup_records, name, kind)
+        answer: Found = await self._in_thread(lookup_records, name, kind)
         return answer
 
     async def query(self, name: str, kind: str, *, qualify: bool = False, parents: bool = False) -> DNSAnswer:
@@ -66,22 +76,76 @@ class SystemResolver:
 class BlockingResolver:
     """The ports `Resolver`, `Records` and `DNS` for commands that have nothing else to do: they answer at once."""
 
-    async def addresses(self, name: str) -> tuple[str, ...]:
+    async def addresses(self, name: str, *, ipv4_only: bool = False) -> tuple[str, ...]:
         """Raises HostNotFound, TemporaryFailure."""
         literal = _literal(name)
-        return lookup_addresses(name) if literal is None else (literal,)
+        return lookup_addresses(name, _family(ipv4_only=ipv4_only)) if literal is None else (literal,)
 
     async def names(self, address: str) -> tuple[str, ...]:
         """Raises HostNotFound, TemporaryFailure."""
         return lookup_names(address)
 
-    async def records(self, name: str, kind: str) -> tuple[str, ...]:
+    async def records(self, name: str, kind: str) -> Found:
         """Raises HostNotFound, TemporaryFailure."""
         return lookup_records(name, kind)
 
     async def query(self, name: str, kind: str, *, qualify: bool = False, parents: bool = False) -> DNSAnswer:
         """Raises NoRecords, HostNotFound, TemporaryFailure."""
         return lookup_dns(name, kind, qualify, parents)
+
+
+class Names(Resolver, DNS, Records, Protocol):
+    """All that is asked about names."""
+
+    async def addresses(self, name: str, *, ipv4_only: bool = False) -> tuple[str, ...]:
+        """`ipv4_only`: nobody is asked for addresses of IPv6. Raises HostNotFound, TemporaryFailure."""
+        ...
+
+
+async def _every_name(_name: str) -> bool:
+    return True
+
+
+class IPv4Names:
+    """What others know of names, without the addresses of IPv6: of any, which then has none even where it is one
+    itself (Exim: disable_ipv6), or of some (Exim: dns_ipv4_lookup)."""
+
+    def __init__(self, names: Names, of: Callable[[str], Awaitable[bool]] | None = None) -> None:
+        """`of`: whether it is so with this name, which is no address."""
+        self._names = names
+        self._of = of or _every_name
+        self._spares_literals = of is not None
+
+    async def addresses(self, name: str, *, ipv4_only: bool = False) -> tuple[str, ...]:
+        """Raises HostNotFound, TemporaryFailure."""
+        if self._spares_literals and (_literal(name) is not None or not await self._of(name)):
+            return await self._names.addresses(name, ipv4_only=ipv4_only)
+        found = tuple(each for each in await self._names.addresses(name, ipv4_only=True) if ":" not in each)
+        if not found:
+            raise HostNotFound(f"{name} has no address of IPv4")
+        return found
+
+    async def names(self, address: str) -> tuple[str, ...]:
+        """Raises HostNotFound, TemporaryFailure."""
+        return await self._names.names(address)
+
+    async def records(self, name: str, kind: str) -> Found:
+        """Raises HostNotFound, TemporaryFailure."""
+        await self._check_wanted(name, kind)
+        return await self._names.records(name, kind)
+
+    async def query(self, name: str, kind: str, *, qualify: bool = False, parents: bool = False) -> DNSAnswer:
+        """Raises NoRecords, HostNotFound, TemporaryFailure."""
+        await self._check_wanted(name, kind)
+        return await self._names.query(name, kind, qualify=qualify, parents=parents)
+
+    async def _check_wanted(self, name: str, kind: str) -> None:
+        if kind == "AAAA" and await self._of(name):
+            raise NoRecords(f"{name}: addresses of IPv6 are not looked up")
+
+
+def _family(*, ipv4_only: bool) -> socket.AddressFamily:
+    return socket.AF_INET if ipv4_only else socket.AF_UNSPEC
 
 
 def _literal(name: str) -> str | None:
@@ -91,10 +155,10 @@ def _literal(name: str) -> str | None:
         return None
 
 
-def lookup_addresses(name: str) -> tuple[str, ...]:
+def lookup_addresses(name: str, family: socket.AddressFamily = socket.AF_UNSPEC) -> tuple[str, ...]:
     """Blocking. Raises HostNotFound, TemporaryFailure."""
     try:
-        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(name, None, family, socket.SOCK_STREAM)
     except socket.gaierror as error:
         if error.errno in _TEMPORARY:
             if not has_network():
@@ -144,18 +208,45 @@ def lookup_names(address: str) -> tuple[str, ...]:
     return tuple(str(record.target).rstrip(".") for record in answer)
 
 
-def lookup_records(name: str, kind: str) -> tuple[str, ...]:
-    """The data of the records of a type: an address, the strings of a text put together. Blocking.
+_NOTHING = (
+    dns.resolver.NXDOMAIN,
+    dns.resolver.NoAnswer,
+    dns.exception.SyntaxError,
+    dns.name.LabelTooLong,
+    ValueError,
+)
+
+
+def lookup_records(name: str, kind: str) -> Found:
+    """The records of a type: an address, the strings of a text put together. Blocking.
 
     Raises HostNotFound, TemporaryFailure.
     """
     try:
         answer = dns.resolver.resolve(dns.name.from_text(name), kind, lifetime=DNS_LIFETIME, search=False)
-    except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer, dns.exception.SyntaxError, dns.name.LabelTooLong, ValueError):
-        raise HostNotFound(f"{name} has no {kind} record") from None
+    except _NOTHING as no:
+        missing = HostNotFound(f"{name} has no {kind} record")
+        missing.seconds = _life_of_nothing(no)
+        raise missing from None
     except (dns.exception.DNSException, OSError) as error:
         raise TemporaryFailure(f"{name} can't be looked up now: {error}") from None
-    return tuple(_data(record) for record in answer)
+    life = answer.rrset.ttl if answer.rrset is not None else DNS_LIFE
+    return Found(tuple(_data(record) for record in answer), min(life, DNS_LIFE))
+
+
+def _life_of_nothing(error: Exception) -> int:
+    """For how long a zone wants it believed that there is no such record, RFC 2308 5."""
+    if isinstance(error, dns.resolver.NXDOMAIN):
+        responses = list(error.kwargs.get("responses", {}).values())
+    else:
+        responses = [error.kwargs["response"]] if isinstance(error, dns.resolver.NoAnswer) and error.kwargs else []
+    found = [
+        min(each.ttl, each[0].minimum)
+        for response in responses
+        for each in response.authority
+        if each.rdtype == dns.rdatatype.SOA
+    ]
+    return min(found, default=DNS_LIFE)
 
 
 def lookup_dns(name: str, kind: str, qualify: bool = False, parents: bool = False) -> DNSAnswer:
@@ -181,10 +272,16 @@ def lookup_dns(name: str, kind: str, qualify: bool = False, parents: bool = Fals
         ):
             continue
         except (dns.exception.DNSException, OSError) as error:
-            if not has_network():
+            if not _was_answered(error) and not has_network():
                 raise NoNetwork(f"{name} can't be looked up: no network") from None
             raise TemporaryFailure(f"{name} can't be looked up now: {error}") from None
     raise missing
+
+
+def _was_answered(error: Exception) -> bool:
+    """Whether some name server was reached, and could not say."""
+    tries = error.kwargs.get("errors", ()) if isinstance(error, dns.resolver.NoNameservers) else ()
+    return any(response is not None for *_, response in tries)
 
 
 def _followed(resolver: dns.resolver.Resolver, name: dns.name.Name, kind: str) -> DNSAnswer:

@@ -12,8 +12,9 @@ While a question is open nothing is taken from machine or stack, so that no comm
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime, ITCPTransport
@@ -28,22 +29,24 @@ from relay.esmtp.proxy import Proxied, ProxyFault, ProxyReader
 from relay.esmtp.questions import (
     BodyPiece,
     CommandRead,
+    Connected,
     HangUp,
     MessageEnded,
     MessageSpoiled,
-    Question,
     TransactionReset,
     Violation,
 )
 from relay.esmtp.server import Server, ServerSettings
 from relay.mail import reply
-from relay.mail.facts import Endpoint, SessionFacts
+from relay.mail.facts import Endpoint, ProxyFacts
 from relay.net.connection import LayeredConnection, is_cancellation
 from relay.net.crowd import Crowd
+from relay.net.server_session import IsProxy, MakeSession, ServerSession
 from relay.tls.contexts import TLSContext
 from relay.tls.engine import Handshake
 from relay.tls.hello import ClientHello
 from relay.tls.stack import (
+    ACCESS_DENIED,
     INTERNAL_ERROR,
     ContextNeeded,
     HandshakeRefused,
@@ -61,54 +64,10 @@ HANDSHAKE_TIMEOUT = 60.0
 CLOSE_ANSWER_LIMIT = 2.0
 # Seconds for a PROXY header (Exim: proxy_protocol_timeout).
 PROXY_TIMEOUT = 3.0
+# With more connections than these a port waits for nobody whom it turns away.
+_PATIENCE = 100
 # Octets that are held while it is asked whether the client is a proxy.
 _EARLY_LIMIT = 65536
-
-
-class ServerSession(Protocol):
-    """Who decides for one connection. `reception.session.Session` is one; a small program may bring its own."""
-
-    facts: SessionFacts
-
-    async def decide(self, question: Question) -> Answer: ...
-
-    async def body(self, data: bytes) -> None: ...
-
-    async def tls_context(self, hello: ClientHello) -> TLSContext:
-        """The context for a handshake; any exception refuses it."""
-        ...
-
-    def layer_up(self, handshake: Handshake, hello: ClientHello) -> None: ...
-
-    def layer_down(self) -> None: ...
-
-    @property
-    def must_end(self) -> str:
-        """Why the connection must not go on after a handshake; empty: it may."""
-        ...
-
-    def reset(self) -> None: ...
-
-    async def abandon(self) -> None: ...
-
-    def heard(self, command: CommandRead) -> None:
-        """A command was read; what it comes to is asked or told next."""
-        ...
-
-    def violated(self, what: str, text: str, *, is_syntax: bool = False) -> None: ...
-
-    def handshake_failed(self, reason: str, by_peer: bool) -> None: ...
-
-    async def left(self, how: str) -> None:
-        """The connection is over; `how` is as for `closed`, which is called next. A QUIT may have been before."""
-        ...
-
-    def closed(self, how: str) -> None: ...
-
-
-MakeSession = Callable[[Endpoint, Endpoint, bool], ServerSession]
-IsProxy = Callable[[Endpoint], Awaitable[bool]]
-"""Whether a host is a proxy, which must begin with a PROXY header; any exception is a no."""
 
 
 class ESMTPServer(LayeredConnection):
@@ -129,9 +88,14 @@ class ESMTPServer(LayeredConnection):
         self._handshake_deadline: float | None = None
         self._close_deadline: float | None = None
         self._how = ""
+        self._is_unwanted = False
+        """Refused a handshake for who it is, not for what it sent: it may not stay."""
         self._proxy: ProxyReader | None = None
         self._proxy_deadline: float | None = None
         self._early = b""
+        self._is_admitted = not factory.tls_on_connect
+        self._welcome: Answer | None = None
+        """What a client gets to hear in the layer with which its connection begins."""
         self._counted = ""
 
     @property
@@ -152,12 +116,41 @@ class ESMTPServer(LayeredConnection):
             asked = self.spawn(_asked(self._factory.is_proxy, peer))
             asked.addCallbacks(lambda found: self._proxy_or_not(found, peer, local), self._proxy_unknown)
 
-    def _begin_session(self, peer: Endpoint, local: Endpoint) -> None:
+    def _begin_session(self, peer: Endpoint, local: Endpoint, proxy: ProxyFacts | None = None) -> None:
         self._session = self._factory.make_session(peer, local, self._factory.tls_on_connect)
-        if self._factory.tls_on_connect:
-            self._expect_handshake()
-            self.stack.accept()
+        if proxy is not None:
+            self._session.facts = replace(self._session.facts, proxy=proxy)
         self.run()
+
+    # TLS on connect: who may not connect is not worth a handshake
+
+    def _admitted(self, answer: Answer) -> None:
+        """The client is told of a yes in the layer, of a no not at all (Exim: acl_smtp_connect)."""
+        if self.is_lost:
+            return
+        self._busy = False
+        if answer.hang_up or not answer.reply.is_positive or self._at_eof:
+            self._not_wanted()
+            return
+        self._is_admitted, self._welcome = True, answer
+        self._expect_handshake()
+        early, self._early = self._early, b""
+        self.stack.accept(early)
+        self.run()
+
+    def _not_admitted(self, failure: Failure) -> None:
+        if not is_cancellation(failure):
+            self._log.failure("a decision failed", failure)
+        self._busy = False
+        self._not_wanted()
+
+    def _not_wanted(self) -> None:
+        """Whoever may not connect takes nobody's place among those that are served while it is turned away."""
+        self._leave_crowd()
+        if self._early or self._at_eof or len(self._factory.connections) > _PATIENCE:
+            self.abort()
+        else:
+            self.turn_away()
 
     # The PROXY header, in front of every layer
 
@@ -191,17 +184,27 @@ class ESMTPServer(LayeredConnection):
             case None:
                 return
             case ProxyFault(why):
-                self._log.warn("PROXY header: {why}", why=why)
-                self.abort()
+                self._refuse_proxy(why)
                 return
             case Proxied(source, destination):
-                peer, local = source, destination
+                proxy, local = self.peer_and_local()
+                self._proxy = self._proxy_deadline = None
+                self._begin_session(source, local, ProxyFacts(proxy, destination))
             case _:
-                peer, local = self.peer_and_local()
-        self._proxy = self._proxy_deadline = None
-        self._begin_session(peer, local)
+                self._proxy = self._proxy_deadline = None
+                self._begin_session(*self.peer_and_local())
         if reader.rest:
             self.dataReceived(reader.rest)
+
+    def _refuse_proxy(self, why: str) -> None:
+        """Nobody knows for whom the proxy speaks: it may say QUIT. Where TLS comes first there is nobody to tell."""
+        self._log.info("PROXY header: {why}", why=why)
+        self._proxy = self._proxy_deadline = None
+        if self._factory.tls_on_connect:
+            self.abort()
+            return
+        self._machine.poison(reply.PROXY_HEADER_MISSING)
+        self._begin_session(*self.peer_and_local())
 
     # The pump
 
@@ -239,6 +242,8 @@ class ESMTPServer(LayeredConnection):
                 self._how = how
                 self._send_replies()
                 self.close()
+            case Connected() if not self._is_admitted:
+                self._decide(self.session.decide(event), self._admitted, self._not_admitted)
             case _:
                 self._open_commit = isinstance(event, MessageEnded)
                 self._decide(self.session.decide(event), self._answered)
@@ -257,12 +262,8 @@ class ESMTPServer(LayeredConnection):
                 self._layer_up(handshake, hello)
             case PeerClosed():
                 self._peer_closed()
-            case LayerFailed(reason, by_peer, during_handshake):
-                if during_handshake:
-                    self.session.handshake_failed(reason, by_peer)
-                self._how = "TLS failed"
-                self.flush()
-                self.close()
+            case LayerFailed():
+                self._layer_failed(event)
         return True
 
     def _send_replies(self) -> None:
@@ -303,9 +304,9 @@ class ESMTPServer(LayeredConnection):
                 self._machine.close_after_reply()
             if answer.settings is not None:
                 self._machine.use(answer.settings)
-            if self._is_ahead:
-                self._machine.more_waits()
-            self._machine.answer(answer.reply, answer.offers, self.reactor.seconds())
+            if self._is_ahead and self._has_unread:
+                self._machine.more_waits(self.stack.waiting)
+            self._machine.answer(answer.reply, answer.offers, self.reactor.seconds(), answer.before)
             if answer.aside:
                 self._send_replies()
                 self.stack.send(answer.aside)
@@ -345,6 +346,7 @@ class ESMTPServer(LayeredConnection):
         if self.stack.state is State.AWAITING_CONTEXT:
             refused = failure.value
             if isinstance(refused, HandshakeRefused) and refused.alert != INTERNAL_ERROR:
+                self._is_unwanted = refused.alert == ACCESS_DENIED
                 self.stack.refuse(str(refused), refused.alert)
             else:
                 self.stack.refuse(f"no TLS context for this client: {failure.getErrorMessage()}")
@@ -359,6 +361,24 @@ class ESMTPServer(LayeredConnection):
             self.close()
             return
         self._machine.layer_changed(self.reactor.seconds(), tls=True)
+        welcome, self._welcome = self._welcome, None
+        if welcome is not None:
+            self._answered(welcome)
+
+    def _layer_failed(self, event: LayerFailed) -> None:
+        """As Exim does: after a handshake that failed the client may say QUIT, in clear; all else is refused."""
+        self._how = "by EOF" if self._at_eof else "TLS failed"
+        if event.during_handshake:
+            self.session.handshake_failed(event.reason, event.by_peer, event.verify_fault)
+        self.flush()
+        ends = self._factory.tls_on_connect or self._is_unwanted or self._at_eof
+        if ends or not event.during_handshake:
+            self.close()
+            return
+        self._handshake_deadline = None
+        self.stack.go_on_in_clear()
+        self._fall_back_to_clear()
+        self._machine.poison(reply.SECURITY_FAILURE)
 
     def _peer_closed(self) -> None:
         """The client's close_notify. Replies to what it had sent before still go out inside its layer."""
@@ -393,12 +413,9 @@ class ESMTPServer(LayeredConnection):
     def expired(self) -> None:
         now = self.reactor.seconds()
         if self._proxy_deadline is not None:
-            self._log.warn("PROXY header: it did not come in time")
-            self.abort()
+            self._refuse_proxy("it did not come in time")
         elif self._handshake_deadline is not None and self._handshake_deadline <= now:
-            self.session.handshake_failed("timed out", True)
-            self._how = "timed out"
-            self.abort()
+            self._handshake_timed_out()
         elif self._close_deadline is not None and self._close_deadline <= now:
             self._close_deadline = None
             if not self._at_eof:
@@ -406,13 +423,25 @@ class ESMTPServer(LayeredConnection):
         else:
             self._machine.expire(now)
 
+    def _handshake_timed_out(self) -> None:
+        """There is no layer, so what is still to be said goes out in clear, as the answer to STARTTLS did (Exim)."""
+        self.session.handshake_failed("timed out", True)
+        self._how = "timed out"
+        if self._factory.tls_on_connect or self.is_choked:
+            self.abort()
+            return
+        self._machine.time_out()
+        self.transport.write(self._machine.data_to_send())
+        self.close()
+
     def dataReceived(self, data: bytes) -> None:
         if self._proxy is not None:
             self._read_proxy(data)
             return
-        if self._session is None:
-            # Whether this is the beginning of a PROXY header is being asked.
+        if self._session is None or not (self._is_admitted or self._closing):
+            # Whether this is the beginning of a PROXY header is being asked, or whether there is to be a handshake.
             self._early += data
+            self.read_or_not()
             return
         self._is_ahead = self._busy
         super().dataReceived(data)
@@ -429,24 +458,30 @@ class ESMTPServer(LayeredConnection):
     @property
     def wants_input(self) -> bool:
         # Most clients wait for our reply, so reading is paused only for one that does not.
-        if self._session is None:
+        if self._session is None or not self._is_admitted:
             return len(self._early) < _EARLY_LIMIT
-        return not (self._busy and self._is_ahead) and not self._machine.is_full
+        return not (self._busy and self._is_ahead and self._has_unread) and not self._machine.is_full
+
+    @property
+    def _has_unread(self) -> bool:
+        """The client has sent commands that were not obeyed yet; what ends its layer is none."""
+        return self._machine.has_input or bool(self.stack.waiting)
 
     def input_ended(self) -> None:
         """What was sent before is still obeyed and answered, then the connection ends."""
         self._at_eof = True
         if self._session is None:
             self.abort()
+            return
+        self._tell_if_gone(self._session)
 
     def ended(self, how: str) -> None:
         self._factory.connections.discard(self)
-        if self._counted:
-            self._factory.crowd.leave(self._counted)
-            self._counted = ""
+        self._leave_crowd()
         if self._session is None:
             self.cancel_tasks()
             return
+        self._tell_if_gone(self._session)
         # A message that is being committed stays one: its decision goes on without us, nothing can be lost by it.
         if not self._open_commit:
             self.cancel_tasks()
@@ -454,6 +489,16 @@ class ESMTPServer(LayeredConnection):
         if not self._open_commit:
             Deferred.fromCoroutine(self._session.abandon()).addErrback(self._swallow)
         self._session.closed(self._how or how)
+
+    def _leave_crowd(self) -> None:
+        if self._counted:
+            self._factory.crowd.leave(self._counted)
+            self._counted = ""
+
+    def _tell_if_gone(self, session: ServerSession) -> None:
+        """Who has said QUIT behind its message may go at once; who has said nothing waits for the reply, or is gone."""
+        if self._open_commit and not self._has_unread:
+            session.gone()
 
     def _swallow(self, failure: Failure) -> None:
         if not is_cancellation(failure):
@@ -480,10 +525,10 @@ class ESMTPServerFactory(Factory):
     """Listens with any Twisted endpoint.
 
     `make_session(peer, local, tls_on_connect)` gives the `ServerSession` of a connection; `settings` are the limits of
-    the dialog; `tls_on_connect` starts with TLS instead of a greeting (RFC 8314 3.3); `accept_max` is the number of
-    connections served at once, further ones get 421 (0: no limit); with a `crowd` that several factories share, its
-    limit holds for all of them. Hosts for which `is_proxy` says so must send a PROXY header within `proxy_timeout`
-    seconds, before everything else.
+    the dialog; `tls_on_connect` starts with TLS instead of a greeting (RFC 8314 3.3), for clients that the answer to
+    `Connected` lets in; `accept_max` is the number of connections served at once, further ones get 421 (0: no limit);
+    with a `crowd` that several factories share, its limit holds for all of them. Hosts for which `is_proxy` says so
+    must send a PROXY header within `proxy_timeout` seconds, before everything else.
     """
 
     noisy = False

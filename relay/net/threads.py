@@ -6,24 +6,25 @@ one call into the reactor. `ThreadedSpool` implements `Intake`, `Outgoing` and `
 
 A small message that is delivered at once costs two write transactions' share and no read: the acceptance
 commits it as claimed by this process, and until the attempt begins its row and body wait in a bounded memory
-(`_Fresh`), from which `claim_one` and `body` are served. What was pushed out of it is read from the database
+(`fresh.Fresh`), from which `claim_one` and `body` are served. What was pushed out of it is read from the database
 like everything else.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar, assert_never, cast
+from typing import Any, TypeVar, assert_never, cast
 
 from twisted.internet.defer import Deferred
 
 from relay.mail.events import DaemonNote, Trouble
 from relay.mail.ports import Journal, SpoolUnavailable
 from relay.mail.queue import CHUNK_SIZE, NewMessage, QueuedMessage, QueuedRecipient, QueueEntry, Settlement
+from relay.net.batches import QUEUE_LIMIT, BatchThread, CallsFromThreads
+from relay.net.fresh import Fresh
 from relay.spool.store import (
     Change,
     Claim,
@@ -46,158 +47,12 @@ from relay.spool.store import (
 
 T = TypeVar("T")
 
-Job = TypeVar("Job")
-
-BATCH_LIMIT = 256
-"""Operations in one transaction; what it may hold in memory follows from it (a piece of a body is 64 kB)."""
-QUEUE_LIMIT = 4096
-"""Operations that may wait. Each belongs to somebody who waits for it, so this is a limit for faults, not for load."""
 FRESH_OCTETS = 8 * 1024 * 1024
-_ROW_OCTETS = 4096
-"""What a message in memory is reckoned to take beside its header and body."""
+SETTLEMENT_PATIENCE = 0.02
+"""How long a settlement waits for the company of a message that is accepted, seconds. What is settled and not on disk
+yet when the process dies is delivered twice."""
 
-
-class CallsFromThreads(Protocol):
-    """The one method of a reactor that is used here."""
-
-    def callFromThread(self, function: Callable[..., object], *args: object) -> object: ...
-
-
-class BatchThread(Generic[Job]):
-    """A thread that takes whatever jobs have gathered and runs them as one batch.
-
-    `execute` gets a batch and gives one result for each job, in order; `after` is called when the results are
-    on their way; `finish` when the thread ends. All three are called in the thread. An exception of `execute`
-    is the answer to every job of its batch.
-    """
-
-    def __init__(
-        self,
-        reactor: CallsFromThreads,
-        name: str,
-        execute: Callable[[Sequence[Job]], Sequence[Result]],
-        *,
-        after: Callable[[], object] = lambda: None,
-        finish: Callable[[], object] = lambda: None,
-        limit: int = QUEUE_LIMIT,
-        batch_limit: int = BATCH_LIMIT,
-    ) -> None:
-        self._reactor = reactor
-        self._execute = execute
-        self._after = after
-        self._finish = finish
-        self._limit = limit
-        self._batch_limit = batch_limit
-        self._waiting: deque[tuple[Job, Deferred[Result]]] = deque()
-        self._changed = threading.Condition()
-        self._stopping = False
-        self._stopped: Deferred[None] = Deferred()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-
-    def start(self) -> None:
-        """Begins to work."""
-        self._thread.start()
-
-    def submit(self, job: Job) -> Deferred[Result]:
-        """Puts a job into the next batch. To be called in the reactor's thread."""
-        answer: Deferred[Result] = Deferred()
-        with self._changed:
-            if self._stopping:
-                refusal = "the queue is being closed"
-            elif len(self._waiting) >= self._limit:
-                refusal = f"{self._limit} operations are waiting for the disk already"
-            else:
-                self._waiting.append((job, answer))
-                if len(self._waiting) == 1:
-                    self._changed.notify()
-                return answer
-        answer.callback(Refused(SpoolUnavailable(refusal)))
-        return answer
-
-    def stop(self) -> Deferred[None]:
-        """Takes no more jobs, finishes those that wait, ends the thread; fires when it has ended."""
-        with self._changed:
-            already = self._stopping
-            self._stopping = True
-            self._changed.notify()
-        if not already and self._thread.ident is None:
-            self._stopped.callback(None)
-        waiting: Deferred[None] = Deferred()
-        _ = self._stopped.addCallback(lambda _: waiting.callback(None))
-        return waiting
-
-    def _run(self) -> None:
-        while batch := self._next_batch():
-            try:
-                results = self._execute([job for job, _ in batch])
-            except Exception as error:  # noqa: BLE001 - the thread has to live on; who asked gets the error
-                results = [Refused(error)] * len(batch)
-            self._reactor.callFromThread(_answer, [answer for _, answer in batch], results)
-            self._after()
-        try:
-            self._finish()
-        finally:
-            self._reactor.callFromThread(self._ended)
-
-    def _next_batch(self) -> list[tuple[Job, Deferred[Result]]]:
-        """What has gathered, waiting for the first; empty at the end."""
-        with self._changed:
-            while not self._waiting and not self._stopping:
-                self._changed.wait()
-            size = min(len(self._waiting), self._batch_limit)
-            return [self._waiting.popleft() for _ in range(size)]
-
-    def _ended(self) -> None:
-        self._thread.join()
-        self._stopped.callback(None)
-
-
-def _answer(answers: Sequence[Deferred[Result]], results: Sequence[Result]) -> None:
-    for answer, result in zip(answers, results, strict=True):
-        answer.callback(result)
-
-
-@dataclass(slots=True)
-class _FreshMessage:
-    message: NewMessage
-    body: bytes | None
-    """None where the body was larger than its last piece."""
-
-
-class _Fresh:
-    """Messages that this process has accepted as its own and not settled yet, least recently used out first."""
-
-    def __init__(self, octets: int) -> None:
-        self._room = octets
-        self._messages: OrderedDict[str, _FreshMessage] = OrderedDict()
-
-    def keep(self, message: NewMessage, body: bytes | None) -> None:
-        self.forget(message.message_id)
-        fresh = _FreshMessage(message, body)
-        self._messages[message.message_id] = fresh
-        self._room -= self._size(fresh)
-        while self._room < 0:
-            _, oldest = self._messages.popitem(last=False)
-            self._room += self._size(oldest)
-
-    def get(self, message_id: str) -> _FreshMessage | None:
-        fresh = self._messages.get(message_id)
-        if fresh is not None:
-            self._messages.move_to_end(message_id)
-        return fresh
-
-    def forget(self, message_id: str) -> None:
-        fresh = self._messages.pop(message_id, None)
-        if fresh is not None:
-            self._room += self._size(fresh)
-
-    def forget_all(self) -> None:
-        for message_id in list(self._messages):
-            self.forget(message_id)
-
-    @staticmethod
-    def _size(fresh: _FreshMessage) -> int:
-        return _ROW_OCTETS + len(fresh.message.header) + len(fresh.body or b"")
+CallLater = Callable[[float, Callable[[], object]], object]
 
 
 class ClaimLost(SpoolUnavailable):
@@ -246,7 +101,7 @@ class ThreadedSpool:
     ) -> None:
         self._store = store
         self._journal = journal
-        self._fresh = _Fresh(fresh_octets)
+        self._fresh = Fresh(fresh_octets)
         self._doubtful: set[str] = set()
         self._reactor = reactor
         self._recovering: deque[tuple[Deferred[Recovery], Collection[str]]] = deque()
@@ -254,6 +109,10 @@ class ThreadedSpool:
         """By message, what has to be put right as soon as the queue works again."""
         self._when_due: Callable[[], object] = lambda: None
         self._when_shared: Callable[[int], object] = lambda _: None
+        self._call_later: CallLater | None = None
+        self._has_company = False
+        """A message was accepted a moment ago, so that the next one is likely to come soon."""
+        self._is_hurrying = False
         self._writer: BatchThread[Operation] = BatchThread(
             reactor, "spool writer", store.run, after=self._after_batch, finish=store.close, limit=queue_limit
         )
@@ -269,6 +128,11 @@ class ThreadedSpool:
         self._reader.start()
         self._watch.start()
         return recovery
+
+    def let_settlements_wait(self, call_later: CallLater) -> None:
+        """From now on a settlement after which nothing is left to do may wait for the next message that is accepted,
+        and go to the disk with it: one sync for both."""
+        self._call_later = call_later
 
     def when_due(self, function: Callable[[], object]) -> None:
         """What to call when another process has made something due."""
@@ -291,6 +155,7 @@ class ThreadedSpool:
 
     async def accept(self, message: NewMessage, number: int, tail: bytes) -> None:
         result = await self._submit(lambda queue: queue.accept_message(message, number, tail))
+        self._has_company = self._call_later is not None
         match result:
             case Done():
                 self._keep(message, tail if number == 0 else None)
@@ -313,6 +178,10 @@ class ThreadedSpool:
     async def claim(self, now: float, limit: int) -> tuple[QueuedMessage, ...]:
         return self._claimed(await self._claim(lambda queue: queue.claim_due(now, limit)))
 
+    async def claim_waiting(self, host: str, limit: int) -> tuple[QueuedMessage, ...]:
+        """Up to `limit` messages that wait for this host, whether due or not, now leased to this process."""
+        return self._claimed(await self._claim(lambda queue: queue.claim_waiting(host, limit)))
+
     async def claim_one(self, message_id: str, now: float) -> QueuedMessage | None:
         fresh = self._fresh.get(message_id)
         if fresh is not None:
@@ -328,7 +197,10 @@ class ThreadedSpool:
     async def settle(self, settlement: Settlement, now: float) -> None:
         """As the port says; an outcome that could not be recorded is to be handed in again until it is."""
         message_id = settlement.message_id
-        result = await self._submit(lambda queue: queue.settle(settlement))
+        waits = settlement.is_complete and self._has_company
+        if waits:
+            self._hurry_soon()
+        result = await self._submit(lambda queue: queue.settle(settlement), is_urgent=not waits)
         match result:
             case Done(value):
                 settled = value
@@ -442,8 +314,18 @@ class ThreadedSpool:
             case _ as never:
                 assert_never(never)
 
-    async def _submit(self, operation: Operation) -> Result:
-        result = await self._writer.submit(operation)
+    def _hurry_soon(self) -> None:
+        if not self._is_hurrying and self._call_later is not None:
+            self._is_hurrying = True
+            self._call_later(SETTLEMENT_PATIENCE, self._hurry)
+
+    def _hurry(self) -> None:
+        self._is_hurrying = False
+        if self._writer.hurry():
+            self._has_company = False
+
+    async def _submit(self, operation: Operation, *, is_urgent: bool = True) -> Result:
+        result = await self._writer.submit(operation, is_urgent=is_urgent)
         if isinstance(result, Done) and self._owed:
             self._pay()
         return result

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from relay.observe.lines import Log
+from relay.observe.line import Log
 
 FILE_MODE = 0o640
 DIRECTORY_MODE = 0o750
@@ -35,8 +35,12 @@ class Sink(Protocol):
 
 def complain(text: str) -> None:
     """The last resort when a log can't be written: a line on standard error, if there is one."""
+    _show(f"relay: {text}\n")
+
+
+def _show(line: str) -> None:
     try:
-        sys.stderr.write(f"relay: {text}\n")
+        sys.stderr.write(line)
         sys.stderr.flush()
     except (OSError, ValueError):
         pass  # nobody is left to be told
@@ -158,6 +162,26 @@ class LogStream:
 
     def reopen(self) -> None:
         """A stream has nothing to open."""
+
+
+class PanicShown:
+    """Lines of the panic log are on standard error as well: whoever has started the process by hand sees them at once
+    (Exim: log_stderr)."""
+
+    def __init__(self, sink: Sink, show: Callable[[str], None] | None = None) -> None:
+        """`show` writes a line, which has its line end."""
+        self._sink = sink
+        self._show = show or _show
+
+    def write(self, log: Log, line: bytes, now: float) -> None:
+        """Shows it before it is written: the log itself may be what is in trouble."""
+        if log is Log.PANIC:
+            self._show(line.decode("utf-8", "backslashreplace"))
+        self._sink.write(log, line, now)
+
+    def reopen(self) -> None:
+        """As of what it writes to."""
+        self._sink.reopen()
 
 
 def open_logs(log_file_path: str, spool_directory: str) -> Sink:

@@ -20,7 +20,7 @@ from relay.mail.facts import Certificate, NotAsked, SessionFacts, TLSFacts, Unve
 from relay.mail.ports import Clock
 from relay.mail.reply import Reply
 from relay.observe.files import Sink
-from relay.observe.lines import Log
+from relay.observe.line import Log
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 

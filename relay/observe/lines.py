@@ -10,20 +10,21 @@ well, and in a quoted field its quotes and backslashes: so a peer forges neither
 
 from __future__ import annotations
 
-import enum
+import errno
 import os
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import assert_never
 
-from relay.expand.values import is_tainted
-from relay.mail.address import Address
+from relay.mail.error_numbers import DEFER_NUMBERS, system_error
 from relay.mail.events import (
+    BY_NON_SMTP_ACL,
     AddressDeferred,
     AddressDelivered,
     AddressFailed,
     Arrived,
     AuthenticationFailed,
+    ChildrenComplete,
+    ClientGone,
     ClientNote,
     CommandRejected,
     Completed,
@@ -34,8 +35,10 @@ from relay.mail.events import (
     Event,
     Frozen,
     HostFailed,
+    MessageFrame,
     MessageNote,
     NameNotFound,
+    NoMail,
     ProtocolViolated,
     RecipientDiscarded,
     SenderUnverified,
@@ -45,91 +48,51 @@ from relay.mail.events import (
     TLSStarted,
     TLSUnusable,
     TooManyRecipients,
+    TransactionBroken,
     Trouble,
     Warned,
     WrittenByACL,
 )
 from relay.mail.facts import SessionFacts, TLSFacts
-from relay.mail.outcome import DNSSEC, Deferred, Dialog, ErrorClass, RemoteHost
-from relay.mail.text import printable
+from relay.mail.outcome import DNSSEC, WAITS_FOR_RUN, Deferred, Dialog, ErrorClass, RemoteHost
+from relay.observe.line import MAIN, MAIN_AND_PANIC, MAIN_AND_REJECT, Line, Log
+from relay.observe.naming import address_with_original, addresses, driver_names, host_found, login, shadow_told
+from relay.observe.rejections import REJECTED, field_lines, history, last_command, turned_away, what_happened
 from relay.observe.selectors import LogSelectors
-from relay.observe.words import TEXT_LIMIT, elapsed_time, free, full_host, quoted, word
+from relay.observe.words import TEXT_LIMIT, elapsed_time, free, full_host, mailbox, of_addresses, quoted, word
 
 _CONFIRMATION_LIMIT = 1024
 _SUBJECT_LIMIT = 100
 _RECIPIENTS_SHOWN = 5
-# Exim's letters for fields that it knows.
-_FIELD_TYPES = {
-    "bcc": "B",
-    "cc": "C",
-    "from": "F",
-    "message-id": "I",
-    "received": "P",
-    "reply-to": "R",
-    "sender": "S",
-    "to": "T",
-}
-# Verbs that a line has at most; Exim: SMTP_HBUFF_SIZE.
-_HISTORY = 20
-
-
-class Log(enum.Enum):
-    """Exim's three log files; the value is what `%s` of `log_file_path` stands for."""
-
-    MAIN = "main"
-    REJECT = "reject"
-    PANIC = "panic"
-
-
-MAIN = (Log.MAIN,)
-MAIN_AND_REJECT = (Log.MAIN, Log.REJECT)
-MAIN_AND_PANIC = (Log.MAIN, Log.PANIC)
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line: the logs that it goes to, the message it is about ("" for none), the text behind the two."""
-
-    logs: tuple[Log, ...]
-    message_id: str
-    text: str
-    header: tuple[str, ...] = ()
-    """Further lines, for the reject log alone."""
-    more: tuple[str, ...] = ()
-    """Further lines in every log."""
-
 
 # What Exim writes in `defer (N)`: a system error by its number and text, its own by a negative number.
-_DEFER_NUMBERS = {
-    ErrorClass.CONNECTION_REFUSED: 111,
-    ErrorClass.TIMEOUT_CONNECT: 110,
-    ErrorClass.TIMEOUT: 110,
-    ErrorClass.NO_NETWORK: 101,
-    ErrorClass.LOST_CONNECTION: -18,
-    ErrorClass.QUOTA: -22,
-    ErrorClass.HELD: -23,
-    ErrorClass.LOOKUP: -36,
-    ErrorClass.TLS_FAILED: -37,
-    ErrorClass.TLS_REQUIRED: -38,
-    ErrorClass.AUTH_FAILED: -42,
-    ErrorClass.RCPT_4XX: -44,
-    ErrorClass.MAIL_4XX: -45,
-    ErrorClass.DATA_4XX: -46,
-    ErrorClass.LOCAL: -1,
-    ErrorClass.REDIRECTION: -17,
-    ErrorClass.OTHER: -1,
-}
-_DEFERS = {
-    error: (f" defer ({number})", os.strerror(number) if number > 0 else "") for error, number in _DEFER_NUMBERS.items()
+_RETRY_BASE = -51
+"""From here on down Exim's numbers are for what was not tried."""
+_DEFERS = {error: (f" defer ({number})", system_error(error)) for error, number in DEFER_NUMBERS.items()}
+_BY_SYSTEM = {
+    os.strerror(number): (f" defer ({number})", os.strerror(number))
+    for number in (errno.EADDRNOTAVAIL, errno.EINVAL, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH)
 }
 
-
-_UNREACHED = frozenset({ErrorClass.CONNECTION_REFUSED, ErrorClass.TIMEOUT_CONNECT})
+_UNREACHED = frozenset(
+    {
+        ErrorClass.CONNECTION_REFUSED,
+        ErrorClass.TIMEOUT_CONNECT,
+        ErrorClass.NO_NETWORK,
+        ErrorClass.NO_ROUTE,
+        ErrorClass.EVENT,
+    }
+)
 """No connection came about: the line of the host says with whom, that of the recipient what it was."""
+
+_NOT_AT_A_HOST = _UNREACHED | {ErrorClass.AUTH_FAILED}
+"""The line of the recipient does not name the host."""
 
 _Judged = (
     CommandRejected
     | ClientNote
+    | TransactionBroken
+    | ClientGone
     | NameNotFound
     | RecipientDiscarded
     | TooManyRecipients
@@ -141,8 +104,19 @@ _Judged = (
 
 def _reason(outcome: Deferred) -> str:
     """Why somebody waits. What was cut off between the final dot and its reply may have arrived, and come twice."""
+    if outcome.error is ErrorClass.NO_NETWORK and outcome.host is not None and outcome.reason not in _BY_SYSTEM:
+        return _DEFERS[outcome.error][1]
     reason = free(outcome.reason)
     return f"{reason} (possible duplicate)" if outcome.possible_duplicate else reason
+
+
+def _of_delay(outcome: Deferred) -> tuple[Log, ...]:
+    return MAIN_AND_PANIC if outcome.is_misconfigured else MAIN
+
+
+def only_waits(outcome: Deferred) -> bool:
+    """Whether nobody was asked this time (Exim: retry_defer)."""
+    return outcome.not_before is not None or DEFER_NUMBERS[outcome.error] <= _RETRY_BASE
 
 
 class EximLines:
@@ -155,6 +129,8 @@ class EximLines:
         self._incoming_port = "incoming_port" in selectors
         self._outgoing_port = "outgoing_port" in selectors
         self._dnssec = "dnssec" in selectors
+        self._steps = "protocol_detail" in selectors
+        self._on_connect = "tls_on_connect" in selectors
         self._cipher = "tls_cipher" in selectors
         self._verified = "tls_certificate_verified" in selectors
         self._peer_dn = "tls_peerdn" in selectors
@@ -164,11 +140,19 @@ class EximLines:
         self._group = "tls_group" in selectors
         self._client_certificate = "tls_client_certificate" in selectors
         self._peer_name = "peer_name" in selectors
+        self._proxy = "proxy" in selectors
         self._confirmation = "smtp_confirmation" in selectors
         self._pipelining = "pipelining" in selectors
+        self._all_parents = "all_parents" in selectors
         self._deliver_time = "deliver_time" in selectors
+        self._delivery_size = "delivery_size" in selectors
+        self._connection_ids = "connection_id" in selectors
+        self._queue_time = "queue_time" in selectors
         self._overall_time = "queue_time_overall" in selectors
         self._message_id = "msg_id" in selectors
+        self._made_message_id = "msg_id_created" in selectors
+        self._shown_sender = "sender_on_delivery" in selectors
+        self._shown_return_path = "return_path_on_delivery" in selectors
         self._subject = "subject" in selectors
         self._received_recipients = "received_recipients" in selectors
         self._received_sender = "received_sender" in selectors
@@ -178,6 +162,13 @@ class EximLines:
         self._lookup_failures = "host_lookup_failed" in selectors
         self._rejected_header = "rejected_header" in selectors
         self._syntax_errors = "smtp_syntax_error" in selectors
+        self._etrn = "etrn" in selectors
+        self._retry_defers = "retry_defer" in selectors
+        self._refusals = "connection_reject" in selectors
+        self._broken = "smtp_incomplete_transaction" in selectors
+        self._mail_auth = "smtp_mailauth" in selectors
+        self._declared_body = "8bitmime" in selectors
+        self._no_mail = "smtp_no_mail" in selectors
 
     def line(self, event: Event) -> Line | None:
         """The line of an event; None where the selectors leave it out or Exim writes nothing for it."""
@@ -189,12 +180,16 @@ class EximLines:
             case Completed():
                 return Line(MAIN, event.message_id, self._completed(event))
             case AddressDeferred():
-                return Line(MAIN, event.message_id, self._deferred(event))
+                if only_waits(event.outcome) and not self._retry_defers:
+                    return None
+                return Line(_of_delay(event.outcome), event.message_id, self._deferred(event))
             case AddressFailed():
                 return Line(MAIN, event.message_id, self._failed(event))
             case (
                 CommandRejected()
                 | ClientNote()
+                | ClientGone()
+                | TransactionBroken()
                 | NameNotFound()
                 | RecipientDiscarded()
                 | TooManyRecipients()
@@ -205,9 +200,11 @@ class EximLines:
                 return self._judged(event)
             case ConnectionOpened() | ConnectionClosed():
                 return self._connection(event)
+            case NoMail():
+                return Line(MAIN, "", self._without_mail(event)) if self._no_mail else None
             case TLSStarted():
                 return self._certificate_shown(event.session)
-            case TLSEnded():
+            case TLSEnded() | ChildrenComplete():
                 return None
             case TLSFailed() | TLSUnusable() | TLSFileUnusable():
                 return self._tls_trouble(event)
@@ -220,8 +217,7 @@ class EximLines:
             case MessageNote():
                 return Line(MAIN, event.message_id, free(event.text))
             case WrittenByACL():
-                logs = tuple(log for log in Log if log.value in event.logs)
-                return Line(logs, event.message_id, free(event.text)) if logs else None
+                return self._written(event)
             case Warned():
                 return Line(MAIN, "", f"{self._host(event.session)} Warning: {free(event.text)}")
             case DaemonNote():
@@ -229,51 +225,75 @@ class EximLines:
                 more = (f" {free(event.advice)}",) if event.advice else ()
                 return Line(MAIN, "", free(event.text), more=more) if wanted else None
             case Trouble():
-                remedy = f" ({event.remedy})" if event.remedy else ""
-                return Line(MAIN_AND_PANIC, event.message_id, free(event.text + remedy))
+                text = f"{event.text} ({event.remedy})" if event.remedy else event.text
+                return Line(MAIN_AND_PANIC, event.message_id, free(text), more=tuple(map(free, event.more)))
             case _ as never:
                 assert_never(never)
+
+    def _written(self, event: WrittenByACL) -> Line | None:
+        logs = tuple(log for log in Log if log.value in event.logs)
+        # Exim: a tab makes no line.
+        return Line(logs, event.message_id, "\t".join(map(free, event.text.split("\t")))) if logs else None
 
     def _judged(self, event: _Judged) -> Line | None:
         """What became of what a client has asked for."""
         match event:
             case CommandRejected():
                 logs = tuple(log for log in Log if log.value in event.logs)
+                if event.command.startswith("connection "):
+                    logs = self._of_refusal(logs)
                 header = self._refused(event)
                 return Line(logs, event.message_id, self._rejected(event), header) if logs else None
+            case ClientNote() if event.text.startswith("ETRN ") and not self._etrn:
+                return None
             case ClientNote():
                 client = self._host(event.session) if event.with_ident else self._from(event.session)
                 why = f" ({free(event.why)})" if event.why else ""
                 return Line(MAIN, "", f"{free(event.text)} {client}{why}")
+            case TransactionBroken():
+                return Line(MAIN, "", self._given_up(event)) if self._broken else None
+            case ClientGone():
+                client = f"{self._host(event.session)} P={event.session.protocol(self._on_connect)}"
+                return Line(MAIN, event.message_id, f"SMTP connection lost after final dot {client}")
             case RecipientDiscarded():
                 return Line(MAIN_AND_REJECT, "", self._discarded(event))
             case NameNotFound():
                 return self._no_name(event)
             case TooManyRecipients():
-                text = f"too many recipients: {event.what}: sender=<{word(str(event.sender))}>"
+                text = f"too many recipients: {event.what}: sender=<{mailbox(event.sender)}>"
                 return Line(MAIN_AND_REJECT, "", f"{text} {self._host(event.session)}")
             case SenderUnverified():
-                return Line(MAIN_AND_REJECT, "", self._unverified(event))
+                return Line(MAIN_AND_REJECT, event.message_id, self._unverified(event))
             case ConnectionRefused():
-                refused = "temporarily refused" if event.temporary else "refused"
-                text = f"{refused} connection from {self._from(event.session)} ({free(event.why)})"
-                return Line(MAIN if event.temporary else MAIN_AND_REJECT, "", text)
+                logs = self._of_refusal(MAIN if event.temporary else MAIN_AND_REJECT)
+                return Line(logs, "", turned_away(event, self._host(event.session))) if logs else None
             case AuthenticationFailed():
                 text = f"{event.authenticator} authenticator failed for {self._host(event.session)}"
                 return Line(MAIN_AND_REJECT, "", f"{text}: {free(event.reason)}")
             case _ as never:
                 assert_never(never)
 
+    def _of_refusal(self, logs: tuple[Log, ...]) -> tuple[Log, ...]:
+        """Where a connection that is refused is told of: in the reject log always (Exim: connection_reject)."""
+        return logs if self._refusals else tuple(log for log in logs if log is not Log.MAIN)
+
     # Fields that several lines share.
+
+    def _named(self, event: AddressDelivered | AddressDeferred | AddressFailed) -> str:
+        return address_with_original(event, all_parents=self._all_parents)
 
     def _host(self, session: SessionFacts) -> str:
         """`H=…` of a network session, `U=…` of a local one (Exim: host_and_ident)."""
         host = full_host(session, port=self._incoming_port)
+        number = self._connection_id(session)
         if not host:
-            return f"U={word(session.user)}" if session.user else "U=unknown"
+            return f"U={word(session.user) or 'unknown'}{number}"
         interface = self._interface(session)
         user = f" U={word(session.user)}" if session.user else ""
-        return f"H={host}{interface}{user}"
+        return f"H={host}{interface}{user}{number}"
+
+    def _connection_id(self, session: SessionFacts) -> str:
+        return f" Ci={session.connection_id}" if self._connection_ids and session.connection_id else ""
 
     def _from(self, session: SessionFacts) -> str:
         """The client in the middle of a sentence: the same without the field's name in front."""
@@ -317,7 +337,7 @@ class EximLines:
 
     def _arrived(self, event: Arrived) -> str:
         session = event.session
-        text = f"{'(=' if event.denied else '<='} {word(str(event.sender)) or '<>'}"
+        text = f"{'(=' if event.denied else '<='} {mailbox(event.sender) or '<>'}"
         if event.bounce_of:
             text += f" R={event.bounce_of}"
         host = full_host(session, port=self._incoming_port)
@@ -325,39 +345,72 @@ class EximLines:
             text += f" H={host}{self._interface(session)}"
         if session.user:
             text += f" U={word(session.user)}"
-        text += f" P={session.protocol()}{self._tls(session.tls, session.peer_name)}"
-        text += f"{_login(session)} S={event.size}"
-        if self._message_id and event.header_message_id:
-            text += f" id={word(event.header_message_id.strip().removeprefix('<').removesuffix('>'))}"
+        protocol = session.protocol(self._on_connect)
+        text += f"{self._connection_id(session)} P={protocol}{self._tls(session.tls, session.peer_name)}"
+        proxy = f" PRX={session.proxy.internal.address}" if self._proxy and session.proxy else ""
+        chunks = " K" if event.by_chunks else ""
+        prdr = " PRDR" if event.prdr else ""
+        text += f"{login(session, with_sender=self._mail_auth)}{prdr}{proxy}{chunks} S={event.size}"
+        if self._declared_body:
+            text += f" M8S={event.body[:1] or 0}"
+        text += self._header_message_id(event)
         if self._subject and event.subject:
             text += f" T={quoted(event.subject, _SUBJECT_LIMIT)}"
         if self._received_sender:
-            text += f" from <{word(str(event.sender))}>"
+            text += f" from <{mailbox(event.sender)}>"
         if self._received_recipients and event.recipients:
-            text += f" for {_addresses(event.recipients)}"
+            text += f" for {addresses(event.named or event.recipients)}"
         return text
+
+    def _header_message_id(self, event: Arrived) -> str:
+        """` id=`, with a star where the id is our own making."""
+        made = event.made_message_id if self._made_message_id else ""
+        text = event.header_message_id or made
+        if not self._message_id or not text:
+            return ""
+        star = "" if event.header_message_id else "*"
+        return f" id{star}={word(text.strip().removeprefix('<').removesuffix('>'))}"
 
     def _delivered(self, event: AddressDelivered) -> str:
         outcome = event.outcome
         text = (
-            f"{'=>' if event.first else '->'} {_named(event)}"
-            f"{_names(event.router, event.transport)}"
-            f"{self._remote(outcome.host, continued=outcome.continued)}"
-            f"{self._tls(outcome.tls, '', outgoing=True)}"
+            f"{'*>' if outcome.is_bypassed else '=>' if event.first else '->'} {self._named(event)}"
+            f"{self._frame(event.about) if event.transport else ''}"
+            f"{driver_names(event.router, event.transport)}"
+            f"{f' S={outcome.size}' if self._delivery_size and event.transport else ''}"
+            f"{host_found(event.named)}{shadow_told(outcome)}{self._remote(outcome.host, continued=outcome.continued)}"
+            f"{self._protocol_detail(event)}{self._tls(outcome.tls, '', outgoing=True)}"
             f"{self._dialog(outcome.dialog)}"
         )
         with_server = outcome.host is not None or outcome.dialog is not None
         if self._confirmation and with_server and outcome.confirmation:
             text += f" C={quoted(outcome.confirmation, _CONFIRMATION_LIMIT)}"
+        if self._queue_time and event.about is not None:
+            text += f" QT={elapsed_time(event.about.queued_for, millisec=self._millisec)}"
         return text + self._duration(event.elapsed)
+
+    def _frame(self, about: MessageFrame | None) -> str:
+        """` F=<sender> P=<return path>`."""
+        if about is None:
+            return ""
+        sender = f" F=<{mailbox(about.sender)}>" if self._shown_sender else ""
+        if about.return_path is None or not self._shown_return_path:
+            return sender
+        return f"{sender} P=<{mailbox(about.return_path)}>"
+
+    def _protocol_detail(self, event: AddressDelivered) -> str:
+        """` PS=` of the first recipient of a transaction, which has it alone."""
+        dialog = event.outcome.dialog
+        return f" PS={dialog.steps}" if self._steps and event.first and dialog is not None and dialog.steps else ""
 
     def _dialog(self, dialog: Dialog | None) -> str:
         """` A=` with whom we were logged in as, ` L` for commands in groups, ` K` for chunks."""
         if dialog is None:
             return ""
-        login = f" A={word(dialog.login)}" if dialog.login else ""
+        sender = f":{word(dialog.sender)}" if self._mail_auth and dialog.sender and ":" in dialog.login else ""
+        logged_in = f" A={word(dialog.login)}{sender}" if dialog.login else ""
         groups = " L" if dialog.in_groups and self._pipelining else ""
-        return f"{login}{groups}{' K' if dialog.by_chunks else ''}"
+        return f"{logged_in}{groups}{' PRDR' if dialog.prdr else ''}{' K' if dialog.by_chunks else ''}"
 
     def _duration(self, seconds: float) -> str:
         return f" DT={elapsed_time(seconds, millisec=self._millisec)}" if self._deliver_time else ""
@@ -368,41 +421,50 @@ class EximLines:
 
     def _deferred(self, event: AddressDeferred) -> str:
         outcome = event.outcome
-        number, error = _DEFERS[outcome.error]
+        number, error = _BY_SYSTEM.get(outcome.reason, _DEFERS[outcome.error])
+        number = " defer (0)" if outcome.error is ErrorClass.OTHER and outcome.reply is not None else number
         reason = _reason(outcome)
         if error:
             number = f"{number}: {error}"
             reason = "" if reason == error else reason
-        names = _names(event.router, event.transport)
+        reason = "" if outcome.error is ErrorClass.EVENT else reason
+        names = driver_names(event.router, event.transport)
         if not names and outcome.error is not ErrorClass.HELD:
             names = " routing"
         if outcome.not_before is not None:
             # Nobody was spoken to. Exim: ERRNO_HRETRY.
-            return f"== {_named(event)}{names} defer (-54): {free(outcome.reason)}"
-        host = "" if outcome.error in _UNREACHED else self._remote(outcome.host)
-        text = f"== {_named(event)}{names}{number}{host}"
+            return f"== {self._named(event)}{names} defer (-54): {free(outcome.reason)}"
+        is_unspoken = outcome.error in _NOT_AT_A_HOST or outcome.error in WAITS_FOR_RUN
+        host = "" if is_unspoken else self._remote(outcome.host)
+        text = f"== {self._named(event)}{names}{number}{host}"
         return f"{text}: {reason}" if reason else text
 
     def _failed(self, event: AddressFailed) -> str:
         if event.outcome.is_expired:
             # The line of the last delay stands before it, and names the rest.
-            return f"** {_named(event)}: retry timeout exceeded"
-        names = _names(event.router, event.transport)
-        host = self._remote(event.outcome.host)
-        return f"** {_named(event)}{names}{host} : {free(event.outcome.reason)}"
+            return f"** {self._named(event)}: retry timeout exceeded"
+        names = driver_names(event.router, event.transport)
+        steps = f" PS={event.outcome.steps}" if self._steps and event.outcome.steps else ""
+        host = f"{self._remote(event.outcome.host)}{steps}{self._tls(event.outcome.tls, '', outgoing=True)}"
+        return f"** {self._named(event)}{self._frame(event.about)}{names}{host} : {free(event.outcome.reason)}"
 
     def _host_failed(self, outcome: Deferred) -> str:
         host = self._remote(outcome.host, marks_dnssec=False).lstrip()
         if outcome.host is None:
             return _reason(outcome)
-        if outcome.error in _UNREACHED or outcome.error is ErrorClass.NO_NETWORK:
+        if outcome.error in _UNREACHED:
             return f"{host} {_reason(outcome)}"
         error = _DEFERS[outcome.error][1]
         return f"{host}: {_reason(outcome)}{': ' if error else ''}{error}"
 
     def _discarded(self, event: RecipientDiscarded) -> str:
-        who = f"{self._host(event.session)} F=<{word(str(event.sender))}> RCPT {free(event.recipient)}"
+        who = f"{self._host(event.session)} F=<{mailbox(event.sender)}> RCPT {of_addresses(event.recipient)}"
         return f"{who}: discarded by {event.by} ACL{': ' if event.reason else ''}{free(event.reason)}"
+
+    def _given_up(self, event: TransactionBroken) -> str:
+        recipients = " ".join(("for", *map(mailbox, event.recipients))) if event.recipients else ""
+        what = f"incomplete transaction ({event.how}) from <{mailbox(event.sender)}>"
+        return f"{self._host(event.session)} {what} {recipients}".rstrip()
 
     def _no_name(self, event: NameNotFound) -> Line | None:
         if event.session.peer is None or not self._lookup_failures:
@@ -411,7 +473,7 @@ class EximLines:
 
     def _unverified(self, event: SenderUnverified) -> str:
         how = "defer" if event.temporary else "fail"
-        text = f"{self._host(event.session)} sender verify {how} for <{word(event.sender)}>"
+        text = f"{self._host(event.session)} sender verify {how} for <{mailbox(event.sender)}>"
         return f"{text}: {free(event.reason)}" if event.reason else text
 
     def _refused(self, event: CommandRejected) -> tuple[str, ...]:
@@ -422,14 +484,14 @@ class EximLines:
         message = event.message
         if message is None or not self._rejected_header:
             return ()
-        lines = [f"Envelope-from: <{word(str(event.sender or ''))}>"]
+        lines = [f"Envelope-from: <{mailbox(event.sender or '')}>"]
         for number, each in enumerate(message.recipients[:_RECIPIENTS_SHOWN]):
-            lines.append(f"{'   ' if number else 'Envelope-to:'} <{word(str(each))}>")
+            lines.append(f"{'   ' if number else 'Envelope-to:'} <{mailbox(each)}>")
         if len(message.recipients) > _RECIPIENTS_SHOWN:
             lines.append("    ...")
         left = TEXT_LIMIT
         for field in message.header:
-            shown = _field_lines(field)
+            shown = field_lines(field)
             left -= sum(map(len, shown))
             if left < 0:
                 return (*lines, "*** truncated ***")
@@ -440,20 +502,26 @@ class EximLines:
         session = event.session
         sender = ""
         if event.sender is not None:
-            sender = f" F=<{word(str(event.sender))}>{_login(session)}"
-        rejected = "temporarily rejected" if event.temporary else "rejected"
-        return (
-            f"{self._host(session)}{self._tls(session.tls, session.peer_name)}{sender}"
-            f" {rejected} {free(event.command)}{': ' if event.reason else ''}{free(event.reason)}"
-        )
+            sender = f" F=<{mailbox(event.sender)}>{login(session)}"
+        client = f"{self._host(session)}{self._tls(session.tls, session.peer_name)}"
+        if event.command == BY_NON_SMTP_ACL and sender:
+            client, sender = "", sender.lstrip()
+        why = f": {free(event.reason)}" if event.reason else ""
+        return f"{client}{sender} {what_happened(event)}{why}"
 
     def _connection(self, event: ConnectionOpened | ConnectionClosed) -> Line | None:
-        client = self._from(event.session)
         if isinstance(event, ConnectionOpened):
             if not self._connections:
                 return None
-            count = f"(TCP/IP connection count = {event.count})"
-            return Line(MAIN, "", f"SMTP connection from {client} {count}")
+            count = f" (TCP/IP connection count = {event.count})"
+            text = f"SMTP connection from {self._from(event.session)}{count}" if event.count else self._whose(event)
+            return Line(MAIN, "", text)
+        client, connection = self._from(event.session), self._whose(event)
+        if event.cut is not None:
+            if not (self._lost_connections or self._connections):
+                return None
+            where = f" ({event.cut.where})" if event.cut.where else ""
+            return Line(MAIN, event.cut.message_id, f"{connection} lost while reading message data{where}")
         lasted = f"D={elapsed_time(event.elapsed, millisec=self._millisec)}"
         if event.how.startswith("timed out"):
             text = f"SMTP command timeout on{' TLS' if event.session.tls else ''} connection from {client} {lasted}"
@@ -464,9 +532,19 @@ class EximLines:
             return Line(MAIN, "", text) if self._lost_connections else None
         if not self._connections:
             return None
-        how = free(event.how)
-        ended = f"lost {lasted}" if how == "lost" else f"{lasted} closed {how}"
-        return Line(MAIN, "", f"SMTP connection from {client} {ended}")
+        ended = f"lost {lasted}" if event.how == "lost" else f"{lasted} closed {free(event.how)}"
+        return Line(MAIN, "", f"{connection} {ended}")
+
+    def _without_mail(self, event: NoMail) -> str:
+        session = event.session
+        lasted = f"D={elapsed_time(event.elapsed, millisec=self._millisec)}"
+        more = f"{login(session)}{self._tls(session.tls, session.peer_name)}{history(event.commands)}"
+        return f"no MAIL in SMTP connection from {self._from(session)} {lasted}{more}"
+
+    def _whose(self, event: ConnectionOpened | ConnectionClosed) -> str:
+        """Here the id stands in front of the client (Exim: smtp_get_connection_info)."""
+        client = self._from(replace(event.session, connection_id=""))
+        return f"SMTP connection{self._connection_id(event.session)} from {client}"
 
     def _certificate_shown(self, session: SessionFacts) -> Line | None:
         """Every certificate that a client shows, by what an operator would trust it, with what is wrong with it."""
@@ -495,89 +573,15 @@ class EximLines:
             detail = "input sent without waiting for greeting" if what == "synchronization error" else what
             text = f"SMTP protocol synchronization error ({detail}): rejected connection from {client}"
             return Line(MAIN_AND_REJECT, "", f"{text} input={quoted(event.input, 128)}")
-        if what in _REJECTED:
-            return Line(MAIN_AND_REJECT, "", _REJECTED[what](event.input, client))
+        if what in REJECTED:
+            return Line(MAIN_AND_REJECT, "", REJECTED[what](event.input, client))
         if what.lower().startswith("too many"):
             text = f"SMTP call from {self._from(event.session)} dropped: {what}"
-            return Line(MAIN_AND_REJECT, "", text + _last_command(what, event))
+            return Line(MAIN_AND_REJECT, "", text + last_command(what, event))
         if what.startswith("unqualified "):
-            text = f"{what} rejected: <{word(event.input)}> {client}"
+            text = f"{what} rejected: <{mailbox(event.input)}> {client}"
             return Line(MAIN_AND_REJECT, "", text) if self._syntax_errors else None
         if not (self._syntax_errors if event.is_syntax else self._protocol_errors):
             return None
         kind = "syntax" if event.is_syntax else "protocol"
         return Line(MAIN, "", f"SMTP {kind} error in {quoted(event.input, 128)} {client} {what}")
-
-
-def _login(session: SessionFacts) -> str:
-    """` A=` with the authenticator, and the identity behind a colon."""
-    login = session.authentication
-    if login is None or not login.authenticator:
-        # A caller may name an identity alone (-oMai); nobody has asked for proof of it.
-        return ""
-    return f" A={login.authenticator}:{word(login.identity)}" if login.identity else f" A={login.authenticator}"
-
-
-def _last_command(what: str, event: ProtocolViolated) -> str:
-    """Exim shows the verb alone where only the number of commands is wrong."""
-    command = event.input
-    if "syntax" in what.lower():
-        return f" (last command was {quoted(command, 128)}, {_history(event.commands)})"
-    if "nonmail" in what:
-        command = command.split(None, 1)[0] if command.split() else ""
-    return f" (last was {quoted(command, 128)})"
-
-
-def _history(commands: tuple[str, ...]) -> str:
-    """` C=` with the verbs of the last commands; Exim keeps twenty of them."""
-    if not commands:
-        return ""
-    return f" C={'...' if len(commands) >= _HISTORY else ''}{','.join(commands)}"
-
-
-def _field_lines(field: str) -> list[str]:
-    """A field with its type in front, printable line by line."""
-    first, *others = field.split("\n")
-    kind = _FIELD_TYPES.get(first.partition(":")[0].strip().lower(), " ")
-    folded = ("\t" if other.startswith("\t") else " " for other in others)
-    return [
-        f"{kind} {printable(first.rstrip())}",
-        *(f"{blank}{printable(other[1:].rstrip())}" for blank, other in zip(folded, others, strict=True)),
-    ]
-
-
-def _bad_greeting(command: str, client: str) -> str:
-    verb, _, name = command.partition(" ")
-    shown = free(name.strip()) or "(no argument given)"
-    return f"rejected {free(verb.upper())} from {client[2:]}: syntactically invalid argument(s): {shown}"
-
-
-# Lines that begin with what was rejected, by the violation; from the command and the client.
-_REJECTED: Mapping[str, Callable[[str, str], str]] = {
-    "malformed greeting name": _bad_greeting,
-    "no HELO/EHLO given": lambda command, client: f"rejected MAIL from {client[2:]}: no HELO/EHLO given",
-    "untrue greeting": lambda command, client: f'rejected "{free(command)}" from {client[2:]}',
-    "too many messages": lambda command, client: f"rejected MAIL command {client}: too many messages in one connection",
-}
-
-
-def _named(event: AddressDelivered | AddressDeferred | AddressFailed) -> str:
-    """The address, or what stands for it, and the recipient that it was made of (Exim: string_log_address)."""
-    named = event.named
-    if named is None:
-        return word(str(event.address))
-    original = event.address if named.original is None else named.original
-    if not named.shown:
-        address = word(str(event.address))
-        return address if original == event.address else f"{address} <{word(str(original))}>"
-    # A command has spaces, which an operator or a user wrote; those of a peer are escaped.
-    shown = word(named.shown) if is_tainted(named.shown) else free(named.shown)
-    return f"{shown} <{word(str(original))}>"
-
-
-def _names(router: str, transport: str) -> str:
-    return (f" R={router}" if router else "") + (f" T={transport}" if transport else "")
-
-
-def _addresses(addresses: Iterable[Address]) -> str:
-    return " ".join(word(str(each)) for each in addresses)

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from relay.mail.events import Event
 from relay.mail.ports import Clock
 from relay.observe.files import Sink
-from relay.observe.lines import EximLines, Log
+from relay.observe.line import Log
+from relay.observe.lines import EximLines
 from relay.observe.selectors import DEFAULT_SELECTORS, LogSelectors, parse_selector
 
 __all__ = ["MainLog", "LogSelectors", "Stamp", "parse_selector"]
@@ -60,6 +61,7 @@ class MainLog:
     ) -> None:
         """`one_stream`: a line that belongs to several logs is written once. `rejects`: there is a reject log (Exim:
         write_rejectlog)."""
+        self.selectors = selectors
         self._sink = sink
         self._clock = clock
         self._lines = EximLines(selectors)
@@ -76,13 +78,13 @@ class MainLog:
         now = self._clock.now()
         process = f" [{self._process_id()}]" if self._process_id is not None else ""
         subject = f" {line.message_id}" if line.message_id else ""
-        # What is in a line is printable ASCII; the replacement is for text of our own that is not.
+        # What is in a line is printable, and ASCII but for addresses; the rest is for text of our own that is not.
         text = "\n".join((f"{self._stamp.at(now)}{process}{subject} {line.text}", *line.more, ""))
-        octets = text.encode("ascii", "backslashreplace")
+        octets = text.encode("utf-8", "backslashreplace")
         logs = tuple(log for log in line.logs if self._rejects or log is not Log.REJECT)
         for log in logs[:1] if self._one_stream else logs:
             more = "".join(f"{each}\n" for each in line.header) if log is Log.REJECT else ""
-            self._sink.write(log, octets + more.encode("ascii"), now)
+            self._sink.write(log, octets + more.encode("utf-8", "backslashreplace"), now)
 
     def reopen(self) -> None:
         """After a rotation, on SIGUSR1."""

@@ -97,6 +97,7 @@ COUNTS = (
     Count(events.Completed, "messages_completed", "Messages that left the queue.", {}),
     Count(events.Frozen, "messages_frozen", "Messages that were held back.", {}),
     Count(events.MessageNote, "message_notes", "Other log lines about a message.", {}),
+    Count(events.ChildrenComplete, "addresses_completed", "Addresses done with all that was made of them.", {}),
     Count(
         events.HostFailed,
         "host_failures",
@@ -105,6 +106,7 @@ COUNTS = (
     ),
     Count(events.ConnectionOpened, "connections_opened", "Connections that clients made.", {}),
     Count(events.ConnectionClosed, "connections_closed", "Connections of clients that ended.", {}),
+    Count(events.NoMail, "connections_without_mail", "Connections of clients that ended without a MAIL.", {}),
     Count(
         events.CommandRejected,
         "commands_rejected",
@@ -112,6 +114,8 @@ COUNTS = (
         {"command": _command, "temporary": lambda event: "yes" if event.temporary else "no"},
     ),
     Count(events.NameNotFound, "names_not_found", "Clients whose address has no name.", {}),
+    Count(events.TransactionBroken, "transactions_broken", "Messages that clients gave up before their data.", {}),
+    Count(events.ClientGone, "clients_gone", "Messages whose client was gone before it had its reply.", {}),
     Count(events.ClientNote, "client_notes", "Commands of clients beside those of a message.", {}),
     Count(
         events.RecipientDiscarded,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 from relay.mail.facts import SessionFacts
-from relay.mail.text import printable
+from relay.mail.text import printable, readable
 
 TEXT_LIMIT = 8000
 
@@ -14,6 +14,15 @@ def word(text: str) -> str:
     """A peer's text as one field that ends at a space."""
     shown = printable(text)
     return shown.replace(" ", "\\040") if " " in shown else shown
+
+
+def mailbox(address: object) -> str:
+    """An address as one field: as in Exim's logs its letters stay, in UTF-8, and what has no shape is escaped.
+
+    Blanks stay where they stand in quotes; elsewhere they would end the field.
+    """
+    shown = readable(str(address))
+    return shown.replace(" ", "\\040") if " " in shown and not shown.startswith('"') else shown
 
 
 def quoted(text: str, limit: int = 0) -> str:
@@ -28,6 +37,11 @@ def quoted(text: str, limit: int = 0) -> str:
 def free(text: str) -> str:
     """A text that ends its line."""
     return printable(text, TEXT_LIMIT)
+
+
+def of_addresses(text: str) -> str:
+    """A command of a session, which is an address for the most part."""
+    return readable(text, TEXT_LIMIT)
 
 
 def full_host(session: SessionFacts, *, port: bool) -> str:

@@ -24,7 +24,7 @@ from relay.mail.ports import Concurrency, Journal, TemporaryFailure
 from relay.mail.reply import Reply
 from relay.mail.source import BUILT_IN, ConfigurationError, Location
 from relay.policy import acl_notes
-from relay.policy.acl_modifiers import add_fields, show_added
+from relay.policy.acl_modifiers import add_fields, control_out_of_place, show_added
 from relay.policy.acl_parse import VERB_NAMES, file_lines, inline_lines, parse_acl
 from relay.policy.acl_program import (
     ACL,
@@ -168,7 +168,7 @@ async def run(acl: ACL, context: ACLContext) -> Verdict:
     except ACLDefers:
         _log_sender(context)
         if context.where in _NOTHING_TO_REFUSE:
-            return Deferred(_TEMPORARY, _unfit(acl, state), state.decided, state.logs)
+            return Deferred(_TEMPORARY, _unfit(acl, state), state.decided, state.logs, state.user_message)
         reply = _TEMPORARY
         if state.details and state.user_message:
             refusal = replace(_TEMPORARY, enhanced="4.7.1")
@@ -188,14 +188,20 @@ async def run(acl: ACL, context: ACLContext) -> Verdict:
             return Deferred(_TEMPORARY, state.log_message, state.decided, state.logs)
         return Discarded(state.decided, state.log_message, state.user_message)
     if context.where in _NOTHING_TO_REFUSE and state.decided is not None:
-        return Deferred(_TEMPORARY, _unfit(acl, state), state.decided, state.logs)
+        return Deferred(_TEMPORARY, _unfit(acl, state), state.decided, state.logs, state.user_message)
     about_sender = _log_sender(context)
     reply, log_message = _worded(_refusal(context.where), state.user_message, state.log_message, context)
-    reply = replace(reply, lines=(*about_sender, *reply.lines))
+    reply = replace(reply, lines=(*about_sender, *reply.lines), preface=len(about_sender))
     return Denied(reply, log_message, state.decided, holds is Holds.DROP, state.logs)
 
 
 _NOTHING_TO_REFUSE = frozenset({Where.QUIT, Where.NOTQUIT})
+
+
+def _out_of_place(step: Step, where: Where) -> str:
+    if step.name == "control":
+        return control_out_of_place(step.text.partition("=")[2], where)
+    return f"cannot {'use' if step.is_modifier else 'test'} {step.name} condition in {where.value} ACL"
 
 
 def _unfit(acl: ACL, state: Run) -> str:
@@ -212,7 +218,9 @@ def _log_sender(context: ACLContext) -> tuple[str, ...]:
     memory.sender_told = True
     sender, found = failed
     unknown = found.finding is Finding.UNKNOWN
-    context.journal.record(events.SenderUnverified(context.scope.session, sender, found.reason, unknown))
+    message_id = context.scope.message.message_id if context.scope.message is not None else ""
+    session = context.scope.session
+    context.journal.record(events.SenderUnverified(session, sender, found.reason, unknown, message_id))
     lines = sender_lines(sender, found)
     if not lines or context.effects.has(Switch.NO_MULTILINE_RESPONSES):
         return ()  # the one line is to be the refusal itself
@@ -300,8 +308,7 @@ async def _conditions(acl: ACL, statement: Statement, state: Run) -> tuple[Holds
     for step in statement.steps:
         acl_notes.step_begun(notes, statement, step)
         if where in step.forbidden:
-            use = "use" if step.is_modifier else "test"
-            raise ACLBroken(f"cannot {use} {step.name} condition in {where.value} ACL")
+            raise ACLBroken(_out_of_place(step, where))
         try:
             holds = await step.test(state)
         except ForcedFailure:
@@ -540,5 +547,6 @@ class ExpandedACLs:
             # In Exim a forced failure, which would leave a condition out: what can't be answered would let somebody in.
             raise TemporaryFailure(state.log_message or f'ACL "{name}" deferred') from None
         except ACLBroken as broken:
-            raise ExpansionFailed(str(broken)) from None
+            # Exim's words, which keep to themselves what `relay check` and the start have told of the line.
+            raise ExpansionFailed(f'ERROR from acl "{name}"') from broken
         return ACLAnswer(holds in (Holds.YES, Holds.DISCARD), state.user_message)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from relay.expand.list_items import NoSuchList
 from relay.expand.lists import HostSubject, ListKind
 from relay.mail.address import NULL_SENDER, Address
 from relay.mail.ports import TemporaryFailure
 from relay.policy.acl_hints import compile_ratelimit, compile_seen
-from relay.policy.acl_program import Holds, Run
+from relay.policy.acl_program import ACLBroken, Holds, Run
 from relay.policy.acl_steps import Argument, Compiled, Mistake, Row, anywhere_but, not_supported, only_in
 from relay.policy.acl_values import Where
 from relay.policy.acl_verify import compile_verify
@@ -21,7 +22,7 @@ from relay.policy.dnslists import compile_dnslists
 from relay.policy.words import read_switch
 
 _NOT_SMTP = (Where.NOT_SMTP, Where.NOT_SMTP_START)
-_WITH_RECIPIENT = only_in(Where.RCPT, Where.VRFY)
+_WITH_RECIPIENT = only_in(Where.RCPT, Where.VRFY, Where.PRDR)
 _WITH_SENDER = anywhere_but(
     Where.AUTH,
     Where.CONNECT,
@@ -86,14 +87,18 @@ def _in_list(kind: ListKind, subject: _Subject, data: str = "") -> Callable[[Arg
             about = subject(run)
             if about is None:
                 return Holds.NO
-            found = await matches.match(about, run.scope)
+            try:
+                found = await matches.match(about, run.scope)
+            except NoSuchList as error:
+                # Not for now: a warning that is skipped for it might be what a later statement refuses by.
+                raise ACLBroken(str(error)) from None
             if found is None:
                 return Holds.NO
             if data and getattr(run.scope, data) != (found.data or ""):
                 run.scope = run.scope.child(**{data: found.data or ""})
             return Holds.YES
 
-        return Compiled(test)
+        return Compiled(test, unknown_lists=argument.unknown_lists(matches))
 
     return compile_test
 

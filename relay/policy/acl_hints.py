@@ -16,7 +16,7 @@ from relay.policy import ratelimit
 from relay.policy.acl_program import ACLBroken, Holds, Memory, Run
 from relay.policy.acl_steps import Argument, Compiled, Mistake
 from relay.policy.acl_values import Where
-from relay.policy.ratelimit import BadRequest, Per, Request, Update
+from relay.policy.ratelimit import BadRequest, Per, Rate, Request, Update
 from relay.policy.words import read_time
 
 # Kinds of hints.
@@ -72,20 +72,27 @@ def _places_without_sense(argument: Argument, text: str) -> frozenset[Where]:
 
 async def _rate(request: Request, run: Run) -> float:
     """The rate of this event, from memory where it is known."""
-    known = _shelf(request, run.context.memory)
+    known, notes = _shelf(request, run.context.memory), run.scope.notes
+    if notes is not None:
+        notes.say(f"ratelimit condition count={request.count:.0f} {request.limit:.1f}/{request.key}")
     if request.key in known:
+        if notes is not None:
+            notes.say(f"ratelimit found pre-computed rate {known[request.key]:.1f}")
         return known[request.key]
     now = run.scope.now
 
-    def step(text: str | None) -> HintChange[float]:
-        rate = ratelimit.advance(request, ratelimit.decode(text), now)
+    def step(text: str | None) -> HintChange[tuple[Rate | None, Rate]]:
+        before = ratelimit.decode(text)
+        rate = ratelimit.advance(request, before, now)
         if not ratelimit.is_kept(request, rate):
-            return HintChange(rate.value)
-        return HintChange(rate.value, ratelimit.encode(rate), ratelimit.kept_until(request, rate))
+            return HintChange((before, rate))
+        return HintChange((before, rate), ratelimit.encode(rate), ratelimit.kept_until(request, rate))
 
-    value = await _hints(run, "ratelimit database").change(RATES, request.key, step)
-    known[request.key] = value
-    return value
+    before, rate = await _hints(run, "ratelimit database").change(RATES, request.key, step)
+    if notes is not None:
+        notes.say("\n".join(ratelimit.told(request, before, rate)))
+    known[request.key] = rate.value
+    return rate.value
 
 
 def _shelf(request: Request, memory: Memory) -> dict[str, float]:

@@ -39,6 +39,7 @@ _WITH_HEADER = only_in(
     Where.RCPT,
     Where.PREDATA,
     Where.DATA,
+    Where.PRDR,
     Where.MIME,
     Where.NOT_SMTP,
     Where.DKIM,
@@ -134,7 +135,8 @@ def _logwrite(argument: Argument) -> Compiled:
             what = f'unknown log name in "{text}" in "logwrite" in {where} ACL'
             run.context.journal.record(events.Trouble(what))
             return
-        message = run.scope.message
+        # Before a local message is read it has no id yet.
+        message = None if run.context.where is Where.NOT_SMTP_START else run.scope.message
         run.context.journal.record(events.WrittenByACL(rest, known or ("main",), message.message_id if message else ""))
 
     return _act(argument, do)
@@ -311,7 +313,7 @@ _RCPT_ONLY = only_in(Where.RCPT)
 _OF_MESSAGE = only_in(Where.MAIL, Where.RCPT, Where.PREDATA, Where.DATA, Where.MIME, Where.NOT_SMTP)
 _BEFORE_DATA = only_in(Where.MAIL, Where.RCPT, Where.PREDATA)
 _SMTP = anywhere_but(*_NOT_SMTP)
-_BEFORE_BODY = anywhere_but(Where.DATA, *_NOT_SMTP)
+_BEFORE_BODY = anywhere_but(Where.DATA, Where.PRDR, *_NOT_SMTP)
 
 _SWITCH_PLACES = {
     Switch.ALLOW_AUTH_UNADVERTISED: only_in(Where.CONNECT, Where.HELO),
@@ -331,8 +333,8 @@ CONTROLS: dict[str, _ControlRow] = {
     "debug": _ControlRow(_no_effect("debug"), frozenset()),
     "dscp": _ControlRow(_no_effect("dscp"), anywhere_but(*_NOT_SMTP, Where.NOTQUIT)),
     "dmarc_enable_forensic": _ControlRow(_refused('"control = dmarc_enable_forensic" is not supported'), frozenset()),
-    "fakedefer": _ControlRow(_fake(temporary=True), _OF_MESSAGE | {Where.NOT_SMTP}),
-    "fakereject": _ControlRow(_fake(temporary=False), _OF_MESSAGE | {Where.NOT_SMTP}),
+    "fakedefer": _ControlRow(_fake(temporary=True), _OF_MESSAGE - {Where.PRDR} | {Where.NOT_SMTP}),
+    "fakereject": _ControlRow(_fake(temporary=False), _OF_MESSAGE - {Where.PRDR} | {Where.NOT_SMTP}),
     "freeze": _ControlRow(_freeze, _OF_MESSAGE),
     "queue": _ControlRow(_queueing, _OF_MESSAGE),
     "submission": _ControlRow(_submission, _BEFORE_DATA),
@@ -342,14 +344,22 @@ CONTROLS: dict[str, _ControlRow] = {
 
 def read_control(text: str) -> tuple[Control, frozenset[Where]]:
     """A control, and the places where it may not stand. Raises Mistake."""
-    name = text.partition("/")[0].strip()
+    name = _control_name(text)
     options = text[text.find("/") :] if "/" in text else ""
-    if name == "queue_only":
-        name = "queue"
     row = CONTROLS.get(name)
     if row is None:
         raise Mistake(f'syntax error in "control={text}": no such control', nearest(name, CONTROLS))
     return row.read(options), row.forbidden
+
+
+def _control_name(text: str) -> str:
+    name = text.partition("/")[0].strip()
+    return "queue" if name == "queue_only" else name
+
+
+def control_out_of_place(text: str, where: Where) -> str:
+    """Why a control can't be used in an ACL."""
+    return f'cannot use "control={_control_name(text)}" in {where.value} ACL'
 
 
 def _known_part(text: str) -> str:
@@ -382,7 +392,7 @@ def _control(argument: Argument) -> Compiled:
         except Mistake:
             raise ACLBroken(f'syntax error in "control={text}"') from None
         if run.context.where in forbidden:
-            raise ACLBroken(f'cannot use "control={text}" in {run.context.where.value} ACL')
+            raise ACLBroken(control_out_of_place(text, run.context.where))
         _take(control, run)
         return Holds.YES
 
@@ -413,7 +423,7 @@ MODIFIERS = _rows(
     Row("delay", _delay, anywhere_but(Where.NOTQUIT), is_modifier=True),
     Row("log_reject_target", _log_reject_target, is_modifier=True),
     Row("logwrite", _logwrite, is_modifier=True),
-    Row("queue", _queue, anywhere_but(Where.NOT_SMTP, Where.DATA), is_modifier=True),
+    Row("queue", _queue, anywhere_but(Where.NOT_SMTP, Where.DATA, Where.PRDR), is_modifier=True),
     Row("remove_header", _remove_header, _WITH_HEADER, is_modifier=True),
     Row("set", _set, is_modifier=True),
     Row("udpsend", not_supported("nothing is sent by UDP here"), is_modifier=True),

@@ -6,6 +6,7 @@ acl_check_internal and acl_check_condition.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 from relay.expand.evaluate import Expansion
@@ -120,6 +121,37 @@ def ended(notes: Notes | None, acl: ACL) -> None:
     """No statement has decided."""
     if notes is not None and acl.statements:
         notes.say(f"end of {_name(acl)}: implicit DENY")
+
+
+@contextlib.contextmanager
+def deeper(notes: Notes | None) -> Iterator[None]:
+    """What is told meanwhile stands one step further in."""
+    if notes is None:
+        yield
+        return
+    notes.level += 1
+    try:
+        yield
+    finally:
+        notes.level -= 1
+
+
+def verified(notes: Notes | None, *, before: bool = False) -> None:
+    """An address of the envelope has been verified, now or `before`."""
+    if notes is not None:
+        notes.say("using cached sender verify result" if before else "----------- end verify ------------")
+
+
+def header_sender(notes: Notes | None, name: str, text: str) -> None:
+    """An address in the header is about to be verified as a sender."""
+    if notes is not None:
+        notes.say_at_margin(f"verifying {name}: header address {text}")
+
+
+def known_from_envelope(notes: Notes | None) -> None:
+    """That address was the sender of the envelope, and verified as such."""
+    if notes is not None:
+        notes.say_at_margin("previously checked as envelope sender")
 
 
 def _texts(before: Step | None, now: Step | Statement) -> Iterator[str]:

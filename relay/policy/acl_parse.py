@@ -39,6 +39,8 @@ class _Building:
     message: Expansion | None = None
     log_message: Expansion | None = None
     endpass: bool = False
+    faults: list[tuple[Location, str]] = field(default_factory=list)
+    """What can't be expanded, with its line: of the whole ACL so far."""
 
     def built(self) -> Statement:
         return Statement(self.verb, self.location, tuple(self.steps), self.message, self.log_message, self.endpass)
@@ -52,13 +54,14 @@ def parse_acl(
     building: _Building | None = None
     statements: list[Statement] = []
     problems: list[Problem] = []
+    faults: list[tuple[Location, str]] = []
     for place, line in lines:
         try:
             verb, negated, rest = _read_verb(line, expected=building is None)
             if verb is not None:
                 if building is not None:
                     statements.append(building.built())
-                building = _Building(verb, place)
+                building = _Building(verb, place, faults=faults)
                 if not rest:
                     continue
             assert building is not None
@@ -67,12 +70,12 @@ def parse_acl(
             problems.append(Problem(place, f"{_named(name)}: {mistake.what}", mistake.remedy))
             if building is None:
                 # The lines behind an unknown verb are read as its conditions, so that their mistakes show too.
-                building = _Building(Verb.DENY, place)
+                building = _Building(Verb.DENY, place, faults=faults)
     if problems:
         raise ConfigurationError(*problems)
     if building is not None:
         statements.append(building.built())
-    return ACL(name, start, tuple(statements))
+    return ACL(name, start, tuple(statements), tuple(faults))
 
 
 def _named(name: str) -> str:
@@ -129,6 +132,7 @@ def _add_step(
     else:
         assert row is not None
         building.steps.append(_step(building, row, argument, line, negated))
+    building.faults += ((place, fault) for fault in argument.faults)
 
 
 def _endpass(building: _Building, negated: bool, tail: str) -> None:
@@ -157,6 +161,7 @@ def _step(building: _Building, row: Row, argument: Argument, line: str, negated:
         compiled.acl_names,
         compiled.inquiry,
         compiled.notice,
+        compiled.unknown_lists,
     )
 
 

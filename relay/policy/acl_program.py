@@ -9,6 +9,7 @@ the ACL. These types know each other, so they stand in one place.
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -86,6 +87,8 @@ class Listing:
     """What a list in the DNS says of one key: its A records; none: it is not listed. `text` None: not asked yet."""
 
     addresses: tuple[str, ...]
+    until: float = math.inf
+    """When it is to be asked again, seconds since the epoch."""
     text: str | None = None
     failure: str = ""
     """Why there was no answer, "" where there was."""
@@ -99,7 +102,7 @@ class Memory:
     """
 
     listings: dict[str, Listing] = field(default_factory=dict)
-    """By the name that was looked up, as long as the connection."""
+    """By the name that was looked up, as long as the connection, and as what they say."""
     connection_rates: dict[str, float] = field(default_factory=dict)
     message_rates: dict[str, float] = field(default_factory=dict)
     command_rates: dict[str, float] = field(default_factory=dict)
@@ -230,6 +233,8 @@ class Step:
     inquiry: str = ""
     notice: str = ""
     """What `relay check` tells of a step that has no effect here."""
+    unknown_lists: tuple[str, ...] = ()
+    """Named lists that it refers to and that are not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +256,8 @@ class ACL:
     name: str
     location: Location
     statements: tuple[Statement, ...]
+    faults: tuple[tuple[Location, str], ...] = ()
+    """What can't be expanded, with its line."""
 
     @property
     def steps(self) -> Iterable[Step]:
@@ -260,6 +267,11 @@ class ACL:
     def acl_names(self) -> tuple[tuple[Location, str], ...]:
         """ACLs that this one names as they are, with the line that does."""
         return tuple((step.location, name) for step in self.steps for name in step.acl_names)
+
+    @property
+    def unknown_lists(self) -> tuple[tuple[Location, str], ...]:
+        """Named lists that are not there, with the lines that refer to them."""
+        return tuple((step.location, each) for step in self.steps for each in step.unknown_lists)
 
     @property
     def inquiries(self) -> tuple[tuple[Location, str], ...]:

@@ -7,11 +7,11 @@ looks at its argument once and gives a test, a coroutine function over a `Run`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from relay.expand.errors import ExpansionError, ExpansionFailed, ForcedFailure
-from relay.expand.evaluate import Expansion, compile_expansion
-from relay.expand.lists import ListKind, MatchList, NamedLists, compile_list
+from relay.expand.evaluate import Expansion, compile_for_use
+from relay.expand.lists import ListKind, MatchList, NamedLists, compile_list_for_use
 from relay.expand.scope import Scope
 from relay.mail.ports import NotOpened, TemporaryFailure
 from relay.mail.source import Location
@@ -31,13 +31,14 @@ class Mistake(ValueError):
 @dataclass(frozen=True, slots=True)
 class Compiled:
     """A step's test, and what is known of it before it runs: ACLs that it names, inquiries that it will make,
-    places where it can't decide, and a notice where it has no effect."""
+    places where it can't decide, a notice where it has no effect, and named lists that are not there."""
 
     test: Test
     acl_names: tuple[str, ...] = ()
     inquiry: str = ""
     forbidden: frozenset[Where] = frozenset()
     notice: str = ""
+    unknown_lists: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +50,20 @@ class Argument:
     text: str
     verb: str
     named_lists: NamedLists
+    faults: list[str] = field(default_factory=list, compare=False)
+    """What can't be expanded in it, as a complaint names it."""
 
     def expansion(self, text: str | None = None) -> Expansion:
-        """The argument (or a part of it) as an expansion. Raises Mistake."""
+        """The argument (or a part of it) as an expansion; where it can't be one it fails when its turn comes. Raises
+        Mistake for what is not served."""
         source = self.text if text is None else text
         try:
-            return compile_expansion(source)
+            found = compile_for_use(source)
         except ExpansionError as error:
             raise Mistake(f"{self.name}: {error.message}", "correct the expansion") from None
+        if found.fault is not None:
+            self.faults.append(f"{self.name}: {found.fault.message}")
+        return found
 
     async def expanded(self, expansion: Expansion, scope: Scope, *, lines: bool = False) -> str:
         """The text of a part of the argument; `lines` keeps the line breaks of its author.
@@ -73,11 +80,22 @@ class Argument:
             raise TemporaryFailure(f'failed to expand ACL string "{expansion.source}": {failed}') from None
 
     def list(self, kind: ListKind) -> MatchList:
-        """The argument as a list. Raises Mistake."""
+        """The argument as a list; named lists in it need not be there. Raises Mistake."""
         try:
-            return compile_list(kind, self.text, self.named_lists)
+            found = compile_list_for_use(kind, self.text)
         except ExpansionError as error:
             raise Mistake(f"{self.name}: {error.message}", "correct the list") from None
+        if found.fault is not None:
+            self.faults.append(f"{self.name}: {found.fault.message}")
+        return found
+
+    def unknown_lists(self, matches: MatchList) -> tuple[str, ...]:
+        """The named lists that it refers to and that are not there, as a complaint names them."""
+        return tuple(
+            f'{kind.value} list "+{name}"'
+            for kind, name in sorted(matches.lists_used, key=str)
+            if (kind, name) not in self.named_lists.definitions
+        )
 
 
 @dataclass(frozen=True, slots=True)

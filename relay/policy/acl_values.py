@@ -23,6 +23,7 @@ class Where(enum.Enum):
     MIME = "MIME"
     DKIM = "DKIM"
     DATA = "DATA"
+    PRDR = "PRDR"
     NOT_SMTP = "non-SMTP"
     AUTH = "AUTH"
     CONNECT = "connection"
@@ -51,7 +52,9 @@ class Verb(enum.Enum):
 
 
 # Before and at the end of the transaction: there is a message whose header an ACL may change.
-MESSAGE_PLACES = frozenset({Where.RCPT, Where.MAIL, Where.PREDATA, Where.MIME, Where.DKIM, Where.DATA, Where.NOT_SMTP})
+MESSAGE_PLACES = frozenset(
+    {Where.RCPT, Where.MAIL, Where.PREDATA, Where.MIME, Where.DKIM, Where.DATA, Where.PRDR, Where.NOT_SMTP}
+)
 # `discard` makes sense where a message or a recipient can be thrown away.
 DISCARD_PLACES = MESSAGE_PLACES - {Where.PREDATA}
 
@@ -211,6 +214,8 @@ class Deferred:
     log_text: str
     statement: Location | None
     logs: tuple[str, ...] = DEFAULT_LOGS
+    message: str = ""
+    """What a statement has said where nothing can be refused, at the end of a connection."""
 
 
 Verdict = Accepted | Discarded | Denied | Deferred

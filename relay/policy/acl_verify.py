@@ -19,6 +19,7 @@ from relay.mail.address import NULL_SENDER, Address
 from relay.mail.header import Field
 from relay.mail.ports import HostNotFound, TemporaryFailure
 from relay.mail.text import printable
+from relay.policy import acl_notes
 from relay.policy.acl_program import ACLBroken, Holds, Run
 from relay.policy.acl_steps import Argument, Compiled, Mistake, only_in
 from relay.policy.acl_values import Where
@@ -167,15 +168,7 @@ async def _verified(address: Address, role: Role, run: Run, options: VerifyOptio
     addresses = run.context.ports.addresses
     if addresses is None:
         raise TemporaryFailure("addresses can't be verified here")
-    notes = run.scope.notes
-    if notes is not None:
-        notes.level += 1
-    try:
-        found = await addresses.verify(address, role, run.scope, options)
-    finally:
-        if notes is not None:
-            notes.say("----------- end verify ------------")
-            notes.level -= 1
+    found = await addresses.verify(address, role, run.scope, options)
     if found.callout_address:
         run.learn(callout_address=found.callout_address)
     return found
@@ -210,6 +203,7 @@ def _recipient(argument: Argument, options: tuple[str, ...]) -> Compiled:
             raise ACLBroken("cannot verify recipient: there is none")
         recipient = Address(view.original_local_part or view.local_part, view.domain)
         found = await _verified(recipient, Role.RECIPIENT, run, wanted)
+        acl_notes.verified(run.scope.notes)
         run.scope = run.scope.child(address=replace(view, address_data=found.address_data))
         run.learn(recipient_verify_failure=found.failure)
         if found.finding is not Finding.GOOD:
@@ -277,10 +271,24 @@ async def _verified_sender(address: Address, run: Run, wanted: VerifyOptions) ->
     """Once in a message, but for callouts, which may have other options each time; they have a cache of their own."""
     known = run.context.memory.senders
     found = known.get(str(address)) if wanted.callout is None else None
+    if found is not None and run.scope.notes is not None:
+        run.scope.notes.say(" using cached sender verify result")
     if found is None:
         found = await _verified(address, Role.SENDER, run, wanted)
+        acl_notes.verified(run.scope.notes)
         if not found.is_from_callout:
             known[str(address)] = found
+    else:
+        acl_notes.verified(run.scope.notes, before=True)
+    return found
+
+
+async def _verified_in_header(address: Address, text: str, run: Run, wanted: VerifyOptions) -> Verified:
+    """A sender that stands in the header as `text`; what the envelope's has come to holds for that very text."""
+    found = run.context.memory.senders.get(text) if wanted.callout is None else None
+    if found is None:
+        return await _verified(address, Role.SENDER, run, wanted)
+    acl_notes.known_from_envelope(run.scope.notes)
     return found
 
 
@@ -292,11 +300,12 @@ def _header_sender(argument: Argument, options: tuple[str, ...]) -> Compiled:
         unknown = None
         details = run.context.ports.tells_details
         for name, found, text in header_senders(_fields(run)):
+            acl_notes.header_sender(run.scope.notes, name, text)
             if isinstance(found, Unreadable):
                 shown = f"{printable(name)}:"
                 what = f"syntax error in '{shown}' header when scanning for sender: {found.reason}"
                 return _complain(run, f'{what} in "{printable(text, 1000)}"')
-            verified = await _verified_sender(found.address, run, wanted)
+            verified = await _verified_in_header(found.address, text, run, wanted)
             run.learn(sender_verify_failure=verified.failure)
             if verified.finding is Finding.GOOD:
                 return Holds.YES
@@ -354,7 +363,14 @@ def _compile_form(argument: Argument, text: str) -> Compiled:
             raise Mistake(f'unexpected "/" in "{text}": this verify item has no options', "remove the options")
         if stem not in allowed:
             raise Mistake(f'unknown option "{option}" in "verify = {text}"', nearest(stem, allowed))
-    return compiler(argument, (address.strip(), *options) if name == "sender" else tuple(options))
+    compiled = compiler(argument, (address.strip(), *options) if name == "sender" else tuple(options))
+    test = compiled.test
+
+    async def one_deeper(run: Run) -> Holds:
+        with acl_notes.deeper(run.scope.notes):
+            return await test(run)
+
+    return replace(compiled, test=one_deeper)
 
 
 class _Expanded(Argument):

@@ -15,6 +15,7 @@ from typing import assert_never
 from relay.expand.scope import Scope
 from relay.expand.values import text_of
 from relay.mail.address import Address
+from relay.mail.outcome import DNSSEC
 from relay.mail.text import printable
 from relay.policy.routers.answers import Direct, Discarded, Redirected, Routed, RouteDeferred, RouteHost, Unroutable
 from relay.policy.routers.items import AddressItem, top_item
@@ -199,4 +200,5 @@ def _hosts(pairs: Sequence[tuple[RouteHost, str]]) -> Iterator[str]:
         shown = f"[{address}]".ljust(address_width + 2)
         mx = "" if host.preference is None else f" MX={host.preference}"
         port = "" if host.port is None else f" port={host.port}"
-        yield f"  host {_visible(host.name):<{name_width}} {shown}{mx}{port}"
+        signed = " AD" if host.dnssec is DNSSEC.YES else ""
+        yield f"  host {_visible(host.name):<{name_width}} {shown}{mx}{port}{signed}"

@@ -3,6 +3,7 @@ its like (decision)."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import assert_never
@@ -53,6 +54,10 @@ class RoutedAddresses:
     ) -> Verified:
         """Exim: verify_address. An address that stands for one other is as good as that one; one that stands for
         several is good."""
+        with scope.notes.aside() if scope.notes is not None else contextlib.nullcontext():
+            return await self._verified(address, role, scope, options)
+
+    async def _verified(self, address: Address, role: Role, scope: Scope, options: VerifyOptions) -> Verified:
         if not address.is_qualified:
             return Verified(Finding.BAD, f'A domain is required for "{address}"', failure="qualify")
         rewrite = self._ports.rewrite_sender if role is Role.SENDER else self._ports.rewrite
@@ -66,6 +71,8 @@ class RoutedAddresses:
             # What would be sent to a sender is a bounce.
             seen = scope.child(message=replace(scope.message, sender=NULL_SENDER))
         item = top_item(address)
+        if role is Role.SENDER:
+            _begin_anew(scope)
         while True:
             found = await route(item, self._routers, seen, self._ports, purpose)
             match found:
@@ -74,6 +81,14 @@ class RoutedAddresses:
                     return Verified(Finding.GOOD, members=tuple(map(_shown, items)))
                 case Redirected(_, (AddressItem() as child,)) if not options.success_on_redirect:
                     item = child
+                    _begin_anew(scope)
+                case Routed(clone=AddressItem() as clone) if not options.success_on_redirect:
+                    # Who only gets a copy says nothing about the address (Exim: unseen).
+                    asked = await self._asked(found, role, scope, options)
+                    if asked.finding is not Finding.GOOD:
+                        return asked
+                    item = clone
+                    _begin_anew(scope)
                 case Routed():
                     return await self._asked(found, role, scope, options)
                 case Redirected(_, (child, *_)):
@@ -81,7 +96,8 @@ class RoutedAddresses:
                 case Redirected() | Discarded():
                     return Verified(Finding.GOOD, discarded=True)
                 case Unroutable():
-                    return Verified(Finding.BAD, found.reason, user_message=found.user_message, failure="route")
+                    told, data = found.user_message, found.address_data
+                    return Verified(Finding.BAD, found.reason, data, user_message=told, failure="route")
                 case RouteDeferred():
                     return Verified(Finding.UNKNOWN, found.reason, user_message=found.user_message, failure="route")
                 case _ as never:
@@ -94,6 +110,12 @@ class RoutedAddresses:
             question = Question(routed.item.address, role, options.callout, routed)
             found = await self._callouts.ask(question, scope)
         return replace(found, address_data=routed.carried.address_data)
+
+
+def _begin_anew(scope: Scope) -> None:
+    """What lists have said of one address is not known of the next one."""
+    if scope.notes is not None:
+        scope.notes.forget("domain", "local part")
 
 
 def _address_data(child: object) -> str:

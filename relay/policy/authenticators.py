@@ -15,7 +15,7 @@ from relay.esmtp.sasl.binding import bindings_of
 from relay.esmtp.sasl.scram import PLUS
 from relay.esmtp.sasl.scram_keys import HASHES
 from relay.expand.errors import ExpansionFailed, ForcedFailure
-from relay.expand.evaluate import Expansion, compile_expansion
+from relay.expand.evaluate import Expansion, compile_for_use
 from relay.expand.lists import MatchList
 from relay.expand.scope import Scope
 from relay.expand.splitting import split_list
@@ -236,7 +236,7 @@ def _scram(block: Options) -> Scram:
 
 def _items(send: Expansion | None) -> tuple[Expansion, ...]:
     """Exim cuts client_send before it expands it, item by item."""
-    return tuple(compile_expansion(item) for item in split_list(send.source).items) if send is not None else ()
+    return tuple(compile_for_use(item) for item in split_list(send.source).items) if send is not None else ()
 
 
 def check_together(authenticators: Sequence[Authenticator]) -> None:

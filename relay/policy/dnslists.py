@@ -4,7 +4,7 @@ An item names a list, and what is looked up in it: the client's address turned r
 answers count is said behind `=` (one of these addresses) or `&` (all of these bits); doubled (`==`, `=&`) every answer
 must be such a one, and `!` turns it round. Two lists with a comma: the second one decides, the first one has the text.
 An answer that is no loopback address is none: so answers a list that has been given up, or a resolver that lies.
-Questions are asked once in a connection. Exim: dnsbl.c.
+Questions are asked once in a connection, as long as their answers live. Exim: dnsbl.c.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from dataclasses import dataclass, replace
 from relay.expand.splitting import split_list
 from relay.expand.values import lower
 from relay.mail import events
-from relay.mail.ports import HostNotFound, Records, TemporaryFailure
+from relay.mail.ports import DNS_LIFE, HostNotFound, Records, TemporaryFailure
 from relay.mail.text import printable
+from relay.policy import dnslist_notes as dns_notes
 from relay.policy.acl_program import ACLBroken, Holds, Listing, Run
 from relay.policy.acl_steps import Argument, Compiled
 from relay.policy.acl_values import Where
@@ -151,7 +152,9 @@ def compile_dnslists(argument: Argument) -> Compiled:
 async def _search(items: tuple[str, ...], run: Run) -> Holds:
     """The first list that has one of its keys. Raises TemporaryFailure, ACLBroken."""
     unknown = _UNKNOWN["+exclude_unknown"]
+    notes = run.scope.notes
     for text in items:
+        dns_notes.item(notes, text)
         if text.startswith("+"):
             found = _UNKNOWN.get(lower(text))
             if found is None:
@@ -168,6 +171,7 @@ async def _search(items: tuple[str, ...], run: Run) -> Holds:
             try:
                 if await _is_listed(item, key, unknown, run):
                     run.learn(dnslist_domain=item.text_domain, dnslist_matched=key)
+                    dns_notes.listed(notes, key, item.text_domain)
                     return Holds.YES
             except TemporaryFailure as failed:
                 deferred = str(failed)
@@ -201,16 +205,22 @@ async def _asked(item: ListItem, key: str, unknown: _Unknown, run: Run) -> bool:
     if len(query) > _NAME_LIMIT:
         _note(run, f"dnslist query is too long (ignored): {printable(query, 100)}")
         return False
-    listings = run.context.memory.listings
+    listings, notes = run.context.memory.listings, run.scope.notes
     listing = listings.get(query)
-    if listing is None:
+    if listing is None or listing.until <= run.scope.now:
+        dns_notes.asks(notes, query, again=listing is not None)
         if len(listings) >= _LISTINGS_LIMIT:
             listings.clear()
         listing = listings[query] = await _look_up(query, run)
+        dns_notes.keeps(notes, listing.until - run.scope.now)
+    else:
+        dns_notes.knows(notes)
     if listing.failure:
         return _unanswered(query, unknown, run)
     if not listing.addresses:
+        dns_notes.not_listed(notes, query, key, item.domain)
         return False
+    dns_notes.answered(notes, query, listing.addresses)
     real = tuple(each for each in listing.addresses if _loopback(each) is not None)
     if item.wanted is None or item.as_bits:
         for each in listing.addresses:
@@ -220,6 +230,7 @@ async def _asked(item: ListItem, key: str, unknown: _Unknown, run: Run) -> bool:
         if item.wanted is None and not real:
             return False
     if not answers_match(item, listing.addresses):
+        dns_notes.not_wanted(notes, item)
         return False
     if item.text_domain == item.domain:
         if listing.text is None:
@@ -246,18 +257,20 @@ def _records(run: Run) -> Records:
 
 
 async def _look_up(query: str, run: Run) -> Listing:
+    now = run.scope.now
     try:
-        return Listing(await _records(run).records(query, "A"))
-    except HostNotFound:
-        return Listing(())
+        found = await _records(run).records(query, "A")
+    except HostNotFound as nothing:
+        return Listing((), now + nothing.seconds)
     except TemporaryFailure as failed:
-        return Listing((), failure=str(failed) or "no answer")
+        return Listing((), now + DNS_LIFE, failure=str(failed) or "no answer")
+    return Listing(found.data, now + found.seconds)
 
 
 async def _text(query: str, run: Run) -> str:
     """The text that goes with a listing; a list without texts, or whose texts can't be had now, has none."""
     try:
-        return (await _records(run).records(query, "TXT"))[0][:_TEXT_LIMIT]
+        return (await _records(run).records(query, "TXT")).data[0][:_TEXT_LIMIT]
     except (HostNotFound, TemporaryFailure):
         return ""
 

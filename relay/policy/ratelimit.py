@@ -18,6 +18,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from relay.expand.scope import Scope
@@ -267,6 +268,33 @@ def advance(request: Request, before: Rate | None, now: float) -> Rate:
         if not is_new:
             count = 0.0
     return Rate(now, average(before, count, request.period, now), began, bits)
+
+
+def told(request: Request, before: Rate | None, now: Rate) -> Iterator[str]:
+    """What has become of a rate, in the words in which `-bh` tells it."""
+    is_unique = request.unique is not None
+    has_filter = before is not None and bool(before.filter)
+    if before is not None:
+        yield "ratelimit found key in database"
+    is_old = is_unique and before is not None and now.at > before.filter_began + request.period
+    if is_old:
+        yield "ratelimit discarding old Bloom filter"
+    if is_unique and (is_old or not has_filter):
+        yield "ratelimit creating new Bloom filter"
+    elif before is None:
+        yield "ratelimit creating new rate data block"
+    if is_unique and request.update is not Update.READONLY:
+        yield f"ratelimit checking uniqueness of {request.unique}"
+        is_known = before is not None and not is_old and before.filter == now.filter
+        yield f"ratelimit event {'found in' if is_known else 'added to'} Bloom filter"
+    if before is None:
+        yield "ratelimit initializing new key's rate data"
+    if is_kept(request, now):
+        yield "ratelimit db updated"
+    else:
+        why = "readonly mode" if request.update is Update.READONLY else "over the limit, but leaky"
+        yield f"ratelimit db not updated: {why}"
+    yield f"ratelimit computed rate {now.value:.1f}"
 
 
 def is_kept(request: Request, rate: Rate) -> bool:

@@ -30,6 +30,8 @@ from relay.policy.words import read_time
 # Exim: retry_interval_max, which can be lowered and can't be raised.
 LONGEST_INTERVAL = 24 * 3600.0
 
+_BAD_PARAMETERS = "bad parameters for retry rule"
+
 # A replay never needs more: with Exim's default rule four days are about thirty tries.
 _REPLAY_LIMIT = 10_000
 
@@ -261,7 +263,8 @@ def parse_rules(lines: Iterable[tuple[Location, str]], named: NamedLists | None 
         try:
             rules.append(_parse_rule(location, line, named))
         except _Malformed as error:
-            problems.append(Problem(location, f"retry rule: {error.what}", error.remedy))
+            what = error.what if error.what == _BAD_PARAMETERS else f"retry rule: {error.what}"
+            problems.append(Problem(location, what, error.remedy))
         except ExpansionError as error:
             problems.append(Problem(location, f"retry rule: {error}"))
     if problems:
@@ -353,7 +356,7 @@ def _parse_step(text: str) -> Step:
             return Randomized(_parse_time(cutoff), _parse_time(interval), _parse_factor(factor))
         case ("F" | "G" | "H") as known, _:
             wanted = "F,cutoff,interval" if known == "F" else f"{known},cutoff,interval,factor"
-            raise _Malformed(f'"{text}" has not the parameters that {known} takes', f"write {wanted}")
+            raise _Malformed(_BAD_PARAMETERS, f'"{text}" has not those that {known} takes: write {wanted}')
         case _:
             raise _Malformed(f'unknown retry rule letter in "{text}"', "steps begin with F, G or H")
 
@@ -362,9 +365,9 @@ def _parse_time(text: str) -> float:
     """`1d12h`, `15m`: seconds, more than none."""
     seconds = read_time(text)
     if seconds is None:
-        raise _Malformed(f'"{text}" is not a time', "write 30s, 15m, 2h, 4d, or joined as 1h30m")
+        raise _Malformed(_BAD_PARAMETERS, f'"{text}" is not a time: write 30s, 15m, 2h, 4d, or joined as 1h30m')
     if seconds <= 0:
-        raise _Malformed("bad parameters: a time must be more than none")
+        raise _Malformed(_BAD_PARAMETERS, "a time must be more than none")
     return float(seconds)
 
 

@@ -368,8 +368,6 @@ async def _rewrite_field(given: Field, rules: tuple[RewriteRule, ...], context: 
     if which is None:
         return given
     applicable = tuple(rule for rule in rules if rule.flags & which)
-    if not applicable and not context.qualify_domain:
-        return given
     name, _, body = given.raw.partition(b":")
     text = from_wire(body)
     parts = _Parts(text, len(name) + 1)
@@ -378,10 +376,10 @@ async def _rewrite_field(given: Field, rules: tuple[RewriteRule, ...], context: 
         if number % _ADDRESSES_AT_ONCE == 0:
             await context.pause()
         match found:
-            case Unreadable(item, reason):
+            case Unreadable(_, reason):
                 if not told:
                     # One line for a field, however much of it is wrong.
-                    shown = printable(f"{reason} in {given.name}: {text[item[0] : item[1]]}", 400)
+                    shown = printable(reason, 400)
                     context.journal.record(MessageNote(context.message_id, f"qualify/rewrite: {shown}"))
                 told = True
             case Mailbox(address, spec, item):

@@ -63,14 +63,23 @@ async def route(
     notes.say(_BEGINS)
     notes.say(f"routing {item.address}")
     notes.level += 1
+    before, notes.results = notes.results, dict(notes.results)
+    if item.parent is not None or purpose is Purpose.VERIFY_SENDER:
+        # What lists have said of another address, be it the one that this one was made of, counts for that one alone.
+        notes.forget("domain", "local part")
     try:
         found = await _search(item, routers, scope, ports, purpose)
     finally:
         notes.level -= 1
+        notes.results = before
     if isinstance(found, Unroutable) and not found.router:
         notes.say("no more routers")
-    elif not isinstance(found, Unroutable | RouteDeferred):
-        notes.say(f"routed by {found.router} router")
+    elif isinstance(found, RouteDeferred):
+        if found.router:
+            notes.say(f"{found.router} router: defer for {item.address}\n  message: {found.reason}")
+    elif not isinstance(found, Unroutable):
+        goes_on = isinstance(found, Routed) and found.clone is not None
+        notes.say(f"routed by {found.router} router{' (unseen)' if goes_on else ''}")
     return found
 
 
@@ -122,16 +131,18 @@ async def _search(
                     if not await flag(router.more, "more", router.name, visit.scope):
                         break
                 case _:
-                    is_last = place >= len(routers)
-                    return await _final(answer, router, visit, "" if is_last else routers[place].name)
+                    following = routers[place].name if place < len(routers) else ""
+                    found = await _final(answer, router, visit, following)
+                    data = item.carried.address_data
+                    return replace(found, address_data=data) if isinstance(found, Unroutable) else found
         except RoutingTrouble as error:
             return RouteDeferred(str(error), router.name)
         except (ExpansionFailed, TemporaryFailure) as error:
             return RouteDeferred(f"{router.name} router: {error}", router.name)
     if reason:
-        return Unroutable(reason, "", user_message)
+        return Unroutable(reason, "", user_message, item.carried.address_data)
     told = await _cannot_route(last, item, scope) if last is not None else UNROUTEABLE
-    return Unroutable(told, "", told)
+    return Unroutable(told, "", told, item.carried.address_data)
 
 
 def _tell(notes: Notes, router: Router, answer: RouterAnswer, item: AddressItem) -> None:
@@ -143,8 +154,6 @@ def _tell(notes: Notes, router: Router, answer: RouterAnswer, item: AddressItem)
             notes.say(f"{router.name} router declined for {item.address}")
         case Unroutable():
             notes.say(f"{router.name} router forced address failure")
-        case RouteDeferred():
-            notes.say(f"{router.name} router: defer for {item.address}\n  message: {answer.reason}")
         case _:
             pass
 
@@ -263,7 +272,7 @@ def _doubled(answer: Routed | Redirected, router: Router, visit: Visit, followin
     carried = replace(item.carried, address_data=visit.view.address_data, variables=visit.view.router_variables)
     clone = replace(child_item(parent, item.address, carried, following))
     if isinstance(answer, Redirected):
-        return replace(answer, children=(*(_adopted(each, parent) for each in answer.children), clone))
+        return replace(answer, children=(clone, *(_adopted(each, parent) for each in answer.children)))
     unique = f"{item.unique}/{router.name}"
     return replace(answer, item=replace(answer.item, parent=parent, unique=unique), clone=clone)
 

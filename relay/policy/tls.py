@@ -7,6 +7,7 @@ set". What comes out is a plain value (`relay.tls.policy`) that contexts are cac
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from relay.expand.errors import ForcedFailure
@@ -109,11 +110,12 @@ class UnsafeName(Exception):
     """The name that a client asks for would lead out of the folder that an option puts it into."""
 
 
-async def offers_tls(rules: ServerTLSRules, scope: Scope) -> bool:
-    """Whether STARTTLS is offered to the client in `scope`: tls_hosts forces it. Raises TemporaryFailure."""
-    if rules.hosts is not None and await matches_client(rules.hosts, scope):
-        return True
-    return rules.advertise_hosts is not None and await matches_client(rules.advertise_hosts, scope)
+async def offers_tls(rules: ServerTLSRules, is_among: Callable[[MatchList], Awaitable[bool]]) -> bool:
+    """Whether STARTTLS is offered to a client: tls_hosts forces it. Raises what `is_among` raises."""
+    for hosts in (rules.hosts, rules.advertise_hosts):
+        if hosts is not None and await is_among(hosts):
+            return True
+    return False
 
 
 async def server_policy(rules: ServerTLSRules, scope: Scope, policy_name: str) -> ServerTLS:
@@ -212,8 +214,8 @@ async def _path(expansion: Expansion | None, scope: Scope) -> str:
 async def client_policy(rules: ClientTLSRules, scope: Scope, names: tuple[str, ...]) -> ClientTLS:
     """The policy for the host in `scope`, which goes by `names`. Raises ExpansionFailed, TemporaryFailure.
 
-    Where `tls_verify_certificates` or `tls_pins` is set and neither verify list is, verification must pass: who names
-    the certificates that a server may have does not want another one (a difference from Exim 4.96).
+    Where `tls_verify_certificates` or `tls_pins` is set and neither verify list has an item, verification must pass:
+    who names the certificates that a server may have does not want another one (a difference from Exim 4.96).
     """
     verify_certificates = await _text(rules.verify_certificates, scope)
     named_anchors = bool(verify_certificates) or bool(rules.pins)
@@ -253,11 +255,17 @@ async def _demand(rules: ClientTLSRules, scope: Scope) -> TLSDemand:
 
 
 async def _verify(rules: ClientTLSRules, scope: Scope, named_anchors: bool) -> VerifyServer:
-    if rules.verify_hosts is None and rules.try_verify_hosts is None:
-        return VerifyServer.MUST if named_anchors else VerifyServer.TRY
+    if named_anchors and _names_no_host(rules.verify_hosts) and _names_no_host(rules.try_verify_hosts):
+        return VerifyServer.MUST
     if rules.verify_hosts is not None and await matches_host(rules.verify_hosts, scope):
         return VerifyServer.MUST
-    return VerifyServer.TRY
+    tries = rules.try_verify_hosts is None or await matches_host(rules.try_verify_hosts, scope)
+    return VerifyServer.TRY if tries else VerifyServer.NOT
+
+
+def _names_no_host(hosts: MatchList | None) -> bool:
+    """Whether a list is unset, or written as an empty one: as nothing, or as the separator alone."""
+    return hosts is None or hosts.is_empty or set(hosts.written) == {""}
 
 
 async def _text(expansion: Expansion | None, scope: Scope) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from relay.mail.address import Address
-from relay.mail.text import printable
+from relay.mail.text import printable, readable
 from relay.policy.acl_steps import Mistake
 from relay.policy.verification import CalloutOptions, MailFrom, Objection, Role, Verified, VerifyOptions, Ways
 from relay.policy.words import nearest, read_time
@@ -147,7 +147,7 @@ def sender_lines(sender: str, found: Verified) -> tuple[str, ...]:
     known that it might be told. The words are Exim's: filters and people know them."""
     if not found.user_message:
         return ()
-    shown, said = printable(sender), found.user_message.split("\n")
+    shown, said = readable(sender), found.user_message.split("\n")
     match found.objection:
         case Objection.POSTMASTER:
             return (f"Postmaster verification failed while checking <{shown}>", *said, *_POSTMASTER)

@@ -22,13 +22,11 @@ from relay.policy.acl_values import (
     Accepted,
     Deferred,
     Denied,
-    Discarded,
     Effects,
     Switch,
     Verdict,
     Where,
 )
-from relay.policy.hosts import matches_client
 from relay.policy.routers.before import without_percent
 from relay.reception.client import Client, Transaction, address_view
 from relay.reception.rules import Ports, Rules
@@ -56,12 +54,12 @@ class Admission:
         effects = self.effects
         variables = client.acl_variables()
         scope = client.scope(address)
-        if address is not None and self._rules.percent_hack_domains is not None:
-            scope.address = address_view(await self._meant(address, scope))
-        scope.acl_variables = variables
         scope.notes = ports.notes
         if ports.notes is not None:
             ports.notes.forget("domain", "local part")
+        if address is not None and self._rules.percent_hack_domains is not None:
+            scope.address = address_view(await self._meant(address, scope))
+        scope.acl_variables = variables
         scope.more = {**scope.more, "headers_added": added_so_far(effects), **more}
         scope.acl_runner = ExpandedACLs(
             where,
@@ -121,7 +119,7 @@ class Admission:
 
     async def may_be_unqualified(self, hosts: MatchList | None) -> bool:
         """Whether this client need not say the domain of an address."""
-        return self._client.is_local or (hosts is not None and await matches_client(hosts, self._client.scope()))
+        return self._client.is_local or (hosts is not None and await self._client.is_among(hosts))
 
     def unqualified(self, address: Address, what: str, *, shown: str = "") -> Answer:
         """The refusal of an address without a domain."""
@@ -132,7 +130,7 @@ class Admission:
     def accepted(self, positive: Reply, verdict: Verdict) -> Reply:
         """A success reply with the text that the ACL asks for, if it does; a code of another class in it is
         dropped."""
-        text = verdict.message if isinstance(verdict, Accepted | Discarded) else ""
+        text = "" if isinstance(verdict, Denied) else verdict.message
         worded, wrong = reply_with_message(positive, text)
         if wrong:
             self._ports.journal.record(wrong_code(positive, text))

@@ -89,10 +89,17 @@ class Inquirer:
         if refusal is not None:
             return refusal
         accepted = Answer(self._admission.accepted(reply.OK, verdict))
+        if self._ports.notes is not None and (self._rules.etrn.command or text.startswith("#")):
+            command = " ".join(each.source for each in self._rules.etrn.command) or "exim -R"
+            self._ports.notes.say(f"ETRN command is: {command}\nETRN command execution skipped")
+            return accepted
         if self._rules.etrn.command:
             return await self._etrn_command(text, self._rules.etrn.command, accepted)
         if not text.startswith("#"):
-            return Answer(reply.BAD_ARGUMENTS.with_text("argument must begin with #"))
+            what = "argument must begin with #"
+            fault = events.ProtocolViolated(self._client.facts, what, self._client.line, is_syntax=True)
+            self._ports.journal.record(fault)
+            return Answer(reply.BAD_ARGUMENTS.with_text(what))
         if self._ports.turns is not None:
             await self._ports.turns.deliver(text[1:])
         return accepted
@@ -137,4 +144,7 @@ class Inquirer:
             return None
         scope = self._client.scope()
         scope.address = address_view(address)
+        scope.notes = self._ports.notes
+        if scope.notes is not None:
+            scope.notes.forget("domain", "local part")
         return await addresses.verify(address, role, scope)

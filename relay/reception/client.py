@@ -6,21 +6,27 @@ under way, and what ACLs have left for as long as the connection lasts.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from dataclasses import dataclass, field, replace
 
 from relay.esmtp.questions import CommandRead
 from relay.expand.list_items import confirmed_names
+from relay.expand.lists import MatchList
 from relay.expand.scope import AddressView, MessageView, Scope
 from relay.mail.address import Address
 from relay.mail.envelope import Envelope, Recipient
 from relay.mail.events import NameNotFound
 from relay.mail.facts import Hello, SessionFacts, TLSFacts
+from relay.mail.text import printable, readable
 from relay.policy.acl_program import Memory
 from relay.policy.acl_values import Effects
+from relay.policy.hosts import matches_client
 from relay.reception.message import IncomingMessage
 from relay.reception.rules import Ports, Rules
 
+_PATH = re.compile(r"<[^>]*>|(?:\"(?:[^\"\\]|\\.)*\"|\S)+")
+_PATH_SHOWN = 100
 # Exim: SMTP_HBUFF_SIZE.
 _HISTORY = 20
 
@@ -56,6 +62,10 @@ class Transaction:
     """What SIZE= of MAIL said; -1: nothing."""
     internationalised: bool = False
     """MAIL came with SMTPUTF8."""
+    by_chunks: bool = False
+    """It comes by BDAT."""
+    prdr: bool = False
+    """MAIL came with PRDR: each recipient has a reply of its own to the data."""
     incoming: IncomingMessage | None = None
 
 
@@ -80,12 +90,18 @@ class Client:
         """Its connection leaves no lines (hosts_connection_nolog)."""
         self.helo_verified = False
         self.active_hostname = rules.primary_hostname
+        self.recipients_max = rules.recipients_max
         self.failed_identity: str | None = None
         """Who failed to authenticate ($authenticated_fail_id); None: nobody has."""
         self.commands: deque[str] = deque(maxlen=_HISTORY)
         self._line = self._argument = ""
+        self._before = ("", "")
+        self.looks_back = False
+        """What is decided belongs to the time before the last command: expansions see the one before it."""
         self.tried = 0
         """RCPT commands since the last transaction, those among them that were none."""
+        self.is_gone = False
+        """It went away while the fate of its message was being decided."""
         self.messages = 0
         """MAIL commands in this connection."""
         self.kept = 0
@@ -105,20 +121,42 @@ class Client:
     @property
     def facts_of_message(self) -> SessionFacts:
         """What is known of the client, together with what MAIL said of the message."""
-        transaction = self.transaction
-        if transaction is None or not transaction.internationalised:
-            return self.facts
-        return replace(self.facts, smtputf8=True)
+        transaction, facts = self.transaction, self.facts
+        if transaction is None:
+            return facts
+        login, sender = facts.authentication, transaction.authenticated_sender
+        if login is not None and login.sender != sender:
+            facts = replace(facts, authentication=replace(login, sender=sender))
+        return replace(facts, smtputf8=True) if transaction.internationalised else facts
+
+    @property
+    def line(self) -> str:
+        """The last command as it was sent, without secrets."""
+        return self._line
+
+    @property
+    def last_verb(self) -> str:
+        """Of the last command that we know; "" where there was none."""
+        return self.commands[-1] if self.commands else ""
+
+    def path(self, address: Address) -> str:
+        """The address of the last MAIL or RCPT as it was written, without the parameters behind it; printable. What has
+        not come as a command is shown as `address`."""
+        given = _PATH.match(self._argument)
+        return printable(given.group(), _PATH_SHOWN) if given else f"<{readable(str(address))}>"
 
     def heard(self, command: CommandRead) -> None:
         """The last command is this one."""
+        self._before = (self._line, self._argument)
         self._line = command.line
         if command.verb:
             self.commands.append(command.verb)
             self._argument = command.argument
             self.tried += command.verb == "RCPT"
             if command.verb == "AUTH":
-                # What stands behind the mechanism is a secret, or the beginning of one.
+                # What stands behind the mechanism is a secret, or the beginning of one; behind EXTERNAL it is a name.
+                if command.argument[:9].upper() == "EXTERNAL ":
+                    return
                 mechanism = command.argument.split(" ", 1)[0]
                 self._line, self._argument = f"{command.line.split(' ', 1)[0]} {mechanism}", mechanism
 
@@ -211,13 +249,21 @@ class Client:
             more={**self._known(), **self.memory.found},
         )
 
+    async def is_among(self, hosts: MatchList) -> bool:
+        """Whether it is in a list of hosts. Most lists of this kind name nobody or everybody, and a scope is not made
+        for those. Raises TemporaryFailure."""
+        if hosts.matches_all or hosts.is_empty:
+            return hosts.matches_all
+        return await matches_client(hosts, self.scope())
+
     def _known(self) -> dict[str, str]:
         """Variables that only a session has."""
         transaction = self.transaction
+        line, argument = self._before if self.looks_back else (self._line, self._argument)
         known = {
             "smtp_active_hostname": self.active_hostname,
-            "smtp_command": self._line,
-            "smtp_command_argument": self._argument,
+            "smtp_command": line,
+            "smtp_command_argument": argument,
             "smtp_command_history": ",".join(self.commands),
             "smtp_count_at_connection_start": str(self.count_at_start),
         }
@@ -228,6 +274,8 @@ class Client:
             known["authenticated_fail_id"] = self.failed_identity
         if self._lookup in ("failed", "deferred"):
             known[f"host_lookup_{self._lookup}"] = "1"
+        if transaction is not None and transaction.prdr:
+            known["prdr_requested"] = "yes"
         if transaction is not None and transaction.authenticated_sender:
             known["authenticated_sender"] = transaction.authenticated_sender
         return known

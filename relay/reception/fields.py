@@ -15,6 +15,7 @@ from relay.expand.errors import ExpansionFailed
 from relay.expand.evaluate import Expansion
 from relay.expand.patterns import Pattern, PatternError
 from relay.expand.scope import Scope
+from relay.mail.envelope import BodyType
 from relay.mail.header import Field, make_field, split_header
 from relay.mail.text import from_wire, printable, to_wire
 from relay.policy.acl_values import AddedField, Effects, Place
@@ -25,12 +26,15 @@ _UNSAFE = re.compile(r"[^\x09\x0a\x20-\x7e\x80-\U0010ffff]")
 async def received_field(template: Expansion, scope: Scope, now: float) -> Field:
     """Our Received: field (Exim: received_header_text, the date is added behind it). Raises ExpansionFailed.
 
-    Peer text in it is made printable first, so that it can't begin a field of its own.
+    Peer text in it is made printable first, so that it can't begin a field of its own. A text that is empty makes a
+    field without any octets: the message gets none.
     """
     text = await template.lines(scope)
     value = text.partition(":")[2] if text.lower().startswith("received:") else text
     lines = [_UNSAFE.sub("?", line).strip() for line in value.strip().split("\n")]
     folded = "\r\n\t".join(line for line in lines if line)
+    if not folded:
+        return Field("Received", b"")
     return make_field("Received", f"{folded};\r\n\t{formatdate(now, localtime=True)}")
 
 
@@ -46,6 +50,16 @@ def change_header(fields: tuple[Field, ...], trace: Field, effects: Effects) -> 
         place = _place(kept, each.place)
         kept[place:place] = found
     return tuple(kept)
+
+
+def body_type(fields: tuple[Field, ...], *, is_ascii: bool) -> BodyType:
+    """What is said of a message for which nobody has said it.
+
+    BODY=8BITMIME promises a MIME message (RFC 6152 3). Octets outside US-ASCII without MIME are nothing that has a
+    name: they go on as they came and without a promise, as Exim sends them.
+    """
+    is_mime = any(field.is_named("MIME-Version") for field in fields)
+    return BodyType.EIGHTBITMIME if is_mime and not is_ascii else BodyType.SEVENBIT
 
 
 def _is_removed(field: Field, removed: list[str]) -> bool:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from email.header import Header
 from email.utils import formatdate
 
 from relay.esmtp.grammar import Malformed
 from relay.esmtp.header_addresses import read_address_list
+from relay.expand.headers import decode_words
 from relay.mail.address import Address
 from relay.mail.header import Field, make_field
 from relay.mail.text import from_wire
@@ -22,8 +24,10 @@ from relay.policy.routers.arriving import split_prefix, split_suffix
 from relay.policy.routers.settings import Affixes
 
 _PHRASE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]*")
+_NO_ID_TEXT = re.compile(r"[^A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]")
 _NO_ID_DOMAIN = re.compile(r"[^A-Za-z0-9.-]")
-_DELIVERY_FIELDS = frozenset({"return-path", "envelope-to", "delivery-date"})
+DELIVERY_FIELDS = frozenset({"return-path", "envelope-to", "delivery-date"})
+"""What a delivery writes, and no message should have before it."""
 _RECIPIENT_FIELDS = ("to", "cc", "bcc")
 _FULL_NAME_LIMIT = 250
 
@@ -62,6 +66,7 @@ class HeaderNeeds:
     fixing: Fixing
     message_id: str
     id_domain: str
+    """Behind the @ of a Message-Id: that is made, and what stands before it behind the message's id."""
     now: float
     sender: Address
     originator: Address
@@ -70,7 +75,10 @@ class HeaderNeeds:
     drop_sender_field: bool
     drop_bcc: bool
     from_affixes: FromAffixes | None = None
+    id_text: str = ""
     """What a From: may have around the originator's local part (Exim: local_from_prefix, local_from_suffix)."""
+    delivery_fields: frozenset[str] = DELIVERY_FIELDS
+    """Names in lower case of what is taken out (Exim: return_path_remove and its like)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +88,15 @@ class FixedHeader:
     fields: tuple[Field, ...]
     given_message_id: str
     """The Message-ID: that the program gave, "" where it is ours."""
+    made_message_id: str
+    """Ours then."""
     subject: str
+
+
+def logged_subject(fields: Sequence[Field]) -> str:
+    """The first subject with its encoded words read and its line breaks as they came; empty where there is none."""
+    subject = _first(fields, "Subject")
+    return decode_words(subject.folded, convert=False) if subject else ""
 
 
 def is_resent(fields: tuple[Field, ...]) -> bool:
@@ -116,34 +132,41 @@ def fix_header(fields: tuple[Field, ...], needs: HeaderNeeds) -> FixedHeader:
     prefix = "Resent-" if is_resent(fields) else ""
     kept = [each for each in fields if not _is_dropped(each, prefix, needs)]
     given_id = _first(kept, prefix + "Message-ID")
-    subject = _first(kept, "Subject")
     if needs.fixing is not Fixing.NONE:
         kept = _completed(kept, prefix, needs, has_id=given_id is not None)
     return FixedHeader(
         tuple(kept),
         from_wire(given_id.value) if given_id else "",
-        from_wire(subject.value) if subject else "",
+        "" if given_id or needs.fixing is Fixing.NONE else _made_id(needs),
+        logged_subject(kept),
     )
 
 
 def _is_dropped(each: Field, prefix: str, needs: HeaderNeeds) -> bool:
     name = each.name.lower()
-    if name in _DELIVERY_FIELDS:
+    if name in needs.delivery_fields:
         return True
     if needs.drop_sender_field and name == f"{prefix}sender".lower():
         return True
     return needs.drop_bcc and name == f"{prefix}bcc".lower()
 
 
-def _first(fields: list[Field], name: str) -> Field | None:
+def _first(fields: Sequence[Field], name: str) -> Field | None:
     return next((each for each in fields if each.is_named(name)), None)
 
 
+def _made_id(needs: HeaderNeeds) -> str:
+    domain = _NO_ID_DOMAIN.sub("-", needs.id_domain)
+    text = f".{_NO_ID_TEXT.sub('-', needs.id_text)}" if needs.id_text else ""
+    return f"<E{needs.message_id}{text}@{domain}>"
+
+
 def _completed(kept: list[Field], prefix: str, needs: HeaderNeeds, *, has_id: bool) -> list[Field]:
+    # A message that is sent again gets what Exim puts on top of it there, and the rest behind it as any other.
+    on_top: list[Field] = []
     added: list[Field] = []
     if not has_id:
-        domain = _NO_ID_DOMAIN.sub("-", needs.id_domain)
-        added.append(make_field(f"{prefix}Message-Id", f"<E{needs.message_id}@{domain}>"))
+        (on_top if prefix else added).append(make_field(f"{prefix}Message-Id", _made_id(needs)))
     author = _first(kept, f"{prefix}From")
     if author is not None and author.value.lower() == needs.originator.local_part.lower().encode():
         # The bare login, as some mail programs write it.
@@ -156,8 +179,12 @@ def _completed(kept: list[Field], prefix: str, needs: HeaderNeeds, *, has_id: bo
     if needs.fixing is Fixing.COMPLETE_AND_CHECK_FROM and not _is_from(author, needs.originator, needs.from_affixes):
         added.append(make_field(f"{prefix}Sender", _mailbox(needs.originator, needs.full_name)))
     if _first(kept, f"{prefix}Date") is None:
-        added.append(make_field(f"{prefix}Date", formatdate(needs.now, localtime=True)))
-    return [*added, *kept] if prefix else [*kept, *added]
+        date = make_field(f"{prefix}Date", formatdate(needs.now, localtime=True))
+        if prefix:
+            on_top.insert(0, date)
+        else:
+            added.append(date)
+    return [*on_top, *kept, *added]
 
 
 def _is_from(author: Field, originator: Address, affixes: FromAffixes | None) -> bool:

@@ -43,12 +43,15 @@ class Given:
     protocol: str = ""
     authenticator: str = ""
     identity: str = ""
+    sender: str = ""
 
     def facts(self, caller: LocalCaller | None) -> SessionFacts:
         """The session that this describes. Where a host is named, it is the client."""
         authentication = None
         if self.authenticator or self.identity:
-            authentication = Authentication(self.authenticator, self.identity)
+            authentication = Authentication(self.authenticator, self.identity, self.sender)
+        elif self.sender:
+            authentication = Authentication("", caller.login if caller is not None else "", self.sender)
         return SessionFacts(
             caller=caller,
             peer=self.peer,
@@ -71,6 +74,7 @@ def read_given(said: Mapping[str, str]) -> Given:
         protocol=said.get("protocol", ""),
         authenticator=said.get("authenticator", ""),
         identity=said.get("authenticated_id", ""),
+        sender=said.get("authenticated_sender", ""),
     )
 
 

@@ -25,7 +25,6 @@ from relay.mail.reply import Reply
 from relay.mail.text import printable
 from relay.policy.acl_values import Accepted, Switch, Where
 from relay.policy.acl_verify import is_true_greeting
-from relay.policy.hosts import matches_client
 from relay.policy.tls import offers_tls
 from relay.reception.admission import Admission
 from relay.reception.client import Client
@@ -67,7 +66,9 @@ class Greeter:
         refused = await self._refused()
         if refused is not None:
             return refused
-        if await self._holds(rules.clients.host_lookup):
+        # Exim asks for the name of whom a PROXY header speaks for, whatever host_lookup says.
+        from_header = client.facts.proxy is not None and not client.proxied
+        if from_header or await self._holds(rules.clients.host_lookup):
             await self._look_up_names()
         verdict = await self._admission.verdict(Where.CONNECT)
         refusal = self._admission.refusal(verdict, 'connection in "connect" ACL')
@@ -75,6 +76,8 @@ class Greeter:
             return replace(refusal, hang_up=True)
         banner = (await rules.banner.text(client.scope())).split("\n")
         settings = await self.settings()
+        if (most := rules.clients.recipients_max) is not None:
+            client.recipients_max = await self._number(most, "recipients_max", rules.recipients_max)
         if isinstance(verdict, Accepted) and verdict.message:
             # Exim: the message of an ACL that accepts takes the banner's place.
             return Answer(self._admission.accepted(reply.SERVICE_READY, verdict), settings=settings)
@@ -209,8 +212,8 @@ class Greeter:
             raise TemporaryFailure(f'message_size_limit: "{printable(text, 40)}" is no size')
         return size
 
-    async def _number(self, option: Expansion | None, name: str) -> int:
-        """A limit; 0 where there is none, or where the text is no number (Exim logs that, and so do we)."""
+    async def _number(self, option: Expansion | None, name: str, otherwise: int = 0) -> int:
+        """A limit; 0 where there is none, `otherwise` where the text is no number (Exim logs that, and so do we)."""
         if option is None:
             return 0
         text = (await self._text(option, name)).strip()
@@ -218,10 +221,12 @@ class Greeter:
             return int(text[:18])
         if text:
             self._ports.journal.record(events.Trouble(f'{name}: "{printable(text, 40)}" is no number'))
-        return 0
+        return otherwise
 
     async def _text(self, option: Expansion, name: str) -> str:
         """Raises TemporaryFailure."""
+        if option.constant is not None:
+            return option.constant
         try:
             return await option.text(self._client.scope())
         except ForcedFailure:
@@ -231,14 +236,14 @@ class Greeter:
 
     async def _holds(self, hosts: MatchList | None) -> bool:
         """Raises TemporaryFailure."""
-        return hosts is not None and await matches_client(hosts, self._client.scope())
+        return hosts is not None and await self._client.is_among(hosts)
 
     # Offers
 
     async def _offers(self) -> Offers:
         """In Exim's order."""
         offers, acls = self._rules.offers, self._rules.acls
-        limits = limits_offer(await self._messages_max(), self._rules.recipients_max)
+        limits = limits_offer(await self._messages_max(), self._client.recipients_max)
         has_8bit = offers.accept_8bitmime
         chunking = await self._holds(offers.chunking_hosts)
         auth = await self._auth_offer()
@@ -256,6 +261,7 @@ class Greeter:
             (("BINARYMIME", ""), chunking and has_8bit and await self._holds(offers.binarymime_hosts)),
             (("STARTTLS", ""), await self._offers_tls()),
             (XCLIENT_OFFER, self._client.proxied or await self._holds(offers.xclient_hosts)),
+            (("PRDR", ""), offers.prdr),
             (("SMTPUTF8", ""), has_8bit and await self._holds(offers.smtputf8_hosts)),
             (self._future_release(), offers.future_release_max > 0),
             (("ENHANCEDSTATUSCODES", ""), await self._holds(offers.enhanced_status_hosts)),
@@ -274,7 +280,7 @@ class Greeter:
         return hosts is None or await self._holds(hosts)
 
     async def _offers_tls(self) -> bool:
-        return self._client.facts.tls is None and await offers_tls(self._rules.tls, self._client.scope())
+        return self._client.facts.tls is None and await offers_tls(self._rules.tls, self._client.is_among)
 
 
 def size_of(text: str) -> int | None:

@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from relay.expand.scope import Scope
+from relay.expand.scope import MessageView, Scope
+from relay.mail import reply
+from relay.mail.events import BY_NON_SMTP_ACL, CommandRejected, RefusedMessage
+from relay.mail.facts import SessionFacts
 from relay.mail.ports import Concurrency, Journal
+from relay.mail.text import from_wire
 from relay.policy.acl import ACLReference, ExpandedACLs
 from relay.policy.acl import check as check_acl
 from relay.policy.acl_program import ACL, ACLContext, ConditionPorts, Memory
-from relay.policy.acl_values import Accepted, Effects, Verdict, Where
+from relay.policy.acl_values import Accepted, Deferred, Denied, Effects, Verdict, Where
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +71,26 @@ class LocalJudge:
             memory=self._memory,
         )
         return await check_acl(reference, context)
+
+
+def refusal(verdict: Denied | Deferred, session: SessionFacts, message: MessageView) -> CommandRejected:
+    """What the logs tell of a message that is refused."""
+    header = tuple(from_wire(each.raw.rstrip()) for each in message.header)
+    return CommandRejected(
+        session,
+        BY_NON_SMTP_ACL,
+        verdict.log_text.partition("\n")[0],
+        sender=message.sender,
+        temporary=isinstance(verdict, Deferred),
+        message_id=message.message_id,
+        logs=verdict.logs,
+        message=RefusedMessage(message.recipients, header),
+    )
+
+
+def refusal_text(verdict: Denied | Deferred) -> str:
+    """What the program is told. The words of a server's reply are nobody's here: an ACL that has said nothing of its
+    own has a problem, as far as the program can tell."""
+    is_bare = verdict.reply in (reply.LOCAL_PROBLEM, reply.ADMINISTRATIVE_PROHIBITION)
+    why = "local configuration problem" if is_bare else verdict.reply.text
+    return f"message rejected by non-SMTP ACL: {why}"

@@ -19,6 +19,7 @@ from relay.mail.text import printable
 from relay.policy.acl_values import Deferred, Denied, Switch, Where
 from relay.policy.authenticate import Granted, Login, Outcome, Prompt, Refused, login_by_certificate
 from relay.policy.authenticators import Authenticator, ByCertificate, Offer, believes_mail_auth, offer
+from relay.policy.event_action import Happening, Point
 from relay.reception.admission import Admission
 from relay.reception.client import Client
 from relay.reception.rules import Ports, Rules
@@ -67,7 +68,7 @@ class Logins:
             return Answer(unknown_mechanism(printable(mechanism, _LONGEST)))
         self._authenticator = found
         self._login = Login(found, self._offer, self._client.scope(), self._ports.auth)
-        return self._answer(await self._login.start(initial))
+        return await self._answer(await self._login.start(initial))
 
     def _find(self, mechanism: str) -> Authenticator | None:
         found = self._offer.find(mechanism)
@@ -80,15 +81,15 @@ class Logins:
     async def responded(self, text: str) -> Answer:
         """The line behind a challenge."""
         assert self._login is not None
-        return self._answer(await self._login.respond(text))
+        return await self._answer(await self._login.respond(text))
 
     async def aborted(self, said: Reply) -> Answer:
         """The exchange was given up, or its line was none."""
         if self._login is not None and said == reply.AUTH_CANCELLED:
-            return self._answer(await self._login.respond("*"))
-        return self._answer(Refused(said, str(said)))
+            return await self._answer(await self._login.respond("*"))
+        return await self._answer(Refused(said, str(said)))
 
-    def _answer(self, outcome: Outcome) -> Answer:
+    async def _answer(self, outcome: Outcome) -> Answer:
         authenticator = self._authenticator
         assert authenticator is not None
         match outcome:
@@ -99,7 +100,7 @@ class Logins:
                 self._login = None
                 return Answer(outcome.reply)
             case Refused():
-                self._refuse(authenticator, outcome)
+                await self._refuse(authenticator, outcome)
                 self._login = None
                 return Answer(outcome.reply)
             case _ as never:
@@ -110,8 +111,17 @@ class Logins:
         client.facts = replace(client.facts, authentication=granted.authentication)
         client.failed_identity = None
 
-    def _refuse(self, authenticator: Authenticator, refused: Refused) -> None:
+    async def _refuse(self, authenticator: Authenticator, refused: Refused) -> None:
         self._client.failed_identity = refused.identity
+        action = self._ports.events.main
+        if action is not None:
+            scope = self._client.scope()
+            scope.more = {**scope.more, "sender_host_authenticated": authenticator.name}
+            data = f"{refused.reply.code} {refused.reply.text}"
+            said = await action.tell(Happening(Point.AUTH_FAILED, data), scope)
+            if said:
+                self._ports.journal.record(events.WrittenByACL(said, ("main", "reject")))
+                return
         self._ports.journal.record(
             events.AuthenticationFailed(self._client.facts, authenticator.name, refused.log_text)
         )
@@ -127,14 +137,18 @@ class Logins:
         found = next((each for each in self._rules.auth.authenticators if isinstance(each.driver, ByCertificate)), None)
         if tls is None or not tls.is_verified or ports is None or found is None:
             return
-        verdict = await self._admission.verdict(Where.AUTH)
+        self._client.looks_back = True
+        try:
+            verdict = await self._admission.verdict(Where.AUTH)
+        finally:
+            self._client.looks_back = False
         if self._admission.refusal(verdict, "AUTH") is not None:
             return
         match await login_by_certificate(self._rules.auth, self._client.scope(), ports):
             case Granted() as granted:
                 self._grant(granted)
             case Refused() as refused:
-                self._refuse(found, refused)
+                await self._refuse(found, refused)
             case None:
                 pass
 

@@ -8,8 +8,9 @@ what it is as early as possible; the verdict still waits for the end of the data
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
+from relay.mail.events import DataCut
+from relay.mail.glance import BODY_VISIBLE, BodyGlance, longest_line
 from relay.mail.header import Field, split_header
 from relay.mail.ports import Intake, SpoolUnavailable
 from relay.mail.queue import CHUNK_SIZE
@@ -17,48 +18,13 @@ from relay.mail.text import from_wire
 
 # Exim: header_maxsize.
 HEADER_LIMIT = 1024 * 1024
-# Exim: message_body_visible.
-BODY_VISIBLE = 500
 # The beginning of a field, or of a line that goes on with one.
 _HEADER_LINE = re.compile(rb"[!-9;-~\x80-\xff]+[ \t]*:|[ \t]")
 
 
-class BodyGlance:
-    """What variables may show of a body that has gone into the queue: its two ends, and what was counted."""
-
-    __slots__ = ("_open_line", "_room", "end", "lines", "longest", "start", "zeros")
-
-    def __init__(self, room: int) -> None:
-        self._room = room
-        self.start = b""
-        self.end = b""
-        self.lines = 0
-        self.zeros = 0
-        self.longest = 0
-        """Octets of the longest line, its end left out."""
-        self._open_line = 0
-
-    def look(self, data: bytes) -> None:
-        """Takes the next piece."""
-        self.lines += data.count(b"\n")
-        self.zeros += data.count(b"\0")
-        self._measure(data)
-        if len(self.start) < self._room:
-            self.start += data[: self._room - len(self.start)]
-        self.end = (self.end + data[-self._room :])[-self._room :] if self._room else b""
-
-    def _measure(self, data: bytes) -> None:
-        first, *others = data.split(b"\n")
-        if not others:
-            self._open_line += len(data)
-            return
-        self.longest = max(self.longest, self._open_line + len(first.removesuffix(b"\r")), longest_of(others[:-1]))
-        self._open_line = len(others[-1])
-
-
-def longest_of(lines: Sequence[bytes]) -> int:
-    """Octets of the longest line, a CR at its end left out."""
-    return max((len(line) - line.endswith(b"\r") for line in lines), default=0)
+def cut_in_header(so_far: bytes | bytearray) -> DataCut:
+    """Where data broke off that had no blank line yet (Exim: between two fields the header may have been whole)."""
+    return DataCut("after header" if so_far.endswith(b"\n") else "header")
 
 
 class IncomingMessage:
@@ -79,6 +45,7 @@ class IncomingMessage:
         self._header_limit = header_limit
         self._header: bytearray | None = bytearray()
         self._looked_at = 0
+        self._longest_header_line = 0
         self._tail = bytearray()
         self._chunks = 0
         # Variables show LF where CRLF came: twice as many octets are enough for any text.
@@ -87,15 +54,26 @@ class IncomingMessage:
         """What the queue said to a piece; answered at the end of the data, to stay in step."""
 
     @property
+    def begins_with_text(self) -> bool:
+        """Whether its first line is anything but blank."""
+        return bool(self.fields or self._header or self.body.start.lstrip(b"\r")[:1] not in (b"", b"\n"))
+
+    @property
     def longest_line(self) -> int:
         """Octets of the longest line as far as it has come, without its end."""
-        header = max((longest_of(field.raw.split(b"\n")) for field in self.fields), default=0)
-        return max(header, self.body.longest)
+        return max(self._longest_header_line, self.body.longest)
 
     @property
     def longest_field(self) -> int:
         """Octets of the longest field with its continuation lines."""
         return max((len(field.raw) for field in self.fields), default=0)
+
+    @property
+    def cut(self) -> DataCut:
+        """Where it would break off now. A header section is known to be over by the line behind it."""
+        if self._header is None:
+            return DataCut("", self.message_id)
+        return cut_in_header(self._header)
 
     def spoil(self, trouble: SpoolUnavailable) -> None:
         """The queue can't take the message; its further pieces are dropped."""
@@ -136,6 +114,9 @@ class IncomingMessage:
         """Ends the header section; what is left of it (text before any blank line) begins the body."""
         self._header = None
         self.fields, rest = split_header(section)
+        self._longest_header_line = longest_line(section[: len(section) - len(rest)])
+        # A line that ends the header without a blank one is counted in both, as in Exim.
+        self.lines += rest.endswith(b"\n")
         return rest
 
     async def _add_body(self, data: bytes) -> None:

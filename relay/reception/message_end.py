@@ -25,8 +25,9 @@ from relay.policy.acl_values import Control, Discarded, FakeReply, Freeze, Queue
 from relay.reception.admission import Admission
 from relay.reception.client import Client, Transaction
 from relay.reception.fields import change_header, received_field
-from relay.reception.fixups import Fixing, HeaderNeeds, fix_header
+from relay.reception.fixups import Fixing, HeaderNeeds, fix_header, logged_subject
 from relay.reception.message import IncomingMessage
+from relay.reception.prdr import Recipients, ask_recipients
 from relay.reception.rewriting import Addressed, rewrite_incoming
 from relay.reception.rules import Ports, Rules
 
@@ -51,32 +52,47 @@ class MessageEnd:
             return self._admission.rejected(reply.FIELD_TOO_LONG, "after DATA")
         if incoming.count_fields("Received") > self._rules.received_headers_max:
             return self._admission.rejected(reply.TOO_MANY_HOPS, "after DATA")
-        header_message_id, subject = incoming.first_value("Message-ID"), incoming.first_value("Subject")
-        if self._rules.rewrite:
-            await self._rewrite(transaction, incoming)
+        header_message_id, subject = incoming.first_value("Message-ID"), logged_subject(incoming.fields)
+        named = tuple(each.address for each in transaction.recipients)
+        await self._rewrite(transaction, incoming)
         now = self._ports.clock.now()
         trace = await self._prepare(transaction, incoming, now)
+        asked = await ask_recipients(transaction, self._admission, self._ports.journal)
+        if asked.overall is not None and not transaction.recipients:
+            return Answer(asked.overall, before=asked.replies)
         verdict = await self._admission.verdict(Where.DATA)
         refusal = self._admission.refusal(verdict, "after DATA")
         if refusal is not None:
-            return refusal
+            return replace(refusal, before=asked.replies)
         if isinstance(verdict, Discarded) or not transaction.recipients:
             transaction.discarded = True
         incoming.fields = change_header(incoming.fields, trace, transaction.effects)
         message = await self._assembled(transaction, incoming, now)
         if transaction.discarded:
-            self._record_arrival(message, header_message_id, subject, ())
+            self._record_arrival(transaction, message, named, header_message_id, subject)
             self._note_discarded(transaction, verdict)
-            return self._reply(transaction, verdict)
+            return self._reply(transaction, verdict, asked)
+        # Asked before the queue has it: between that and the runner's being told nothing may be waited for.
+        routes_only = message.due is None and await self._routes_only(transaction)
+        if self._client.is_gone:
+            return self._forgotten(transaction)
         await self._ports.intake.accept(message, number, tail)
         transaction.kept = True
+        self._record_arrival(transaction, message, named, header_message_id, subject)
         self._client.kept += 1
-        self._record_arrival(message, header_message_id, subject, transaction.effects.controls)
         if message.due is None and not message.frozen:
-            self._ports.runner.arrived(message.message_id)
-        return self._reply(transaction, verdict)
+            self._ports.runner.arrived(message.message_id, routes_only=routes_only)
+        return self._reply(transaction, verdict, asked)
+
+    def _forgotten(self, transaction: Transaction) -> Answer:
+        """Who does not hear that we have the message sends it again, so that we had better not have it (RFC 1047). For
+        the rest of the time, that of one commit, nothing can be done."""
+        self._ports.journal.record(events.ClientGone(self._client.facts, transaction.message_id))
+        return Answer(reply.CLIENT_GONE, hang_up=True)
 
     async def _rewrite(self, transaction: Transaction, incoming: IncomingMessage) -> None:
+        if not self._rules.rewrite and not self._client.is_local:
+            return
         given = Addressed(transaction.envelope.sender, tuple(transaction.recipients), incoming.fields)
         new = await rewrite_incoming(given, self._rules, self._client.scope(), self._ports)
         transaction.envelope = replace(transaction.envelope, sender=new.sender)
@@ -87,6 +103,7 @@ class MessageEnd:
         effects = transaction.effects
         needs = self._needs(transaction, now)
         if needs is not None and not effects.has(Switch.SUPPRESS_LOCAL_FIXUPS):
+            needs = await self._rules.header_id.completed(needs, self._client.scope)
             incoming.fields = fix_header(incoming.fields, needs).fields
             if needs.drop_sender_field and not self._client.is_local:
                 self._submit_as(transaction, needs.originator)
@@ -106,23 +123,25 @@ class MessageEnd:
         self._ports.journal.record(events.MessageNote(transaction.message_id, note))
         self._ports.journal.record(events.Completed(transaction.message_id))
 
-    def _reply(self, transaction: Transaction, verdict: Verdict) -> Answer:
+    def _reply(self, transaction: Transaction, verdict: Verdict, asked: Recipients) -> Answer:
         for control in reversed(transaction.effects.controls):
             if isinstance(control, FakeReply):
                 lines = split_message(control.text)
                 fake = Reply(450, "4.7.0", lines) if control.temporary else Reply(550, "5.7.1", lines)
-                return Answer(self._admission.shortened(fake))
+                return Answer(self._admission.shortened(fake), before=asked.replies)
+        if asked.overall is not None:
+            return Answer(asked.overall, before=asked.replies)
         accepted = reply.MESSAGE_ACCEPTED.with_text(f"OK id={transaction.message_id}")
         return Answer(self._admission.accepted(accepted, verdict))
 
     async def _assembled(self, transaction: Transaction, incoming: IncomingMessage, now: float) -> NewMessage:
         controls, envelope = transaction.effects.controls, transaction.envelope
         header = b"".join(each.raw for each in incoming.fields)
-        queue_only = self._rules.queue_only or any(isinstance(each, Queueing) for each in controls)
+        queue_only = self._rules.queue_only or any(isinstance(each, Queueing) and not each.route for each in controls)
         if self._ports.capacity is not None:
             queue_only = queue_only or await self._ports.capacity.only_queues()
         released = release_time(envelope.parameters, now)
-        due = self._first_attempt(now, queue_only or await self._waits_for_a_run(transaction))
+        due = self._first_attempt(now, queue_only or self._has_brought_many)
         return NewMessage(
             message_id=transaction.message_id,
             sender=envelope.sender,
@@ -136,23 +155,17 @@ class MessageEnd:
             due=due if released is None or released <= now else max(released, due or 0.0),
         )
 
-    async def _waits_for_a_run(self, transaction: Transaction) -> bool:
-        """Whether the message is only queued, by the number of it or by where it goes. Raises TemporaryFailure.
+    @property
+    def _has_brought_many(self) -> bool:
+        """Whether the next message of this connection is only queued, being one too many."""
+        return 0 < self._rules.queueing.per_connection <= self._client.kept
 
-        Exim: smtp_accept_queue_per_connection, queue_domains, queue_smtp_domains. A message waits as a whole where one
-        of its recipients has to.
-        """
-        queueing = self._rules.queueing
-        if 0 < queueing.per_connection <= self._client.kept:
+    async def _routes_only(self, transaction: Transaction) -> bool:
+        """Exim: -odqs, control = queue/first_pass_route, queue_only_file with `smtp`."""
+        controls, capacity = transaction.effects.controls, self._ports.capacity
+        if self._rules.queueing.routes_only or any(isinstance(each, Queueing) for each in controls):
             return True
-        scope = self._client.scope()
-        for domains in (queueing.domains, queueing.smtp_domains):
-            if domains is None or domains.is_empty:
-                continue
-            for each in transaction.recipients:
-                if await domains.match(each.address.domain.lower(), scope) is not None:
-                    return True
-        return False
+        return capacity is not None and await capacity.routes_only()
 
     def _submit_as(self, transaction: Transaction, originator: Address) -> None:
         """The envelope's sender is who has authenticated, unless there is none (Exim: control = submission)."""
@@ -185,6 +198,7 @@ class MessageEnd:
             drop_sender_field=not caller.trusted and not rules.local_sender_retain,
             drop_bcc=False,
             from_affixes=rules.from_affixes,
+            delivery_fields=rules.delivery_fields,
         )
 
     def _submission_needs(self, transaction: Transaction, submission: Submission, now: float) -> HeaderNeeds:
@@ -212,6 +226,7 @@ class MessageEnd:
             name_in_from=bool(submission.name),
             drop_sender_field=checked,
             drop_bcc=False,
+            delivery_fields=self._rules.delivery_fields,
         )
 
     def _first_attempt(self, now: float, queue_only: bool) -> float | None:
@@ -220,8 +235,14 @@ class MessageEnd:
         return None if self._ports.runner.takes_new() else now
 
     def _record_arrival(
-        self, message: NewMessage, header_message_id: str, subject: str, controls: Sequence[Control]
+        self,
+        transaction: Transaction,
+        message: NewMessage,
+        named: tuple[Address, ...],
+        header_message_id: str,
+        subject: str,
     ) -> None:
+        controls: Sequence[Control] = () if transaction.discarded else transaction.effects.controls
         self._ports.journal.record(
             events.Arrived(
                 message.message_id,
@@ -231,13 +252,24 @@ class MessageEnd:
                 header_message_id=header_message_id,
                 subject=subject,
                 recipients=tuple(each.address for each in message.recipients),
+                named=named,
                 denied=any(isinstance(each, FakeReply) and not each.temporary for each in controls),
+                waits=message.due is not None or message.frozen,
+                prdr=transaction.prdr,
+                by_chunks=transaction.by_chunks,
+                body=(transaction.envelope.parameters.get("BODY") or "").upper(),
             )
         )
         if message.frozen:
-            self._ports.journal.record(events.MessageNote(message.message_id, "frozen by ACL"))
+            self._ports.journal.record(events.MessageNote(message.message_id, "frozen by ACL", in_message_log=True))
         if any(isinstance(each, Queueing) for each in controls):
-            self._ports.journal.record(events.MessageNote(message.message_id, "no immediate delivery: queued by ACL"))
+            self._note_waiting(message, events.QUEUED_BY_ACL)
+        elif self._has_brought_many and not self._rules.queue_only:
+            many = f"more than {self._rules.queueing.per_connection} messages received in one connection"
+            self._note_waiting(message, f"no immediate delivery: {many}")
+
+    def _note_waiting(self, message: NewMessage, why: str) -> None:
+        self._ports.journal.record(events.MessageNote(message.message_id, why, in_message_log=True))
 
 
 async def give_up(incoming: IncomingMessage) -> None:

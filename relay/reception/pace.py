@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from relay.policy.hosts import matches_client
 from relay.reception.client import Client
 from relay.reception.rules import Ports, Rules, Slowing
 
@@ -49,6 +48,6 @@ class Pace:
 
     async def _hold_up(self, growing: _Growing, number: int) -> None:
         hosts = self._rules.clients.ratelimit_hosts
-        if hosts is None or not growing.is_due(number) or not await matches_client(hosts, self._client.scope()):
+        if hosts is None or not growing.is_due(number) or not await self._client.is_among(hosts):
             return
         await self._ports.concurrency.sleep(growing.take())

@@ -59,6 +59,8 @@ class SubmissionRequest:
     delivery: DeliveryMode = DeliveryMode.BACKGROUND
     delivery_asked: bool = False
     """The mode was named on the command line."""
+    routes_only: bool = False
+    """-odqs: the first attempt leaves what goes to other hosts."""
     fix_header: bool = True
     """False with -G: the header stays as it is."""
     qualify: bool = True
@@ -67,6 +69,10 @@ class SubmissionRequest:
     """-oM…: what is said of the client, by the names of `given.NAMES`; believed of trusted callers."""
     batched: bool = False
     """It came in batched SMTP (-bS)."""
+    deliver_really: bool = True
+    """False with -N: no transport is run."""
+    about: str = ""
+    """The message that this one answers. Never from outside: it is in no request line."""
 
 
 class Status(enum.Enum):
@@ -102,6 +108,10 @@ def encode_request(request: SubmissionRequest) -> bytes:
     }
     if request.delivery_asked:
         row["delivery_asked"] = True
+    if request.routes_only:
+        row["routes_only"] = True
+    if not request.deliver_really:
+        row["deliver_really"] = False
     if request.given:
         row["given"] = dict(request.given)
     return json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n"
@@ -126,6 +136,8 @@ def decode_request(line: bytes) -> SubmissionRequest:
         extract_recipients=_yes_or_no(row, "extract_recipients"),
         delivery=delivery,
         delivery_asked=row.get("delivery_asked", False) is True,
+        routes_only=row.get("routes_only", False) is True,
+        deliver_really=row.get("deliver_really", True) is not False,
         fix_header=_yes_or_no(row, "fix_header"),
         qualify=_yes_or_no(row, "qualify"),
         given=_texts(row, "given"),

@@ -52,8 +52,12 @@ async def rewrite_message(given: Addressed, rules: tuple[RewriteRule, ...], cont
 
 
 async def rewrite_incoming(given: Addressed, rules: Rules, scope: Scope, ports: Ports) -> Addressed:
-    """A peer's message rewritten. Unqualified addresses in its header are left alone."""
-    return await rewrite_message(given, rules.rewrite, _context(rules, scope, ports))
+    """A message rewritten. Unqualified addresses in a peer's header are left alone; those of a program that talks to
+    us through a pipe get a domain."""
+    context = _context(rules, scope, ports)
+    if scope.session.peer is None and scope.session.caller is not None:
+        context = replace(context, qualify_domain=rules.qualify_domain)
+    return await rewrite_message(given, rules.rewrite, context)
 
 
 async def rewrite_at_smtp_time(

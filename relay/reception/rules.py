@@ -21,9 +21,11 @@ from relay.policy.acl_program import ACL, ConditionPorts
 from relay.policy.acl_values import Where
 from relay.policy.authenticate import AuthPorts
 from relay.policy.authenticators import AuthRules
+from relay.policy.event_action import NO_ACTIONS, EventActions
 from relay.policy.rewrite import RewriteRule
 from relay.policy.tls import ServerTLSRules
-from relay.reception.fixups import FromAffixes
+from relay.reception.fixups import DELIVERY_FIELDS, FromAffixes
+from relay.reception.header_id import HeaderId
 from relay.tls.contexts import TLSContext
 from relay.tls.faults import HandshakeGuard
 from relay.tls.policy import ServerTLS
@@ -43,6 +45,7 @@ class OfferRules:
     limits_hosts: MatchList | None = None
     xclient_hosts: MatchList | None = None
     """Exim: hosts_xclient."""
+    prdr: bool = False
     future_release_max: int = 0
     """Longest time that a message may be held, seconds; 0: FUTURERELEASE is not offered. Ours."""
 
@@ -69,6 +72,7 @@ class ClientRules:
     messages_max: Expansion | None = None
     """smtp_accept_max_per_connection; None: no limit."""
     message_size_limit: Expansion | None = None
+    recipients_max: Expansion | None = None
     """None: that of the rules."""
     nonmail_hosts: MatchList | None = None
     """smtp_accept_max_nonmail_hosts; None: every host has the limit."""
@@ -93,11 +97,10 @@ class ClientRules:
 class QueueRules:
     """Which messages wait for a queue run. Exim's options of the same names."""
 
-    smtp_domains: MatchList | None = None
-    """queue_smtp_domains and queue_domains."""
-    domains: MatchList | None = None
     per_connection: int = 0
     """smtp_accept_queue_per_connection; 0: no limit."""
+    routes_only: bool = False
+    """The first attempt on a message leaves what goes to other hosts (-odqs)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,7 @@ class Rules:
     banner: Expansion
     received_header: Expansion
     tls: ServerTLSRules
+    header_id: HeaderId = field(default_factory=HeaderId)
     acls: Mapping[Where, ACLReference] = field(default_factory=dict)
     """The ACLs that are set (`acl_smtp_…`), by where they run."""
     named_acls: Mapping[str, ACL] = field(default_factory=dict)
@@ -144,6 +148,7 @@ class Rules:
     untrusted_set_sender: MatchList | None = None
     local_from_check: bool = True
     local_sender_retain: bool = False
+    delivery_fields: frozenset[str] = DELIVERY_FIELDS
     from_affixes: FromAffixes | None = None
     recipients_max_reject: bool = False
     header_maxsize: int = 1024 * 1024
@@ -169,8 +174,9 @@ class Runner(Protocol):
         """Whether a message should be committed as claimed by this process, for an attempt at once."""
         ...
 
-    def arrived(self, message_id: str) -> None:
-        """A message was committed as claimed by this process."""
+    def arrived(self, message_id: str, *, routes_only: bool = False) -> None:
+        """A message was committed as claimed by this process. `routes_only`: its first attempt leaves what goes to
+        other hosts."""
         ...
 
 
@@ -228,3 +234,5 @@ class Ports:
     """Room on the disks, and the load; None: whatever comes is taken and tried at once."""
     notes: Notes | None = None
     """Who is told each step of the ACLs (-bh)."""
+    events: EventActions = NO_ACTIONS
+    """Who is told of logins that fail (Exim: event_action)."""

@@ -64,6 +64,7 @@ class Session:
         self._has_quit = False
         self._began = ports.clock.now()
         self._left_in_transaction = False
+        self._cut: events.DataCut | None = None
 
     @property
     def facts(self) -> SessionFacts:
@@ -131,6 +132,7 @@ class Session:
 
     async def _quit(self) -> Answer:
         self._has_quit = True
+        self._gives_up("QUIT")
         closing = reply.CLOSING.with_text(f"{self._client.active_hostname} closing connection")
         verdict = await self._admission.verdict(Where.QUIT)
         if isinstance(verdict, Deferred):
@@ -155,7 +157,7 @@ class Session:
     # TLS
 
     async def _starttls(self) -> Answer:
-        refusal = self._admission.refusal(await self._admission.verdict(Where.STARTTLS), "STARTTLS")
+        refusal = self._admission.refusal(await self._admission.verdict(Where.STARTTLS), "STARTTLS ")
         if refusal is not None:
             return refusal
         try:
@@ -163,6 +165,7 @@ class Session:
         except TLSRefused as error:
             self._ports.journal.record(events.TLSUnusable(self.facts, str(error)))
             return Answer(reply.TLS_NOT_AVAILABLE, poison=reply.SECURITY_FAILURE)
+        self._gives_up("STARTTLS")
         return Answer(reply.TLS_GO_AHEAD)
 
     async def tls_context(self, hello: ClientHello) -> TLSContext:
@@ -242,6 +245,8 @@ class Session:
         guard, client = self._ports.handshakes, self.facts.peer
         if guard is not None and client is not None and isinstance(verification, Verified):
             guard.verified(client.address, self._ports.clock.now())
+        for each in verification.faults if isinstance(verification, Unverified) else ():
+            self._note_verify_fault(each)
         self._ports.journal.record(events.TLSStarted(self.facts))
 
     @property
@@ -300,13 +305,25 @@ class Session:
         """Forgets the transaction. What it has put into the queue is taken back by `close` or the queue's own sweep."""
         self._client.forget_transaction()
 
+    def _gives_up(self, how: str) -> None:
+        """The client leaves a transaction before its data, if there is one."""
+        transaction = self._client.transaction
+        if transaction is None or transaction.incoming is not None:
+            return
+        recipients = tuple(each.address for each in transaction.recipients)
+        sender = transaction.envelope.sender
+        self._ports.journal.record(events.TransactionBroken(self.facts, sender, recipients, how))
+
     async def abandon(self) -> None:
-        """The message will not be finished (the client is gone, or spoiled it): takes back what the queue has."""
+        """The message will not be finished (the client has said so, is gone, or spoiled it): takes back what the queue
+        has."""
+        if self._client.last_verb == "RSET":
+            self._gives_up("RSET")
         transaction = self._client.forget_transaction()
         if transaction is not None and transaction.incoming is not None:
             await give_up(transaction.incoming)
 
-    def handshake_failed(self, reason: str, by_peer: bool) -> None:
+    def handshake_failed(self, reason: str, by_peer: bool, verify_fault: str = "") -> None:
         """A handshake did not come about, or its certificate is not enough for tls_verify_hosts."""
         fault = explain(reason, by_peer)
         suppressed: int | None = 0
@@ -314,8 +331,19 @@ class Session:
             suppressed = self._ports.handshakes.failed(self.facts.peer.address, self._ports.clock.now())
         if suppressed is None:
             return
+        if verify_fault:
+            self._note_verify_fault(verify_fault)
         more = f"; {suppressed} more like it since the last line" if suppressed else ""
         self._ports.journal.record(events.TLSFailed(self.facts, fault.whose, fault.line + more))
+
+    def _note_verify_fault(self, fault: str) -> None:
+        """What is wrong with a certificate, as Exim's log has it."""
+        address = self.facts.peer.address if self.facts.peer is not None else ""
+        self._ports.journal.record(events.DaemonNote(f"[{address}] SSL verify error: {fault}"))
+
+    def gone(self) -> None:
+        """The client will not read the reply to its message. (A local program ends its input where it pleases.)"""
+        self._client.is_gone = self.facts.peer is not None
 
     async def left(self, how: str) -> None:
         """The connection has ended without QUIT: the ACL for that may take note (Exim: acl_smtp_notquit)."""
@@ -324,6 +352,10 @@ class Session:
         self._has_quit = True
         transaction = self._client.transaction
         self._left_in_transaction = transaction is not None and transaction.incoming is None
+        if how in _LEAVES_INCOMPLETE:
+            self._gives_up(_LEAVES_INCOMPLETE[how])
+        if how == "lost" and transaction is not None and transaction.incoming is not None:
+            self._cut = transaction.incoming.cut
         reason = NOTQUIT_REASONS.get(how, "connection-lost")
         try:
             verdict = await self._admission.verdict(Where.NOTQUIT, smtp_notquit_reason=reason)
@@ -338,7 +370,10 @@ class Session:
         if self._client.unlogged:
             return
         elapsed = self._ports.clock.now() - self._began
-        self._ports.journal.record(events.ConnectionClosed(self.facts, how, elapsed, self._left_in_transaction))
+        closed = events.ConnectionClosed(self.facts, how, elapsed, self._left_in_transaction, self._cut)
+        self._ports.journal.record(closed)
+        if not self._client.messages:
+            self._ports.journal.record(events.NoMail(self.facts, elapsed, tuple(self._client.commands)))
 
     def heard(self, command: esmtp.CommandRead) -> None:
         """The machine has read a command."""
@@ -348,6 +383,8 @@ class Session:
         """The machine saw the protocol broken."""
         commands = tuple(self._client.commands)
         self._ports.journal.record(events.ProtocolViolated(self.facts, what, text, commands, is_syntax))
+        if what == "too many nonmail commands" and commands:
+            self._client.commands.pop()  # Exim: what is one too many was not had
 
 
 _COMMANDS = frozenset(
@@ -382,6 +419,15 @@ NOTQUIT_REASONS = {
 """$smtp_notquit_reason by how the connection ended; every other end is a connection that was lost."""
 
 
-def make_facts(peer: Endpoint, local: Endpoint, *, tls_on_connect: bool) -> SessionFacts:
+_LEAVES_INCOMPLETE = {
+    "lost": "connection lost",
+    "synchronization error": "sync failure",
+    "too many nonmail commands": "too many non-mail commands",
+    "too many unrecognized commands": "unrecognized command",
+}
+"""How a connection ends that leaves a line about its transaction, in the words of that line."""
+
+
+def make_facts(peer: Endpoint, local: Endpoint, *, tls_on_connect: bool, connection_id: str = "") -> SessionFacts:
     """What is known of a client when it connects."""
-    return SessionFacts(peer=peer, local=local, tls_on_connect=tls_on_connect)
+    return SessionFacts(peer=peer, local=local, tls_on_connect=tls_on_connect, connection_id=connection_id)

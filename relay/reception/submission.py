@@ -10,7 +10,7 @@ same whichever way it came.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -18,9 +18,10 @@ from relay.esmtp.grammar import Malformed, check_literal, read_address
 from relay.esmtp.header_addresses import read_address_list
 from relay.expand.scope import MessageView, Scope
 from relay.mail.address import NULL_SENDER, Address
-from relay.mail.envelope import BodyType, Recipient
-from relay.mail.events import Arrived, CommandRejected, Completed, MessageNote
-from relay.mail.facts import LocalCaller, MessageFacts, SessionFacts
+from relay.mail.envelope import Recipient
+from relay.mail.events import QUEUED_BY_ACL, Arrived, Completed, MessageNote
+from relay.mail.facts import LocalCaller, MessageFacts, SessionFacts, make_connection_id
+from relay.mail.glance import longest_line
 from relay.mail.header import Field, join_fields, split_header
 from relay.mail.ports import Capacity, Clock, Concurrency, Intake, Journal, SpoolUnavailable, TemporaryFailure
 from relay.mail.queue import CHUNK_SIZE, NewMessage, make_message_id
@@ -28,10 +29,20 @@ from relay.mail.text import printable
 from relay.policy.acl_values import Deferred as Refused
 from relay.policy.acl_values import Denied, Discarded, Freeze, Queueing, Switch, Verdict, Where
 from relay.policy.rewrite import RewriteContext, RewriteRule
-from relay.reception.fields import change_header
-from relay.reception.fixups import FixedHeader, Fixing, FromAffixes, HeaderNeeds, fix_header, recipients_in_header
+from relay.reception.dropped import dropped_fields
+from relay.reception.fields import body_type, change_header
+from relay.reception.fixups import (
+    DELIVERY_FIELDS,
+    FixedHeader,
+    Fixing,
+    FromAffixes,
+    HeaderNeeds,
+    fix_header,
+    recipients_in_header,
+)
 from relay.reception.given import read_given, session_of
-from relay.reception.local_acls import LocalACLs, LocalJudge
+from relay.reception.header_id import HeaderId
+from relay.reception.local_acls import LocalACLs, LocalJudge, refusal, refusal_text
 from relay.reception.local_text import BodyLineEnds, HeaderCutter, HeaderTooLong
 from relay.reception.request import DeliveryMode, Status, SubmissionAnswer, SubmissionRequest
 from relay.reception.rewriting import Addressed, rewrite_message
@@ -76,11 +87,12 @@ class Deliveries(Protocol):
         """Whether a message should be committed as ours, for an attempt at once; else it is due like others."""
         ...
 
-    def arrived(self, message_id: str) -> None:
-        """A message was committed as claimed by us: its first attempt may start."""
+    def arrived(self, message_id: str, *, routes_only: bool = False) -> None:
+        """A message was committed as claimed by us: its first attempt may start. `routes_only`: it leaves what goes to
+        other hosts."""
         ...
 
-    async def attempt_now(self, message_id: str) -> None:
+    async def attempt_now(self, message_id: str, *, routes_only: bool = False) -> None:
         """The same, and wait until that attempt is over, however it ends."""
         ...
 
@@ -94,11 +106,13 @@ class SubmissionSettings:
     qualify_recipient: str
     message_size_limit: int = 50 * 1024 * 1024
     header_maxsize: int = 1024 * 1024
+    header_id: HeaderId = field(default_factory=HeaderId)
     recipients_max: int = 50000
     received_headers_max: int = 30
     extract_addresses_remove_arguments: bool = True
     local_from_check: bool = True
     local_sender_retain: bool = False
+    delivery_fields: frozenset[str] = DELIVERY_FIELDS
     from_affixes: FromAffixes | None = None
     rewrite: tuple[RewriteRule, ...] = ()
     local_acls: LocalACLs = field(default_factory=LocalACLs)
@@ -192,6 +206,9 @@ class Submission:
         try:
             if self._ports.capacity is not None:
                 await self._ports.capacity.check(None)
+            # From the message's being kept until its attempt begins nothing may be waited for: whoever stopped
+            # meanwhile would leave it.
+            routes_only = await self._routes_only(request)
             received = await self._receive(request, originator, pieces, body, now)
             if received.discarded is not None:
                 await self._discard(received, body, drop)
@@ -202,7 +219,7 @@ class Submission:
                 return SubmissionAnswer(Status.DEFERRED, text="message id is taken, please try again")
             # It came so far before, and was stopped before its file was gone: no attempt has begun.
             drop.committed()
-            await self._start(request.delivery, message_id)
+            await self._start(request, message_id, routes_only=routes_only)
             return SubmissionAnswer(Status.ACCEPTED, message_id)
         except _Refusal as refusal:
             await body.abandon()
@@ -220,9 +237,9 @@ class Submission:
             drop.committed()
         self._ports.journal.record(received.arrived)
         if received.is_queued:
-            self._ports.journal.record(MessageNote(message_id, "no immediate delivery: queued by ACL"))
+            self._ports.journal.record(MessageNote(message_id, QUEUED_BY_ACL, in_message_log=True))
         if received.message.due is None and not received.message.frozen:
-            await self._start(request.delivery, message_id)
+            await self._start(request, message_id, routes_only=routes_only or received.is_queued)
         return SubmissionAnswer(Status.ACCEPTED, message_id)
 
     async def _discard(self, received: _Received, body: _Body, drop: Drop | None) -> None:
@@ -251,11 +268,17 @@ class Submission:
             return now
         return None
 
-    async def _start(self, mode: DeliveryMode, message_id: str) -> None:
-        if mode is DeliveryMode.INTERACTIVE:
-            await self._ports.deliveries.attempt_now(message_id)
-        elif mode is DeliveryMode.BACKGROUND:
-            self._ports.deliveries.arrived(message_id)
+    async def _routes_only(self, request: SubmissionRequest) -> bool:
+        """Exim: -odqs, queue_only_file with `smtp`."""
+        capacity = self._ports.capacity
+        return request.routes_only or (capacity is not None and await capacity.routes_only())
+
+    async def _start(self, request: SubmissionRequest, message_id: str, *, routes_only: bool) -> None:
+        deliveries = self._ports.deliveries
+        if request.delivery is DeliveryMode.INTERACTIVE:
+            await deliveries.attempt_now(message_id, routes_only=routes_only)
+        elif request.delivery is DeliveryMode.BACKGROUND:
+            deliveries.arrived(message_id, routes_only=routes_only)
 
     async def _receive(
         self,
@@ -266,22 +289,31 @@ class Submission:
         now: float,
     ) -> _Received:
         """Reads the whole message; the body's last piece is left to the commit."""
-        arguments = self._arguments(request)
+        given = self._arguments(request)
+        arguments = tuple(self._qualified(each, request) for each in given)
         if not arguments and not request.extract_recipients:
             raise _Refusal("no recipients given")
-        session = _session(request, originator.caller)
+        number = make_connection_id(now, self._ports.random_source)
+        session = replace(_session(request, originator.caller), connection_id=number)
         judge = LocalJudge(self._settings.local_acls, self._ports.journal, self._ports.concurrency)
-        before = MessageView(None, arguments, True, message_id=body.message_id, received_at=now)
+        said = await self._sender(request, originator, "")
+        before = MessageView(said, arguments, True, message_id=body.message_id, received_at=now)
         await judge.verdict(Where.NOT_SMTP_START, self._scope(session, before, now))
         cutter = HeaderCutter(self._settings.header_maxsize)
         raw_header, first = await self._header(cutter, pieces)
         sender = await self._sender(request, originator, cutter.from_line_sender)
         fields, _ = split_header(raw_header)
         self._check_loop(fields)
-        recipients = self._recipients(request, arguments, fields)
+        named = self._recipients(request, given, fields)
+        recipients = tuple(self._qualified(each, request) for each in named)
         needs = self._needs(request, originator, sender, body.message_id, now)
+        if request.sender is None and originator.caller.trusted and cutter.from_line_sender:
+            # The message is somebody else's, whose name is not ours.
+            needs = replace(needs, full_name="")
         if judge.effects.has(Switch.SUPPRESS_LOCAL_FIXUPS):
             needs = replace(needs, fixing=Fixing.NONE, drop_sender_field=False)
+        seen = replace(before, sender=sender, message_id=body.message_id)
+        needs = await self._settings.header_id.completed(needs, lambda: self._scope(session, seen, now))
         fixed = fix_header(fields, needs)
         body.take_room(len(raw_header))
         await body.add(first)
@@ -289,9 +321,12 @@ class Submission:
             await body.add(piece)
         await body.end()
         parts = Addressed(sender, tuple(Recipient(each) for each in recipients), fixed.fields)
-        if self._settings.rewrite:
+        if self._settings.rewrite or request.qualify:
             parts = await self._rewritten(parts, request, session, body.message_id, now)
-        return await self._judged(request, parts, fixed, body, judge, session, now)
+        longest = longest_line(raw_header)
+        stages = (fields, fixed.fields, parts.fields)
+        received = await self._judged(request, parts, fixed, body, judge, session, now, longest, stages)
+        return replace(received, arrived=replace(received.arrived, named=named))
 
     async def _judged(
         self,
@@ -302,6 +337,8 @@ class Submission:
         judge: LocalJudge,
         session: SessionFacts,
         now: float,
+        longest: int,
+        stages: Sequence[tuple[Field, ...]],
     ) -> _Received:
         """The message with its trace field and what ACLs made of it. Raises _Refusal, TemporaryFailure."""
         addresses = tuple(each.address for each in parts.recipients)
@@ -309,17 +346,26 @@ class Submission:
         parts = replace(parts, fields=change_header((trace, *parts.fields), trace, judge.effects))
         judge.effects.added, judge.effects.removed = [], []
         verdict = await self._verdict(parts, body, judge, session, now)
-        header = join_fields(change_header(parts.fields, trace, judge.effects))
+        final = change_header(parts.fields, trace, judge.effects)
+        header = join_fields(final)
         controls = judge.effects.controls
         is_queued = any(isinstance(each, Queueing) for each in controls)
-        queue_only = is_queued or await self._only_queues(request)
+        stays = any(isinstance(each, Queueing) and not each.route for each in controls)
+        queue_only = stays or await self._only_queues(request)
         message = NewMessage(
             message_id=body.message_id,
             sender=parts.sender,
             recipients=parts.recipients,
             header=header,
-            facts=MessageFacts(session=session, received_at=now, acl_variables=dict(judge.variables)),
-            body_type=BodyType.SEVENBIT if body.is_ascii and header.isascii() else BodyType.EIGHTBITMIME,
+            facts=MessageFacts(
+                session=session,
+                received_at=now,
+                acl_variables=dict(judge.variables),
+                longest_header_line=longest,
+                is_rehearsal=not request.deliver_really,
+                dropped=dropped_fields(*stages, [each for each in final if each is not trace]),
+            ),
+            body_type=body_type(final, is_ascii=body.is_ascii and header.isascii()),
             body_size=body.size,
             frozen=any(isinstance(each, Freeze) for each in controls),
             due=self._due(DeliveryMode.QUEUE if queue_only else request.delivery, now),
@@ -330,8 +376,11 @@ class Submission:
             session=session,
             size=len(header) + 2 + body.size,
             header_message_id=fixed.given_message_id,
+            made_message_id=fixed.made_message_id,
             subject=fixed.subject,
             recipients=addresses,
+            waits=message.due is not None or message.frozen,
+            bounce_of=request.about,
         )
         return _Received(message, arrived, verdict.log_text if isinstance(verdict, Discarded) else None, is_queued)
 
@@ -356,18 +405,8 @@ class Submission:
         if not isinstance(verdict, Denied | Refused):
             return verdict
         if verdict.logs:
-            self._ports.journal.record(
-                CommandRejected(
-                    session,
-                    "by non-SMTP ACL",
-                    verdict.log_text.partition("\n")[0],
-                    sender=parts.sender,
-                    temporary=isinstance(verdict, Refused),
-                    message_id=body.message_id,
-                    logs=verdict.logs,
-                )
-            )
-        text = f"message rejected by non-SMTP ACL: {verdict.reply.text}"
+            self._ports.journal.record(refusal(verdict, session, view))
+        text = refusal_text(verdict)
         if isinstance(verdict, Refused):
             raise TemporaryFailure(text)
         raise _Refusal(text)
@@ -375,7 +414,7 @@ class Submission:
     async def _rewritten(
         self, parts: Addressed, request: SubmissionRequest, session: SessionFacts, message_id: str, now: float
     ) -> Addressed:
-        """The message after the rewriting rules; where there are any, addresses in its header get a domain as well."""
+        """The message after the rewriting rules; addresses in its header get a domain as well."""
         settings = self._settings
         view = MessageView(parts.sender, header=parts.fields, message_id=message_id, received_at=now)
         scope = self._ports.scope.child(session=session, now=now, message=view)
@@ -405,7 +444,7 @@ class Submission:
                     check_literal(each, allowed=self._settings.allow_domain_literals)
             except Malformed as error:
                 raise _Refusal(f'bad recipient address "{printable(argument, 200)}": {error}') from None
-        return tuple(self._qualified(each, request) for each in found)
+        return tuple(found)
 
     def _qualified(self, address: Address, request: SubmissionRequest) -> Address:
         if not address.domain and not request.qualify:
@@ -435,16 +474,16 @@ class Submission:
     def _recipients(
         self, request: SubmissionRequest, arguments: tuple[Address, ...], fields: tuple[Field, ...]
     ) -> tuple[Address, ...]:
-        """Who gets it, each once, in the order in which they were named."""
+        """Who gets it, each once, in the order in which they were named, and as they were."""
         chosen = list(arguments)
         if request.extract_recipients:
             try:
-                listed = [self._qualified(each, request) for each in recipients_in_header(fields)]
+                listed = recipients_in_header(fields)
             except Malformed as error:
                 raise _Refusal(f"bad address in a header line: {error}") from None
             if self._settings.extract_addresses_remove_arguments:
-                unwanted = {each.key() for each in arguments}
-                chosen = [each for each in listed if each.key() not in unwanted]
+                unwanted = {self._qualified(each, request).key() for each in arguments}
+                chosen = [each for each in listed if self._qualified(each, request).key() not in unwanted]
                 if listed and not chosen:
                     raise _Refusal("all recipients in the header lines were removed because they are arguments as well")
             else:
@@ -453,7 +492,7 @@ class Submission:
                 raise _Refusal("no recipient addresses found in header lines")
         unique: dict[str, Address] = {}
         for each in chosen:
-            unique.setdefault(each.key(), each)
+            unique.setdefault(self._qualified(each, request).key(), each)
         if 0 < self._settings.recipients_max < len(unique):
             raise _Refusal("too many recipients")
         return tuple(unique.values())
@@ -493,6 +532,7 @@ class Submission:
             drop_sender_field=not caller.trusted and request.fix_header and not self._settings.local_sender_retain,
             drop_bcc=request.extract_recipients,
             from_affixes=self._settings.from_affixes,
+            delivery_fields=self._settings.delivery_fields,
         )
 
 

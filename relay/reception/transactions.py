@@ -11,7 +11,6 @@ from relay.mail import events, reply
 from relay.mail.address import Address
 from relay.mail.envelope import Envelope, Parameters, Recipient
 from relay.mail.queue import make_message_id
-from relay.mail.text import printable
 from relay.policy.acl_values import Deferred, Discarded, Where
 from relay.reception.admission import Admission
 from relay.reception.client import Client, Transaction
@@ -49,7 +48,6 @@ class Transactions:
         if isinstance(vouched, Answer):
             return vouched
         parameters, authenticated = vouched
-        shown = f"<{printable(str(sender))}>"
         if not sender.is_null and not sender.is_qualified:
             if not await self._admission.may_be_unqualified(self._rules.clients.sender_unqualified_hosts):
                 return self._admission.unqualified(sender, "sender")
@@ -60,16 +58,20 @@ class Transactions:
         transaction.authenticated_sender = authenticated
         if parameters.get("SIZE") is not None:
             transaction.declared_size = envelope.size
+        transaction.prdr = parameters.get("PRDR") is not None
         transaction.internationalised = parameters.get("SMTPUTF8") is not None
         verdict = await self._admission.verdict(Where.MAIL)
-        answer = self._admission.refusal(verdict, "MAIL", shown)
+        answer = self._admission.refusal(verdict, "MAIL", client.path(sender))
         if answer is not None:
             client.forget_transaction()
             return answer
         if isinstance(verdict, Discarded):
             transaction.discarded, transaction.discarded_by = True, "MAIL ACL"
             transaction.discard_text = verdict.log_text
-        return Answer(self._admission.accepted(reply.SENDER_OK, verdict))
+        accepted = self._admission.accepted(reply.SENDER_OK, verdict)
+        if transaction.prdr:
+            accepted = accepted.with_text(*accepted.lines[:-1], f"{accepted.lines[-1]}, PRDR Requested")
+        return Answer(accepted)
 
     # RCPT
 
@@ -80,7 +82,6 @@ class Transactions:
         transaction.tried += 1
         tried = max(transaction.tried, self._client.tried)
         address = await rewrite_at_smtp_time(address, False, self._rules, self._client.scope, self._ports)
-        shown = f"<{printable(str(address))}>"
         if not address.is_qualified:
             # RFC 5321 4.5.1: postmaster is accepted without a domain.
             is_postmaster = address.local_part.lower() == "postmaster"
@@ -90,15 +91,15 @@ class Transactions:
                 transaction.rejected += 1
                 return self._admission.unqualified(address, "recipient")
             address = address.qualified(self._rules.qualify_recipient)
-        if 0 < self._rules.recipients_max < tried:
+        if 0 < self._client.recipients_max < tried:
             return self._one_too_many(transaction)
         await self._pace.rcpt(tried)
         if transaction.discarded:
             # Exim: what is discarded at MAIL is discarded as a whole, no recipient is judged.
-            self._note_discarded(transaction, shown, "MAIL", transaction.discard_text)
+            self._note_discarded(transaction, self._client.path(address), "MAIL", transaction.discard_text)
             return Answer(reply.RECIPIENT_OK)
         verdict = await self._admission.verdict(Where.RCPT, address)
-        answer = self._admission.refusal(verdict, "RCPT", shown)
+        answer = self._admission.refusal(verdict, "RCPT", self._client.path(address))
         if answer is not None:
             if isinstance(verdict, Deferred):
                 transaction.deferred += 1
@@ -107,7 +108,7 @@ class Transactions:
             return answer
         if isinstance(verdict, Discarded):
             transaction.discarded_by, transaction.discard_text = "RCPT ACL", verdict.log_text
-            self._note_discarded(transaction, shown, "RCPT", verdict.log_text)
+            self._note_discarded(transaction, self._client.path(address), "RCPT", verdict.log_text)
         else:
             transaction.recipients.append(Recipient(address, parameters))
         return Answer(self._admission.accepted(reply.RECIPIENT_OK, verdict))
@@ -138,7 +139,7 @@ class Transactions:
         assert transaction is not None
         if transaction.too_many and self._rules.recipients_max_reject:
             return Answer(reply.TOO_MANY_FOR_MESSAGE)
-        transaction.data_asked = True
+        transaction.data_asked, transaction.by_chunks = True, transfer is Transfer.CHUNKS
         go_ahead = reply.SEND_DATA
         if transfer is Transfer.LINES:
             verdict = await self._admission.verdict(Where.PREDATA)

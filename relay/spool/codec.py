@@ -22,11 +22,13 @@ from relay.mail.envelope import BodyType, Parameters, Recipient
 from relay.mail.facts import (
     Authentication,
     Certificate,
+    DroppedField,
     Endpoint,
     Hello,
     LocalCaller,
     MessageFacts,
     NotAsked,
+    ProxyFacts,
     SessionFacts,
     TLSFacts,
     Unverified,
@@ -73,6 +75,12 @@ def encode_facts(facts: MessageFacts) -> str:
             fields["acl_out"] = outside
     if facts.local_scan_data:
         fields["ls"] = facts.local_scan_data
+    if facts.longest_header_line is not None:
+        fields["hl"] = facts.longest_header_line
+    if facts.is_rehearsal:
+        fields["n"] = True
+    if facts.dropped:
+        fields["gone"] = [[each.behind, _octets(each.raw)] for each in facts.dropped]
     return _encode(fields)
 
 
@@ -85,6 +93,9 @@ def decode_facts(text: str) -> MessageFacts:
             received_at=float(fields["at"]),
             acl_variables=_acl_variables(fields),
             local_scan_data=fields.get("ls", ""),
+            longest_header_line=None if (longest := fields.get("hl")) is None else int(longest),
+            is_rehearsal=fields.get("n", False) is True,
+            dropped=tuple(DroppedField(int(behind), base64.b64decode(raw)) for behind, raw in fields.get("gone", ())),
         )
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise Unreadable(f"the facts of its reception can't be read: {error}") from error
@@ -139,6 +150,9 @@ def encode_recipient(recipient: Recipient) -> str:
     fields: Fields = {"v": VERSION, "a": [recipient.address.local_part, recipient.address.domain]}
     if recipient.parameters.items:
         fields["p"] = recipient.parameters.items
+    for name, other in (("o", recipient.original), ("e", recipient.errors_to)):
+        if other is not None:
+            fields[name] = [other.local_part, other.domain]
     return _encode(fields)
 
 
@@ -146,7 +160,8 @@ def decode_recipient(text: str) -> Recipient:
     """The recipient that `encode_recipient` was given. Raises Unreadable."""
     try:
         fields = _fields(text)
-        return Recipient(address_of(fields["a"]), _parameters_of(fields.get("p", ())))
+        original, errors_to = (address_of(fields[name]) if name in fields else None for name in ("o", "e"))
+        return Recipient(address_of(fields["a"]), _parameters_of(fields.get("p", ())), original, errors_to)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise Unreadable(f"a recipient can't be read: {error}") from error
 
@@ -191,6 +206,8 @@ def _session(session: SessionFacts) -> Fields:
         fields["tls"] = _tls(session.tls)
     if session.authentication is not None:
         fields["auth"] = [session.authentication.authenticator, session.authentication.identity]
+        if session.authentication.sender:
+            fields["auth"].append(session.authentication.sender)
     if session.peer_host:
         fields["host"] = session.peer_host
     if session.peer_name:
@@ -199,12 +216,19 @@ def _session(session: SessionFacts) -> Fields:
         fields["toc"] = True
     if session.ident:
         fields["ident"] = session.ident
+    if session.in_dialog:
+        fields["dialog"] = True
     if session.given_protocol:
         fields["proto"] = session.given_protocol
     if session.batched:
         fields["bs"] = True
     if session.smtputf8:
         fields["utf8"] = True
+    if session.connection_id:
+        fields["ci"] = session.connection_id
+    if session.proxy is not None:
+        ends = (session.proxy.internal, session.proxy.external)
+        fields["proxy"] = [None if each is None else [each.address, each.port] for each in ends]
     return fields
 
 
@@ -223,13 +247,23 @@ def _session_of(fields: Fields) -> SessionFacts:
         hello=None if "helo" not in fields else Hello(str(fields["helo"][0]), bool(fields["helo"][1])),
         tls=None if tls is None else _tls_of(tls),
         tls_on_connect=bool(fields.get("toc", False)),
-        authentication=None if "auth" not in fields else Authentication(str(fields["auth"][0]), str(fields["auth"][1])),
+        authentication=None if "auth" not in fields else Authentication(*map(str, fields["auth"])),
         peer_name=fields.get("name", ""),
         batched=bool(fields.get("bs", False)),
         ident=fields.get("ident", ""),
+        in_dialog=bool(fields.get("dialog", False)),
         given_protocol=fields.get("proto", ""),
         smtputf8=bool(fields.get("utf8", False)),
+        connection_id=str(fields.get("ci", "")),
+        proxy=_proxy_of(fields.get("proxy")),
     )
+
+
+def _proxy_of(ends: list[Any] | None) -> ProxyFacts | None:
+    if ends is None:
+        return None
+    internal = _endpoint_of(ends[0])
+    return None if internal is None else ProxyFacts(internal, _endpoint_of(ends[1]))
 
 
 def _endpoint_of(pair: list[Any] | None) -> Endpoint | None:

@@ -5,8 +5,9 @@ the next `get` makes a new one, and where that fails the tries after it are furt
 database that is away costs a sender one quick refusal and not a time-out each.
 
 What we need of every session is set by us, whatever the server's file says: a commit waits for the disk, and a session
-whose program has gone silent in the middle of a transaction is ended by the server before the lease is over, because
-its locks would keep others from taking over.
+whose program has gone silent in the middle of a transaction is ended by the server by the end of the lease, because
+its locks would keep others from taking over. Between two statements that is a time-out of the server's; within one
+(half of it has come, or half of its answer is gone) only TCP can tell, so that both ends ask each other.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 10.0
 """Seconds between tries to connect; each is twice the one before, and none is longer than a quarter of the lease."""
 CONNECT_TIMEOUT = 5
+_SETTINGS: dict[str, str | int] = {
+    "synchronous_commit": "on",
+    "client_encoding": "UTF8",
+    "standard_conforming_strings": "on",
+}
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -50,16 +56,25 @@ class DatabaseLink:
     def __init__(self, url: str, purpose: str, lease: float, elapsed: Callable[[], float]) -> None:
         self.place = place_of(url)
         limit = max(int(lease * 1000), 1000)
+        idle, interval, count = max(int(lease / 3), 1), max(int(lease / 6), 1), 2
         self._conninfo = make_conninfo(
             url,
             application_name=f"fingerpost {purpose}",
             connect_timeout=CONNECT_TIMEOUT,
-            keepalives_idle=max(int(lease / 3), 1),
-            keepalives_interval=max(int(lease / 6), 1),
-            keepalives_count=2,
+            keepalives_idle=idle,
+            keepalives_interval=interval,
+            keepalives_count=count,
             tcp_user_timeout=limit,
         )
-        self._silence = limit // 2
+        silence = limit // 2
+        self._settings = _SETTINGS | {
+            "idle_in_transaction_session_timeout": silence,
+            "lock_timeout": silence,
+            "tcp_keepalives_idle": idle,
+            "tcp_keepalives_interval": interval,
+            "tcp_keepalives_count": count,
+            "tcp_user_timeout": silence,
+        }
         self._elapsed = elapsed
         self._connection: Connection | None = None
         self._statements: dict[str, str] = {}
@@ -103,12 +118,12 @@ class DatabaseLink:
     def _connect(self) -> Connection:
         connection: Connection = psycopg.connect(self._conninfo, autocommit=True)
         try:
-            # One round trip. Names of settings are ours, the value is a number.
+            # One round trip.
             connection.execute(
-                sql.SQL(
-                    "SET synchronous_commit = on; SET client_encoding = 'UTF8'; SET standard_conforming_strings = on;"
-                    " SET idle_in_transaction_session_timeout = {}; SET lock_timeout = {}"
-                ).format(sql.Literal(self._silence), sql.Literal(self._silence))
+                sql.SQL("; ").join(
+                    sql.SQL("SET {} = {}").format(sql.Identifier(name), sql.Literal(value))
+                    for name, value in self._settings.items()
+                )
             )
             self._refuse_unsafe(connection)
         except BaseException:

@@ -40,6 +40,8 @@ class RetryHint:
     """The ErrorClass' word."""
     exhausted: bool = False
     """The last cutoff of its retry rule has passed."""
+    mark: str = ""
+    """Of the file that stood for the records when this one was made."""
 
 
 def retry_hint(reading: Reading, kind: Kind, key: str, now: float) -> RetryHint | None:
@@ -56,6 +58,7 @@ def retry_hint(reading: Reading, kind: Kind, key: str, now: float) -> RetryHint 
             reason=str(fields.get("why", "")),
             error=str(fields.get("error", "")),
             exhausted=bool(fields.get("over", False)),
+            mark=str(fields.get("mark", "")),
         )
     except (LookupError, TypeError, ValueError, AttributeError):
         return None
@@ -70,6 +73,8 @@ def keep_retry_hint(transaction: Transaction, kind: Kind, key: str, hint: RetryH
         fields["error"] = hint.error
     if hint.exhausted:
         fields["over"] = True
+    if hint.mark:
+        fields["mark"] = hint.mark
     transaction.put_hint(kind.value, key, json.dumps(fields, separators=(",", ":")), hint.next_try + keep)
 
 

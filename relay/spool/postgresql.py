@@ -7,8 +7,9 @@ locking its owner's row against that: an owner that was given up for dead finds 
 claims gone.
 
 Trouble. Before COMMIT is sent a failure is certain: nothing was written, and a batch that found only its connection
-dead is run once more on a new one. A commit whose answer was lost is asked for by its transaction id, which
-PostgreSQL remembers (`pg_xact_status`); only where the database does not come back in time is the result `Unknown`.
+dead is run once more on a new one. Every batch writes its number beside its owner, so that a commit whose answer was
+lost can be asked for; only where the database does not come back in time is the result `Unknown`. (PostgreSQL's own
+transaction ids are no proof: a server that crashes may give one of them to another transaction.)
 
 What is made due for others is told by NOTIFY, after the commit and in a transaction of its own: inside of the
 first it would make all commits of the database wait for each other.
@@ -56,14 +57,13 @@ _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 0.5
 
 _BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-_TRANSACTION_ID = "SELECT pg_current_xact_id()::text"
-_TRANSACTION_STATUS = "SELECT pg_xact_status(?::text::xid8)"
-# Its session still waits for a word of ours that went astray. A session knows the lower half of the id.
-_END_TRANSACTION = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-    WHERE usename = current_user AND backend_xid::text = (?::text::bigint & 4294967295)::text"""
+# A session that still waits for a word of ours that went astray. Should its number be another one's by now, that one
+# finds its connection dead and tries again.
+_END_SESSION = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE usename = current_user AND pid = ? AND xact_start IS NOT NULL AND state <> 'active'"""
 _NOTIFY = f"SELECT pg_notify('{CHANNEL}', ?)"
 _ANYTHING = "SELECT 1"
-# For a transaction of a process that is gone: the server ends it as soon as it reads that.
+# For a transaction whose other end is gone: the server ends it as soon as it reads that.
 _WAIT_BRIEFLY = "SET LOCAL lock_timeout = 2000"
 
 _OF_NEIGHBOURS = (errors.DeadlockDetected, errors.SerializationFailure, errors.LockNotAvailable)
@@ -111,6 +111,7 @@ class PostgreSQLStore:
         self._keeping = DatabaseLink(url, "lease", lease, elapsed)
         self.place = self._writing.place
         self._owner = ""
+        self._batch = 0
         self._has_news = False
         self._judges_from = 0.0
         self._owners = 1
@@ -231,15 +232,17 @@ class PostgreSQLStore:
         try:
             execute("BEGIN")
             self._hold(execute)
-            xid = str(execute(_TRANSACTION_ID)[0][0])
+            self._batch += 1
+            execute(schema.BATCH_MARK, (self._owner, self._batch))
         except psycopg.Error as error:
             raise _Abandoned(self._writing.trouble(error), is_stale=_is_of_connection(error)) from error
         results = [self._step(operation, transaction, connection, execute) for operation in operations]
         try:
             execute("COMMIT")
         except psycopg.Error as error:
+            session = connection.info.backend_pid
             self._writing.give_up()
-            return self._after_lost_commit(xid, results, self._writing.trouble(error))
+            return self._after_lost_commit(session, results, self._writing.trouble(error))
         return results
 
     def _hold(self, execute: Execute) -> None:
@@ -270,31 +273,40 @@ class PostgreSQLStore:
             raise _Abandoned(self._writing.trouble(error), is_stale=not is_in_transaction(connection)) from error
         return Done(value)
 
-    def _after_lost_commit(self, xid: str, results: list[Result], trouble: SpoolUnavailable) -> list[Result]:
-        """What became of a transaction whose COMMIT was sent and not answered."""
-        waited, pause = 0.0, _FIRST_PAUSE
-        while waited < self._patience:
+    def _after_lost_commit(self, session: int, results: list[Result], trouble: SpoolUnavailable) -> list[Result]:
+        """What became of a batch whose COMMIT was sent, in that session of the server's, and not answered."""
+        # By the clock: where nothing goes through, a try alone takes as long as connecting may take.
+        end, pause = self._elapsed() + self._patience, _FIRST_PAUSE
+        while self._elapsed() < end:
             self._pause(pause)
-            waited += pause
             pause = min(pause * 2, _LONGEST_PAUSE)
             self._writing.hurry()
-            match self._status_of(xid):
-                case "committed":
+            match self._was_committed(session):
+                case True:
                     return results
-                case "aborted":
+                case False:
                     return [Refused(trouble) if isinstance(each, Done) else each for each in results]
         return [Unknown(trouble) if isinstance(each, Done) else each for each in results]
 
-    def _status_of(self, xid: str) -> str | None:
+    def _was_committed(self, session: int) -> bool | None:
+        """Whether the last batch is in the database; None where nobody can tell, now or any more.
+
+        While its session is in the middle of it, it holds its owner's row, which is waited for.
+        """
+
+        def look(execute: Execute) -> bool | None:
+            execute(_WAIT_BRIEFLY)
+            if not execute(schema.OWNER_TAKE, (self._owner,)):
+                return None  # others have taken over, and with it the number is gone
+            found = execute(schema.BATCH_LAST, (self._owner,))
+            return bool(found) and int(found[0][0]) == self._batch
+
         try:
-            execute = self._writing.executor(self._writing.get())
-            status: str | None = execute(_TRANSACTION_STATUS, (xid,))[0][0]
-            if status == "in progress":
-                execute(_END_TRANSACTION, (xid,))
+            self._writing.executor(self._writing.get())(_END_SESSION, (session,))
+            return self._in_transaction(self._writing, look)
         except (psycopg.Error, SpoolUnavailable):
             self._writing.give_up()
             return None
-        return status
 
     def _ask(self, question: Callable[[Reading], T]) -> T:
         connection = self._reading.get()

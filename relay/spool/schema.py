@@ -17,6 +17,7 @@ How to think of the tables:
                body that fits in its last piece has no row here: it comes in the transaction that accepts it.
     owner      who may hold claims; `lease` (PostgreSQL) is when its claims end without a heartbeat, NULL (SQLite)
                means that a lock on a file tells whether it lives.
+    batch      (PostgreSQL) the number of the last batch that an owner has committed; each batch writes its own.
     hint       what delivery remembers of hosts and addresses (`hints.py`).
     aside      rows that a repair has taken out of the other tables, `content` as it was there; nothing reads them.
     meta       the version of the schema, and how often a commit has failed.
@@ -113,6 +114,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE message ADD COLUMN frozen_at {real}",
         "CREATE INDEX message_frozen ON message (message_id) WHERE owner IS NULL AND frozen = 1",
     ),
+    (
+        "ALTER TABLE message ADD COLUMN waits_for TEXT NOT NULL DEFAULT ''",
+        """CREATE INDEX message_waits_for ON message (waits_for, due)
+            WHERE owner IS NULL AND frozen = 0 AND waits_for <> ''""",
+    ),
+    ("CREATE TABLE batch (owner TEXT PRIMARY KEY, number BIGINT NOT NULL)",),
 )
 """Step N takes a queue from version N to N + 1."""
 
@@ -136,6 +143,10 @@ OWNER_REGISTER = "INSERT INTO owner (owner, pid, started_at, lease) VALUES (?, ?
 OWNER_HOLD = "SELECT 1 FROM owner WHERE owner = ? FOR KEY SHARE"
 OWNER_BEAT = "UPDATE owner SET lease = {clock} + ? WHERE owner = ? RETURNING owner"
 OWNER_TAKE = "SELECT owner FROM owner WHERE owner = ? {locked}"
+BATCH_MARK = """INSERT INTO batch (owner, number) VALUES (?, ?)
+    ON CONFLICT (owner) DO UPDATE SET number = excluded.number"""
+BATCH_LAST = "SELECT number FROM batch WHERE owner = ?"
+BATCH_REMOVE = "DELETE FROM batch WHERE owner = ?"
 OWNERS_DEAD = "SELECT owner FROM owner WHERE lease < {clock} AND owner <> ? FOR UPDATE SKIP LOCKED"
 
 # Arriving
@@ -167,12 +178,15 @@ MESSAGE_HELD = """SELECT 1 FROM message JOIN owner ON owner.owner = message.owne
 MESSAGE_SET_OWNER = "UPDATE message SET owner = ? WHERE message_id = ?"
 CLAIMABLE = """SELECT message_id, due, frozen, attempts, body_size, envelope, header, facts, warnings
     FROM message WHERE owner IS NULL AND frozen = 0 AND due <= ? ORDER BY due LIMIT ? {skip_locked}"""
+CLAIMABLE_WAITING = """SELECT message_id, due, frozen, attempts, body_size, envelope, header, facts, warnings
+    FROM message WHERE owner IS NULL AND frozen = 0 AND waits_for <> '' AND waits_for = ?
+    ORDER BY due LIMIT ? {skip_locked}"""
 NEXT_DUE = "SELECT min(due) FROM message WHERE owner IS NULL AND frozen = 0"
 MESSAGE_REMOVE_OWNED = "DELETE FROM message WHERE message_id = ? AND owner = ? RETURNING message_id"
 MESSAGE_REMOVE = "DELETE FROM message WHERE message_id = ?"
 MESSAGE_WITHDRAW = """DELETE FROM message
     WHERE message_id = ? AND attempts = 0 AND (owner IS NULL OR owner = ?) RETURNING message_id"""
-MESSAGE_SETTLE = """UPDATE message SET owner = NULL, due = ?, frozen = ?, frozen_at = ?,
+MESSAGE_SETTLE = """UPDATE message SET owner = NULL, due = ?, frozen = ?, frozen_at = ?, waits_for = ?,
     warnings = COALESCE(?, warnings), attempts = attempts + 1
     WHERE message_id = ? AND owner = ? RETURNING message_id"""
 MESSAGE_RELEASE = """UPDATE message SET owner = NULL, due = ?

@@ -252,6 +252,11 @@ class Transaction(Reading, Protocol):
         """Up to `limit` due messages that nobody has, oldest due first."""
         ...
 
+    def claim_waiting(self, host: str, limit: int) -> Claim:
+        """Up to `limit` messages that nobody has and that wait for this host (`Settlement.waits_for`), whether due or
+        not; oldest due first."""
+        ...
+
     def claim_one(self, message_id: str) -> Claim:
         """One message whether due or not; nothing where it is gone, frozen or another's; ours stays ours."""
         ...

@@ -21,6 +21,7 @@ from relay.mail.queue import (
     QueueEntry,
     RecipientState,
     RecipientUpdate,
+    Replacement,
     Settlement,
 )
 from relay.spool import codec, schema
@@ -173,8 +174,14 @@ class SQLTransaction(SQLReading):
             self._execute(schema.CHUNKS_REMOVE, (message_id,))
 
     def claim_due(self, now: float, limit: int) -> Claim:
+        return self._claim(self._execute(schema.CLAIMABLE, (now, limit)))
+
+    def claim_waiting(self, host: str, limit: int) -> Claim:
+        return self._claim(self._execute(schema.CLAIMABLE_WAITING, (codec.column_text(host), limit)))
+
+    def _claim(self, rows: Sequence[Row]) -> Claim:
         messages, damaged = [], []
-        for row in self._execute(schema.CLAIMABLE, (now, limit)):
+        for row in rows:
             message_id = row[0]
             try:
                 messages.append(self._queued(row))
@@ -212,12 +219,14 @@ class SQLTransaction(SQLReading):
             self._execute(schema.CHUNKS_REMOVE, (message_id,))
             self._queue_bounces(settlement)
             return Settled.COMPLETED
-        frozen = (int(settlement.freeze), settlement.frozen_at)
-        kept = (settlement.due, *frozen, settlement.warnings, message_id, self._owner)
+        state = (int(settlement.freeze), settlement.frozen_at, codec.column_text(settlement.waits_for))
+        kept = (settlement.due, *state, settlement.warnings, message_id, self._owner)
         if not self._execute(schema.MESSAGE_SETTLE, kept):
             return self._settle_lost(settlement)
         for each in settlement.updates:
             self._update_recipient(message_id, each)
+        for wish in settlement.replacements:
+            self._replace_recipient(message_id, wish)
         self._queue_bounces(settlement)
         return Settled.KEPT
 
@@ -318,6 +327,17 @@ class SQLTransaction(SQLReading):
         changed = (update.state.value, codec.column_text(update.error), update.first_failed)
         self._execute(schema.RECIPIENT_UPDATE, (*changed, message_id, update.number))
 
+    def _replace_recipient(self, message_id: str, wish: Replacement) -> None:
+        number = self._execute(schema.RECIPIENT_LAST, (message_id,))[0][0] + 1
+        self._execute(schema.RECIPIENT_ADD, (message_id, number, codec.encode_recipient(wish.recipient)))
+        if wish.is_attempt:
+            update = RecipientUpdate(number, RecipientState.PENDING, wish.error, wish.first_failed)
+            self._update_recipient(message_id, update)
+        if wish.key:
+            self._add_done(message_id, RecipientUpdate(wish.number, RecipientState.PENDING, done=(wish.key,)))
+        else:
+            self._execute(schema.RECIPIENT_MARK, ("", message_id, wish.number))
+
     def _add_done(self, message_id: str, update: RecipientUpdate) -> None:
         lines = "".join(f"{codec.column_text(key)}\n" for key in update.done)
         self._execute(schema.RECIPIENT_DONE, (lines, message_id, update.number))
@@ -358,6 +378,7 @@ def release_owner(execute: Execute, owner: str) -> tuple[tuple[str, ...], tuple[
     execute(schema.OWNER_ARRIVING_CHUNKS, (owner,))
     arriving = tuple(str(row[0]) for row in execute(schema.OWNER_ARRIVING, (owner,)))
     claims = tuple(str(row[0]) for row in execute(schema.OWNER_CLAIMS, (owner,)))
+    execute(schema.BATCH_REMOVE, (owner,))
     execute(schema.OWNER_REMOVE, (owner,))
     return claims, arriving
 

@@ -13,12 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import crypto
 
 from relay.mail.facts import Unverified, Verification, Verified
+from relay.tls.engine import forget_errors
 from relay.tls.files import TLSFileError, anchor_files, read_bundle, read_certificates, read_octets
+from relay.tls.names import read_certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,10 @@ CLIENT = Purpose("client", ExtendedKeyUsageOID.CLIENT_AUTH)
 SERVER = Purpose("server", ExtendedKeyUsageOID.SERVER_AUTH)
 
 
+# X509_V_ERR_CRL_SIGNATURE_FAILURE, _UNABLE_TO_GET_CRL_ISSUER; _CRL_HAS_EXPIRED; _CERT_REVOKED
+_UNPROVEN_LIST = frozenset({8, 33})
+_EXPIRED_LIST = 12
+_REVOKED = 23
 # Chains that are remembered for resumed sessions; a ticket carries the leaf alone.
 _CHAINS = 256
 
@@ -54,13 +61,16 @@ class AnchorSet:
         """True for the DER form of a certificate that is in the set."""
         return octets in self._own
 
-    def fill(self, store: crypto.X509Store) -> None:
-        """Puts anchors, revocation lists and the way to use them into a store of OpenSSL's."""
+    def fill(self, store: crypto.X509Store, *, all_lists: bool = True) -> None:
+        """Puts anchors, revocation lists and the way to use them into a store of OpenSSL's. Without `all_lists` only
+        the list of the leaf's issuer is asked."""
         flags = crypto.X509StoreFlags.PARTIAL_CHAIN
         for certificate in self._prepared:
             store.add_cert(certificate)
         if self._revoked:
-            flags |= crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL
+            flags |= crypto.X509StoreFlags.CRL_CHECK
+            if all_lists:
+                flags |= crypto.X509StoreFlags.CRL_CHECK_ALL
             for crl in self._revoked:
                 store.add_crl(crl)
         store.set_flags(flags)
@@ -88,23 +98,51 @@ class AnchorSet:
         leaf = chain[0]
         if leaf in self:
             return self._verify_own(leaf, now)
-        # A store of its own for each verdict (6 to 100 us): OpenSSL heeds only the first time that a store is given.
-        store = crypto.X509Store()
-        self.fill(store)
-        store.set_time(datetime.datetime.fromtimestamp(now, datetime.UTC).replace(tzinfo=None))
-        context = crypto.X509StoreContext(
-            store,
-            crypto.X509.from_cryptography(leaf),
-            [crypto.X509.from_cryptography(each) for each in chain[1:]],
-        )
-        try:
-            context.verify_certificate()
-        except crypto.X509StoreContextError as error:
-            code, depth, text = error.errors[0], error.errors[1], error.errors[2]
-            return Unverified(self.reason(code, depth, text, error.certificate.to_cryptography()))
+        fault = self._fault(chain, now)
+        if fault is not None and fault[0] == 0:
+            # The lists below have been asked by then; what OpenSSL does after the lists is still to be done.
+            fault = self._fault(chain, now, all_lists=False)
+        if fault is not None:
+            code, depth, text, at_fault = fault
+            return Unverified(self.reason(code, depth, text, at_fault), verify_faults(code, depth, text, at_fault))
         if not _serves(leaf, purpose):
             return Unverified(f"the certificate is not for use as a {purpose.name}")
         return Verified("anchor")
+
+    def _fault(
+        self, chain: tuple[x509.Certificate, ...], now: float, *, all_lists: bool = True
+    ) -> tuple[int, int, str, x509.Certificate] | None:
+        """What is wrong with a chain first: X509_V_ERR_* (0: less than OpenSSL thinks), depth, text, certificate."""
+        # A store of its own for each verdict (6 to 100 us): OpenSSL heeds only the first time that a store is given.
+        store = crypto.X509Store()
+        self.fill(store, all_lists=all_lists)
+        store.set_time(datetime.datetime.fromtimestamp(now, datetime.UTC).replace(tzinfo=None))
+        leaf, *others = (crypto.X509.from_cryptography(each) for each in chain)
+        try:
+            crypto.X509StoreContext(store, leaf, others).verify_certificate()
+        except crypto.X509StoreContextError as error:
+            forget_errors()
+            code, depth, text = error.errors[0], error.errors[1], error.errors[2]
+            octets = crypto.dump_certificate(crypto.FILETYPE_ASN1, error.certificate)
+            return self.list_fault(code, octets, now), depth, text, error.certificate.to_cryptography()
+        return None
+
+    def list_fault(self, code: int, octets: bytes, now: float) -> int:
+        """A fault that OpenSSL has found with the certificate of these octets, looked at once more; 0: there is none.
+
+        A chain ends at the first certificate that is in the set. Where that is no root, its issuer is not in the chain,
+        and OpenSSL knows nobody whose key proves the list of that issuer. But the issuer may be in the set as well.
+        """
+        if code not in _UNPROVEN_LIST or not self.holds(octets):
+            return code
+        certificate = x509.load_der_x509_certificate(octets)
+        issuers = [each for each in self.certificates if each.subject == certificate.issuer]
+        lists = [crl for crl in self._revoked if any(_has_signed(each, crl) for each in issuers)]
+        if not lists:
+            return code
+        if self._revocation(certificate):
+            return _REVOKED
+        return 0 if any(_is_current(crl, now) for crl in lists) else _EXPIRED_LIST
 
     def _verify_own(self, leaf: x509.Certificate, now: float) -> Verification:
         """A certificate that is in the set: dates, and revocation by its own issuer where there is such a CRL."""
@@ -147,6 +185,17 @@ class AnchorSet:
         return f"{whose}: {text}"
 
 
+_NO_ISSUER, _NOT_VERIFIABLE = 20, "unable to verify the first certificate"
+
+
+def verify_faults(code: int, depth: int, text: str, certificate: x509.Certificate) -> tuple[str, ...]:
+    """What Exim's log says of an error of OpenSSL's (`text`), and of what OpenSSL finds next if it goes on in spite
+    of it."""
+    subject = read_certificate(certificate).subject
+    texts = (text, _NOT_VERIFIABLE) if code == _NO_ISSUER and depth == 0 else (text,)
+    return tuple(f"depth={depth} error={each} cert={subject}" for each in texts)
+
+
 def date_fault(certificate: x509.Certificate, now: float) -> str:
     """What is wrong with the dates of a certificate at `now` (seconds since the epoch), or an empty string."""
     before, after = certificate.not_valid_before_utc, certificate.not_valid_after_utc
@@ -155,6 +204,21 @@ def date_fault(certificate: x509.Certificate, now: float) -> str:
     if now > after.timestamp():
         return f"the certificate has expired on {after:%Y-%m-%d %H:%M} UTC"
     return ""
+
+
+def _has_signed(issuer: x509.Certificate, crl: x509.CertificateRevocationList) -> bool:
+    if crl.issuer != issuer.subject:
+        return False
+    try:
+        # The types of the two methods name the same kinds of keys differently.
+        return crl.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]
+    except (TypeError, ValueError, UnsupportedAlgorithm):
+        return False
+
+
+def _is_current(crl: x509.CertificateRevocationList, now: float) -> bool:
+    until = crl.next_update_utc
+    return crl.last_update_utc.timestamp() <= now and (until is None or now <= until.timestamp())
 
 
 def is_authority(certificate: x509.Certificate) -> bool:

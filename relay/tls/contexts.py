@@ -20,10 +20,10 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from OpenSSL import SSL, crypto
 
-from relay.tls.anchors import AnchorSet, RevocationStore, is_authority, load_anchors
+from relay.tls.anchors import AnchorSet, RevocationStore, is_authority, load_anchors, verify_faults
 from relay.tls.ciphers import BadCipherList, set_ciphers
 from relay.tls.dh_groups import DEFAULT, BadParameters, group_of_size, named_group, own_size, size_in_bits
-from relay.tls.engine import notes_of, set_groups
+from relay.tls.engine import forget_errors, notes_of, set_groups, verify_error_text
 from relay.tls.files import Stamp, TLSFileError, stamp
 from relay.tls.identity import Identity, IdentityStore, Loaded, load_identity
 from relay.tls.make import certificate_pem
@@ -147,7 +147,7 @@ def _server_context(policy: ServerTLS, loaded: Loaded, made: _Made) -> TLSContex
             # The handshake takes any certificate whose key is proved; whether it is enough is judged afterwards.
             context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
         case CertificateRequest.MUST:
-            _demand_certificate(context, anchors)
+            _demand_certificate(context, anchors, moment)
             if os.path.isfile(policy.verify_certificates):
                 _name_authorities(context, anchors)
     for files, identity in zip(policy.identities, loaded.identities, strict=False):
@@ -334,7 +334,7 @@ def _anchors_or_none(
         return AnchorSet([], []), error
 
 
-def _demand_certificate(context: SSL.Context, anchors: AnchorSet) -> None:
+def _demand_certificate(context: SSL.Context, anchors: AnchorSet, moment: Moment) -> None:
     """OpenSSL ends the handshake itself, with the right alert, unless the chain leads to the named set."""
     store = context.get_cert_store()
     assert store is not None
@@ -347,7 +347,12 @@ def _demand_certificate(context: SSL.Context, anchors: AnchorSet) -> None:
         octets = crypto.dump_certificate(crypto.FILETYPE_ASN1, shown)
         if depth == 0 and fault in _PARDONED and anchors.holds(octets):
             return True
-        notes_of(connection).refusal = _refusal(anchors, octets, fault, depth)
+        fault = anchors.list_fault(fault, octets, moment.now)
+        if fault == 0:
+            forget_errors()
+            return True
+        notes = notes_of(connection)
+        notes.refusal, notes.fault = _refusal(anchors, octets, fault, depth)
         return False
 
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, is_accepted)
@@ -366,15 +371,17 @@ def _name_authorities(context: SSL.Context, anchors: AnchorSet) -> None:
             context.add_client_ca(each)
 
 
-def _refusal(anchors: AnchorSet, octets: bytes, fault: int, depth: int) -> str:
-    """The reason for the log, with what the certificate at fault is known by."""
+def _refusal(anchors: AnchorSet, octets: bytes, fault: int, depth: int) -> tuple[str, str]:
+    """The reason for the log, with what the certificate at fault is known by; and Exim's words."""
     try:
         certificate = x509.load_der_x509_certificate(octets)
         facts = read_certificate(certificate)
     except (ValueError, x509.InvalidVersion):
-        return "the client's certificate can't be read"
-    why = anchors.reason(fault, depth, f"OpenSSL's error {fault}", certificate)
-    return f"{why}: {facts.subject} FP={facts.fingerprint} KEY={facts.key_digest}"
+        return "the client's certificate can't be read", ""
+    text = verify_error_text(fault)
+    why = anchors.reason(fault, depth, text, certificate)
+    first = verify_faults(fault, depth, text, certificate)[0]
+    return f"{why}: {facts.subject} FP={facts.fingerprint} KEY={facts.key_digest}", first
 
 
 # The cache

@@ -19,6 +19,8 @@ from relay.tls.names import read_certificate
 # RFC 9266: the label, an empty context, 32 octets. An absent context gives another value in TLS 1.2.
 _BINDING_LABEL = b"EXPORTER-Channel-Binding"
 _READ_SIZE = 65536
+_RECORD_SIZE = 16384
+"""Octets of text in a record at most (RFC 8446 5.1)."""
 
 
 def set_groups(context: SSL.Context, names: Sequence[str]) -> bool:
@@ -29,8 +31,26 @@ def set_groups(context: SSL.Context, names: Sequence[str]) -> bool:
     """
     done: int = SSL._lib.SSL_CTX_set1_curves_list(context._context, ":".join(names).encode("ascii", "replace"))  # type: ignore[attr-defined]  # see above
     if not done:
-        SSL._lib.ERR_clear_error()  # type: ignore[attr-defined]  # else a later call would report this one's error
+        forget_errors()
     return bool(done)
+
+
+def forget_errors() -> None:
+    """Empties OpenSSL's list of errors, which is one for all connections: what is wrong with one peer's certificate
+    must not be read as a fault of the next call for another.
+
+    Private: pyOpenSSL leaves there what a failed verification has written. tests/tls/test_anchors.py notices.
+    """
+    SSL._lib.ERR_clear_error()  # type: ignore[attr-defined]  # see above
+
+
+def verify_error_text(code: int) -> str:
+    """OpenSSL's words for a code of X509_V_ERR_*.
+
+    Private: pyOpenSSL gives them with its own verification alone, not inside a handshake.
+    """
+    octets: bytes = SSL._ffi.string(SSL._lib.X509_verify_cert_error_string(code))  # type: ignore[attr-defined]  # see above
+    return octets.decode("ascii", "replace")
 
 
 def knows_groups(names: Sequence[str]) -> bool:
@@ -44,6 +64,8 @@ class HandshakeNotes:
 
     refusal: str = ""
     """Why the peer's certificate was refused inside the handshake."""
+    fault: str = ""
+    """The same as an Exim says it behind `SSL verify error`."""
     staple: str = ""
     """What became of the client's question for an OCSP response: "sent", "none", or "" where it did not ask."""
     staple_received: bytes = b""
@@ -57,12 +79,14 @@ def notes_of(connection: SSL.Connection) -> HandshakeNotes:
 
 
 class TLSBroken(Exception):
-    """The session is unusable. `by_peer`: the peer said so with an alert; else we (or OpenSSL) found the fault."""
+    """The session is unusable. `by_peer`: the peer said so with an alert; else we (or OpenSSL) found the fault.
+    `verify_fault`: what is wrong with the peer's certificate, where that is why."""
 
-    def __init__(self, reason: str, by_peer: bool = False) -> None:
+    def __init__(self, reason: str, by_peer: bool = False, verify_fault: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
         self.by_peer = by_peer
+        self.verify_fault = verify_fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,18 +160,17 @@ class Engine:
         return True
 
     def read(self) -> bytes:
-        """All application data that is there; sets `peer_closed` at the peer's close_notify. Raises TLSBroken."""
-        pieces = []
+        """The application data of the record that was fed last, all of it, b"" where it has none; sets `peer_closed` at
+        the peer's close_notify. Raises TLSBroken."""
         try:
-            while True:
-                pieces.append(self._connection.recv(_READ_SIZE))
+            return self._connection.recv(_RECORD_SIZE)
         except SSL.WantReadError:
-            pass
+            return b""
         except SSL.ZeroReturnError:
             self.peer_closed = True
+            return b""
         except SSL.Error as error:
             raise self._broken(error) from None
-        return b"".join(pieces)
 
     def write(self, data: bytes) -> None:
         """Encrypts `data` (never empty: OpenSSL takes an empty write for an error). Raises TLSBroken."""
@@ -169,12 +192,13 @@ class Engine:
 
     def output(self) -> bytes:
         """What is to go to the peer."""
-        pieces = []
+        pieces: list[bytes] = []
         try:
-            while True:
+            while not pieces or len(pieces[-1]) == _READ_SIZE:
                 pieces.append(self._connection.bio_read(_READ_SIZE))
         except SSL.WantReadError:
-            return b"".join(pieces)
+            pass
+        return b"".join(pieces)
 
     def facts(self) -> Handshake:
         """What the handshake agreed on and what the peer showed; legal once `advance` said True."""
@@ -210,9 +234,10 @@ class Engine:
         return bool(SSL._lib.SSL_session_reused(self._connection._ssl))  # type: ignore[attr-defined]  # see above
 
     def _broken(self, error: SSL.Error) -> TLSBroken:
+        if self._notes.refusal:
+            # OpenSSL's own text may be of the step by which it found out.
+            return TLSBroken(self._notes.refusal, verify_fault=self._notes.fault)
         text = _first_text(error)
-        if self._notes.refusal and "verify failed" in text:
-            return TLSBroken(self._notes.refusal)
         return TLSBroken(text, by_peer=" alert " in f" {text} ")
 
 

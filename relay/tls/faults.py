@@ -23,9 +23,21 @@ class Fault:
 
     @property
     def line(self) -> str:
+        """As it stands behind `TLS error on connection from …`: Exim names the call that failed, then what it said."""
+        for text, call, words in _EXIMS:
+            if text in self.what:
+                return f"({call}): {words or self.what}"
         side = {OURS: "our side", PEER: "the client's side", NETWORK: "the network"}[self.whose]
-        return f"({side}): {self.what}" + (f" ({self.remedy})" if self.remedy else "")
+        return f"(SSL_accept): error:{self.what} ({side}{': ' if self.remedy else ''}{self.remedy})"
 
+
+# What Exim has words of its own for: what stands in our text, the call, its words ("" for ours).
+_EXIMS: tuple[tuple[str, str, str], ...] = (
+    ("timed out", "tls lib accept fn", "timed out"),
+    ("closed the connection during the handshake", "tls lib accept fn", "TCP connection closed by peer"),
+    ("connection was cut", "tls lib accept fn", "TCP connection closed by peer"),
+    ("ALPN ", "handshake", ""),
+)
 
 _UNTRUSTED = "the client does not trust our certificate: give it a copy, or get one from an authority that it knows"
 # What stands in OpenSSL's text or ours, in order; what it means, whose fault it is, what to do.
@@ -46,7 +58,7 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
     ("empty handshake record", PEER, "the client does not speak TLS"),
     ("ClientHello", PEER, "the client does not speak TLS as others do"),
     ("longer than the protocol allows", PEER, "the client does not speak TLS"),
-    ("(ALPN)", PEER, "the client is made for another service, or was led here"),
+    ("ALPN ", PEER, "the client is made for another service, or was led here"),
     ("too many handshakes", PEER, "let it wait; raise tls_handshakes_per_host for a host that needs more"),
     ("unsupported protocol", PEER, "the client offers no version of TLS from 1.2 on"),
     ("no shared cipher", PEER, "the client offers no cipher suite that tls_require_ciphers and our keys allow"),

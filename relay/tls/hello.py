@@ -105,10 +105,10 @@ def protocol_fault(hello: ClientHello, accepted: tuple[str, ...], *, required: b
     if not accepted:
         return ""
     if not hello.alpn:
-        return "the client names no protocol (ALPN), and hosts_require_alpn demands one" if required else ""
+        return "ALPN required but not negotiated" if required else ""
     if len(hello.alpn) == 1 and hello.alpn[0] in accepted:
         return ""
-    return f"the client wants to speak {':'.join(hello.alpn)} (ALPN)"
+    return f"Bad ALPN presented ({':'.join(hello.alpn)})"
 
 
 class Resumption(enum.IntFlag):

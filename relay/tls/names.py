@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -90,8 +91,12 @@ def key_digest(certificate: x509.Certificate) -> str:
     return hashlib.sha256(octets).hexdigest().upper()
 
 
+@lru_cache(maxsize=64)
 def read_certificate(certificate: x509.Certificate) -> Certificate:
-    """The facts of a certificate. A name that can't be read (bad encoding) becomes empty rather than an error."""
+    """The facts of a certificate. A name that can't be read (bad encoding) becomes empty rather than an error.
+
+    The last ones are remembered: our own, and those of the devices that come again and again.
+    """
     der = certificate.public_bytes(Encoding.DER)
     return Certificate(
         der, _readable_name(certificate, "subject"), _readable_name(certificate, "issuer"), key_digest(certificate)

@@ -106,6 +106,8 @@ class TLSDemand(enum.Enum):
 class VerifyServer(enum.Enum):
     """What a client does about the server's certificate."""
 
+    NOT = "not"
+    """Nobody cares who it is."""
     TRY = "try"
     """Judge it for the log, go on whatever comes."""
     MUST = "must"

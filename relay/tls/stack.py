@@ -11,8 +11,10 @@ orders (`accept`, `connect`, `close`). Out: octets for the network and events. W
   only then do the octets behind it come out, as clear text.
 - After our own `close` the stack is in clear at once. Records of the old session are told by their first octet (20 to
   23) and swallowed until the first octet that is none.
+- After a handshake that failed, `go_on_in_clear` does the same with the records of that handshake.
 
-No method raises for what a peer sent: trouble is the event `LayerFailed`, and from then on everything is ignored.
+No method raises for what a peer sent: trouble is the event `LayerFailed`, and from then on everything is ignored, but
+for `go_on_in_clear`.
 """
 
 from __future__ import annotations
@@ -63,7 +65,7 @@ MOVES: dict[State, frozenset[State]] = {
     State.UP: frozenset({State.PEER_CLOSED, State.CLOSING, State.FAILED}),
     State.PEER_CLOSED: frozenset({State.CLEAR, State.FAILED}),
     State.CLOSING: frozenset({State.CLEAR, State.FAILED}),
-    State.FAILED: frozenset(),
+    State.FAILED: frozenset({State.CLOSING}),
 }
 
 
@@ -101,6 +103,8 @@ class LayerFailed:
     reason: str
     by_peer: bool
     during_handshake: bool
+    verify_fault: str = ""
+    """What is wrong with the peer's certificate, where that is why."""
 
 
 StackEvent = PlainReceived | ContextNeeded | LayerUp | PeerClosed | LayerFailed
@@ -131,6 +135,11 @@ class Stack:
     def engine(self) -> Engine | None:
         """The session in force, for its ticket; None in clear."""
         return self._engine
+
+    @property
+    def waiting(self) -> bytes:
+        """The first octets that have come and that nobody has taken yet."""
+        return next((each.data for each in self._events if isinstance(each, PlainReceived)), b"")
 
     def next_event(self) -> StackEvent | None:
         return self._events.popleft() if self._events else None
@@ -196,7 +205,7 @@ class Stack:
             try:
                 self._engine.write(data)
             except TLSBroken as broken:
-                self._fail(broken.reason, broken.by_peer)
+                self._fail(broken.reason, broken.by_peer, broken.verify_fault)
         elif self._state in (State.CLEAR, State.CLOSING):
             self._output += data
         else:
@@ -223,6 +232,15 @@ class Stack:
             self._engine.output()
             self._go_clear()
             self._run()
+
+    def go_on_in_clear(self) -> None:
+        """After a handshake that failed, once its alert is on its way: what comes next in clear text comes out again.
+
+        What had come until then is dropped, and so are the records that the peer may still send of that handshake.
+        """
+        if self._state is State.FAILED:
+            self._engine = None
+            self._move(State.CLOSING)
 
     # The network
 
@@ -263,7 +281,7 @@ class Stack:
         except NotTLS as error:
             self._fail(str(error), by_peer=False)
         except TLSBroken as broken:
-            self._fail(broken.reason, broken.by_peer)
+            self._fail(broken.reason, broken.by_peer, broken.verify_fault)
 
     def _step(self) -> bool:
         """One record, or the clear rest; False when nothing more can be done now."""
@@ -302,7 +320,7 @@ class Stack:
         try:
             done = self._engine.advance()
         except TLSBroken as broken:
-            self._fail(broken.reason, broken.by_peer)
+            self._fail(broken.reason, broken.by_peer, broken.verify_fault)
             return
         if done:
             self._move(State.UP)
@@ -328,7 +346,8 @@ class Stack:
         record = self._cutter.next_record()
         if record is None:
             return False
-        assert self._engine is not None
+        if self._engine is None:
+            return True  # of a handshake that has failed
         self._engine.feed(record)
         try:
             self._engine.read()
@@ -349,13 +368,13 @@ class Stack:
         if self._engine is not None and self._state is not State.CLOSING:
             self._output += self._engine.output()
 
-    def _fail(self, reason: str, by_peer: bool) -> None:
+    def _fail(self, reason: str, by_peer: bool, verify_fault: str = "") -> None:
         if self._state is State.FAILED:
             return
-        during_handshake = self._state not in (State.UP, State.PEER_CLOSED)
+        during_handshake = self._state in (State.READING_HELLO, State.AWAITING_CONTEXT, State.HANDSHAKING)
         self._drain_engine()
         if self._engine is not None:
             self._engine.forget()
         self._move(State.FAILED)
         self._cutter.take_rest()
-        self._events.append(LayerFailed(reason, by_peer, during_handshake))
+        self._events.append(LayerFailed(reason, by_peer, during_handshake, verify_fault))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
+from dataclasses import replace
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
@@ -46,12 +47,15 @@ def judge_server(handshake: Handshake, anchors: AnchorSet, policy: ClientTLS, no
     if policy.pins:
         return _judge_pins(handshake, policy.pins)
     verdict = anchors.verify(handshake.chain, SERVER, now)
-    if not isinstance(verdict, Verified) or verdict.by == "itself" or not policy.names:
+    if not handshake.chain or not policy.names or (isinstance(verdict, Verified) and verdict.by == "itself"):
         return verdict
     leaf = handshake.chain[0]
     if any(holds_name(leaf, name) for name in policy.names):
         return verdict
-    return Unverified(f"the certificate is not for {' or '.join(policy.names)}, but for {_names_of(leaf)}")
+    mismatch = f'certificate name mismatch: DN="{read_certificate(leaf).subject}" H="{policy.names[0]}"'
+    if isinstance(verdict, Unverified):
+        return replace(verdict, faults=(*verdict.faults, mismatch))
+    return Unverified(f"the certificate is not for {' or '.join(policy.names)}, but for {_names_of(leaf)}", (mismatch,))
 
 
 def _judge_pins(handshake: Handshake, pins: tuple[str, ...]) -> Verification:

@@ -27,6 +27,8 @@ class Unmet:
 
 Requirement = Met | Unmet
 
+# As Exim says it, whose verification is a part of the handshake.
+_OPENSSL = "TLS session: (SSL_connect): error:"
 # In the names of key exchange groups.
 _POST_QUANTUM = ("MLKEM", "KYBER")
 
@@ -39,9 +41,9 @@ def holds(policy: ClientTLS, verification: Verification) -> Requirement:
         case Verified():
             return Met()
         case Unverified(reason):
-            return Unmet(f"the server's certificate does not verify: {reason}")
+            return Unmet(f"{_OPENSSL}the server's certificate does not verify: {reason}")
         case NotAsked():
-            return Unmet("the server's certificate was not verified")
+            return Unmet(f"{_OPENSSL}the server's certificate was not verified")
         case _ as never:
             assert_never(never)
 
@@ -54,9 +56,9 @@ def session_fits(policy: ClientTLS, group: str, alpn: str, staple: str) -> Requi
     if policy.require_pq and not any(each in group.upper() for each in _POST_QUANTUM):
         return Unmet(f"a post-quantum key exchange is required, and the session has {group or 'another one'}")
     if policy.require_alpn and not alpn:
-        return Unmet("an ALPN name is required, and the server took none")
+        return Unmet("TLS session: (handshake): ALPN required but not negotiated")
     if policy.require_ocsp and staple:
-        return Unmet(f"a good OCSP response is required: {staple}")
+        return Unmet(f"TLS session: (SSL_connect) {staple}")
     return Met()
 
 

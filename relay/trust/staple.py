@@ -27,7 +27,7 @@ def staple_fault(
     if not chain:
         return "the server showed no certificate"
     if not octets:
-        return "the server sent none"
+        return "Required TLS certificate status not received"
     try:
         response = ocsp.load_der_ocsp_response(octets)
         if response.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
@@ -50,8 +50,8 @@ def _fault(
     if not _is_signed(response, issuer):
         return "its signature is not the issuer's"
     if single.certificate_status is not ocsp.OCSPCertStatus.GOOD:
-        if single.certificate_status is ocsp.OCSPCertStatus.REVOKED and single.revocation_time_utc is not None:
-            return f"the certificate was revoked on {single.revocation_time_utc:%Y-%m-%d %H:%M} UTC"
+        if single.certificate_status is ocsp.OCSPCertStatus.REVOKED:
+            return "Server certificate revoked"
         return f"it says {single.certificate_status.name.lower()}"
     return _time_fault(single, now)
 
@@ -60,9 +60,9 @@ def _time_fault(single: ocsp.OCSPSingleResponse, now: float) -> str:
     time = datetime.datetime.fromtimestamp(now, datetime.UTC)
     skew = datetime.timedelta(seconds=SKEW)
     if single.this_update_utc > time + skew:
-        return "it is of a time to come"
+        return "Server certificate status is of a time to come"
     if single.next_update_utc is not None and single.next_update_utc < time - skew:
-        return f"it was good until {single.next_update_utc:%Y-%m-%d %H:%M} UTC"
+        return "Server certificate status is out-of-date"
     return ""
 
 

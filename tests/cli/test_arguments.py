@@ -38,7 +38,7 @@ from relay.reception.request import DeliveryMode
         ("-F Name x", Arguments(full_name="Name", words=("x",))),
         ("-odq -odi x", Arguments(delivery=DeliveryMode.INTERACTIVE, delivery_asked=True, words=("x",))),
         ("-odf x", Arguments(delivery=DeliveryMode.INTERACTIVE, delivery_asked=True, words=("x",))),
-        ("-odqs x", Arguments(delivery=DeliveryMode.QUEUE, delivery_asked=True, words=("x",))),
+        ("-odqs x", Arguments(routes_only=True, delivery_asked=True, words=("x",))),
         ("-G -bnq -- -x", Arguments(fix_header=False, qualify=False, words=("-x",))),
         ("-C /c -DA=b -DB x", Arguments(configuration="/c", macros=(("A", "b"), ("B", "")), words=("x",))),
         ("-C/c x", Arguments(configuration="/c", words=("x",))),
@@ -146,6 +146,14 @@ def test_what_the_words_ask_for(line: str, expected: Arguments) -> None:
 def test_a_queue_run_once(line: str, run: QueueRun) -> None:
     found = read_arguments("exim", line.split())
     assert (found.mode, found.queue_runs) == (Mode.QUEUE_RUN, (run,))
+
+
+def test_a_line_for_the_log() -> None:
+    arguments = read_arguments("exim", ["-C", "x", "-z", "-- a line"])
+    assert (arguments.mode, arguments.note) == (Mode.NOTE, "-- a line")
+    for words in (["-z"], ["-zx", "y"]):
+        with pytest.raises(UsageError):
+            read_arguments("exim", words)
 
 
 @pytest.mark.parametrize(("line", "interval"), [("-q1m", 60), ("-q 1h30m", 5400), ("-qff15s", 15), ("-bd -q30m", 1800)])

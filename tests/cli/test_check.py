@@ -49,6 +49,16 @@ def test_what_init_makes_is_good(relay: Places, laptop: Places, capsys: pytest.C
     assert "configuration is good" in good
 
 
+def test_what_will_fail_is_not_called_good(relay: Places, capsys: pytest.CaptureFixture[str]) -> None:
+    text = relay.configuration.read_text()
+    relay.configuration.write_text(text.replace("verify        = certificate", "condition = $tls_in_fingerprnt", 1))
+    assert check(relay) == 0
+    *warnings, summary = capsys.readouterr().out.splitlines()
+    line = f"{relay.configuration}:{line_of(relay, 'accept condition')}: warning: "
+    assert [each for each in warnings if each.startswith(line) and "tls_in_fingerprnt" in each]
+    assert f"{relay.configuration}: configuration can be used, with 1 warning (" in summary
+
+
 def test_every_mistake_at_once_and_in_order(relay: Places, capsys: pytest.CaptureFixture[str]) -> None:
     text = relay.configuration.read_text()
     text = text.replace("tls_advertise_hosts = *", "tls_advertize_hosts = *")

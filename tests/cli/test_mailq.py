@@ -65,3 +65,12 @@ def test_the_other_forms() -> None:
     frozen = replace(ENTRY, sender=NULL_SENDER, frozen=True, caller="anne")
     assert next(listing([frozen], NOW, "")) == "10m  1.5K 1xUfyz-0002Cc-2k <> (anne) *** frozen ***"
     assert "(anne)" not in next(listing([replace(ENTRY, caller="anne")], NOW, ""))
+
+
+def test_what_was_made_of_recipients_is_shown_on_demand() -> None:
+    bob, eve = ENTRY.recipients
+    made = ("Two@far.example\tmail", "bob@there.example", "one@far.example")
+    entry = replace(ENTRY, recipients=(bob, replace(eve, done=made)))
+    shown = list(listing([entry], NOW, "a"))
+    assert shown[3:] == ["       +D Two@far.example", "       +D one@far.example", ""]
+    assert list(listing([entry], NOW, "")) == list(listing([ENTRY], NOW, ""))

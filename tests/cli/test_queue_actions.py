@@ -84,14 +84,14 @@ class Fake:
         (Answer(Outcome.DONE), ""),
         (Answer(Outcome.MISSING), f"relay-sendmail: message {ID} is not in the queue\n"),
         (Answer(Outcome.LOCKED), f"relay-sendmail: message {ID} is being delivered\n"),
-        (Answer(Outcome.REFUSED, "is not due"), f"relay-sendmail: message {ID} is not due\n"),
+        (Answer(Outcome.REFUSED, "is frozen"), f"relay-sendmail: message {ID} is frozen\n"),
     ],
 )
 @pytest.mark.parametrize("option", ["-M", "-Mc", "-Mg"])
 def test_a_delivery_that_did_not_begin_is_said_and_is_no_failure(
     configuration: Path, capsys, monkeypatch: pytest.MonkeyPatch, option: str, answer: Answer, said: str
 ) -> None:
-    monkeypatch.setattr(queue_actions, "changing", lambda place, alone: Fake(answer))
+    monkeypatch.setattr(queue_actions, "changing", lambda place, **how: Fake(answer))
     assert sendmail(["sendmail", "-C", str(configuration), option, ID]) == 0
     assert capsys.readouterr() == ("", said)
 
@@ -101,6 +101,30 @@ def test_what_is_locked_is_said_to_be(
     configuration: Path, capsys, monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
     fake = Fake(Answer(Outcome.LOCKED), Answer(Outcome.DONE, "is done"))
-    monkeypatch.setattr(queue_actions, "changing", lambda place, alone: fake)
+    monkeypatch.setattr(queue_actions, "changing", lambda place, **how: fake)
     assert sendmail(["sendmail", "-C", str(configuration), option, ID, ID]) == 1
     assert capsys.readouterr() == (f"Message {ID} is locked\nMessage {ID} is done\n", "")
+
+
+@pytest.mark.parametrize("option", ["-Mf", "-Mrm"])
+def test_a_rehearsal_changes_no_message(
+    configuration: Path, capsys, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.setattr(queue_actions, "changing", lambda place, **how: pytest.fail("the queue is changed"))
+    assert sendmail(["sendmail", "-C", str(configuration), "-N", option, ID]) == 1
+    assert capsys.readouterr().out == "Permission denied\n"
+
+
+@pytest.mark.parametrize("words, rehearsal", [((), False), (("-N",), True)])
+def test_a_delivery_may_be_a_rehearsal(
+    configuration: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], rehearsal: bool
+) -> None:
+    asked: list[object] = []
+
+    def changing(place: object, **how: object) -> Fake:
+        asked.append(how)
+        return Fake(Answer(Outcome.DONE))
+
+    monkeypatch.setattr(queue_actions, "changing", changing)
+    assert sendmail(["sendmail", "-C", str(configuration), *words, "-M", ID]) == 0
+    assert asked == [{"alone": True, "rehearsal": rehearsal, "verbose": rehearsal}]

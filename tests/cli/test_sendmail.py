@@ -93,6 +93,8 @@ def test_a_daemon_that_is_down_is_no_error(configuration: Path, spool: Path) -> 
         (("-MG", "x"), "-MG is an option of Exim's that is not served yet"),
         (("-Mrm", "x"), "malformed message id x after -Mrm option"),
         (("-Mf",), "no message ids given after -Mf option"),
+        (("-N", "-bs"), "-N: serves a message that is handed over by itself, -q and -M, and nothing else"),
+        (("-N", "-bd"), "-N: serves a message that is handed over by itself, -q and -M, and nothing else"),
     ],
 )
 def test_errors_are_one_line_and_status_1(configuration: Path, capsys, words: tuple[str, ...], error: str) -> None:
@@ -188,3 +190,26 @@ def test_finding_the_default_configuration_loads_little() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert HEAVY.isdisjoint(name.partition(".")[0] for name in done.stdout.split())
+
+
+def test_a_line_for_the_log_is_written_by_administrators(configuration: Path, spool: Path) -> None:
+    (spool / "log").mkdir()
+    assert sendmail(configuration, "-z", "a line").returncode == 0
+    (log,) = (spool / "log").iterdir()
+    assert log.read_text().endswith(" a line\n")
+
+
+@pytest.mark.parametrize("option", ["-odi", "-odb"])
+def test_who_is_interrupted_before_the_message_is_taken_says_so(
+    configuration: Path, option: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A signal ends the work without an answer."""
+    monkeypatch.setattr("relay.daemon.direct.submit_alone", lambda *_, **__: 1)
+    monkeypatch.setattr("relay.cli.sendmail.hand_over", lambda _, wish, message, alone, beside: alone(wish, message))
+    words = ["relay-sendmail", "-C", str(configuration), option, "you@relay.test"]
+    try:
+        status = main(words)
+    except SystemExit as end:
+        status = int(str(end.code))
+    assert status == 1
+    assert "interrupted before the message was accepted" in capfd.readouterr().err

@@ -8,18 +8,20 @@ from hypothesis import strategies as st
 
 from delivery.post import NOW, make_message, make_recipient
 from relay.cli.spool_form import header_file, unix_lines
-from relay.mail.facts import Authentication, Endpoint, Hello, LocalCaller, MessageFacts, SessionFacts
+from relay.mail.address import NULL_SENDER, Address, address_from_text
+from relay.mail.facts import Authentication, DroppedField, Endpoint, Hello, LocalCaller, MessageFacts, SessionFacts
+from relay.mail.glance import BodyGlance
 from relay.mail.queue import QueuedMessage, RecipientState
-from relay.reception.message import BodyGlance
 
 OWN = LocalCaller("exim", 77, 78)
 HEADER = b"Received: from x\r\nFrom: <a@b>\r\nTo: <c@d>,\r\n <e@f>\r\nX-A: \xff\r\nResent-Cc: g@h\r\n"
 
 
-def lines(message: QueuedMessage) -> list[str]:
+def lines(message: QueuedMessage, *, anybody_sets_sender: bool = False) -> list[str]:
     glance = BodyGlance(10)
     glance.look(b"one\r\ntwo and more than any field has\r\n\0")
-    return header_file(message, glance, "relay.test", OWN).decode("latin-1").split("\n")
+    text = header_file(message, glance, "relay.test", OWN, anybody_sets_sender=anybody_sets_sender)
+    return text.decode("latin-1").split("\n")
 
 
 def test_a_message_of_the_network() -> None:
@@ -80,6 +82,10 @@ def test_a_message_of_a_local_caller() -> None:
     assert "-local" in shown
     assert "-sender_set_untrusted" not in shown
     assert "-deliver_firsttime" not in shown
+    other = replace(message, sender=address_from_text("bert@x"))
+    assert "-sender_set_untrusted" not in lines(other)
+    assert "-sender_set_untrusted" in lines(other, anybody_sets_sender=True)
+    assert "-sender_set_untrusted" in lines(replace(message, sender=NULL_SENDER))
     assert any(line.startswith("-frozen ") for line in shown)
 
 
@@ -102,11 +108,31 @@ def test_what_is_done_is_a_tree(done: tuple[str, ...], tree: list[str]) -> None:
 def test_who_has_it_is_done_and_wishes_for_reports_are_kept() -> None:
     first = replace(make_recipient("a@x"), state=RecipientState.DELIVERED)
     wishes = make_recipient("b@x", 1, parameters={"NOTIFY": "SUCCESS,DELAY", "ORCPT": "rfc822;b@x"})
-    shown = lines(make_message(first, wishes))
+    made = make_recipient("c@x", 2)
+    owner, parent = Address("owner", "x"), first.recipient.address
+    made = replace(made, recipient=replace(made.recipient, original=parent, errors_to=owner))
+    shown = lines(make_message(first, wishes, made))
     assert "NN a@x" in shown
     assert "b@x rfc822;b@x 10,20  0,-1#3" in shown
+    assert "c@x  0,0 owner@x 7,0#3" in shown
 
 
 @given(st.lists(st.sampled_from([b"a", b"\r", b"\n", b"\r\n", b""]), max_size=8))
 def test_line_ends_are_exims_wherever_a_piece_ends(pieces: list[bytes]) -> None:
     assert b"".join(unix_lines(pieces)) == b"".join(pieces).replace(b"\r\n", b"\n")
+
+
+def test_fields_that_were_taken_out_have_a_star() -> None:
+    message = make_message("c@d", header=b"Received: from x\r\nTo: c@d\r\nDate: now\r\n")
+    gone = DroppedField(2, b"From: a\r\n"), DroppedField(1, b"Bcc: b,\r\n c\r\n"), DroppedField(0, b"X: y\r\n")
+    shown = lines(replace(message, facts=replace(message.facts, dropped=gone)))
+    assert shown[shown.index("") + 1 :] == [
+        "017P Received: from x",
+        "008* From: a",
+        "008T To: c@d",
+        "011* Bcc: b,",
+        " c",
+        "010  Date: now",
+        "005* X: y",
+        "",
+    ]

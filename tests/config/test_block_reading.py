@@ -5,6 +5,7 @@ from __future__ import annotations
 from relay.config.blocks import DriverBlock, Written
 from relay.config.read import Understood, understand_configuration
 from relay.expand.evaluate import Expansion
+from relay.mail.source import Severity
 from relay.policy.routers.ports import Purpose
 from relay.policy.routers.settings import EVERY_PURPOSE
 
@@ -63,12 +64,23 @@ def test_what_is_not_served_is_no_mistake() -> None:
     assert [each.name for each in found.blocks] == ["t", "u"]
 
 
-def test_an_expansion_that_fails_is_no_mistake() -> None:
+def test_an_expansion_that_will_fail_is_a_warning() -> None:
     text = "smtp_banner = ${nosuch:x}\nbegin transports\nt:\ndriver = smtp\nhelo_data = $nosuch"
-    assert [line for line, _ in obstacles(text)] == [1, 5]
+    assert obstacles(text) == []
     found = understand(text).configuration
+    assert [(each.location.line, each.severity) for each in found.problems] == [
+        (1, Severity.WARNING),
+        (5, Severity.WARNING),
+    ]
+    assert "it will fail when it is used" in found.problems[0].what
     assert found.main.smtp_banner is not None
-    assert found.main.smtp_banner.constant is None
+    assert found.main.smtp_banner.fault is not None
+
+
+def test_what_is_not_served_is_more_than_a_warning() -> None:
+    """In Exim it would do something, and not fail."""
+    text = "smtp_banner = ${run{/bin/date}}\nhost_reject_connection = $spf_result\nbegin transports\nt:\n"
+    assert [line for line, _ in obstacles(f"{text}driver = smtp\nhelo_data = ${{if pam{{x}}}}")] == [1, 2, 6]
 
 
 def test_setting_what_is_the_default_asks_for_nothing() -> None:
@@ -92,3 +104,10 @@ def test_users_that_can_not_be_told_now_are_none() -> None:
     found = understand("trusted_users = ${lookup{a}lsearch{/etc/users}}")
     assert found.configuration.main.trusted_users == ()
     assert [problem.location.line for problem in found.obstacles] == [1]
+
+
+def test_names_are_cut_before_they_are_expanded() -> None:
+    text = "begin routers\nr:\ndriver = redirect\nheaders_remove = a : ${if def::h_b:: {b}}\nheaders_remove = c"
+    found = block(text).expansions("headers_remove")
+    assert [each.source for each in found] == ["a", "${if def:h_b: {b}}", "c"]
+    assert block("begin routers\nr:\ndriver = redirect\nheaders_remove =").expansions("headers_remove") == ()

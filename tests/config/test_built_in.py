@@ -8,15 +8,20 @@ from relay.config.main_options import MAIN_OPTIONS
 from relay.config.options import Standing
 
 
-def test_an_option_has_one_unless_it_is_refused() -> None:
+def test_an_option_has_one_unless_it_is_refused_or_not_of_such_an_exim() -> None:
     macros = built_in_macros()
-    for option in MAIN_OPTIONS.values():
-        there = f"_OPT_MAIN_{option.name.upper()}" in macros
-        assert there is (option.standing is not Standing.UNSUPPORTED), option.name
-    for section, options in GENERIC.items():
+    tables = {"MAIN": MAIN_OPTIONS, **{section.upper(): options for section, options in GENERIC.items()}}
+    for of, options in tables.items():
         for option in options.values():
-            there = f"_OPT_{section.upper()}_{option.name.upper()}" in macros
-            assert there is (option.standing is not Standing.UNSUPPORTED), option.name
+            expected = option.standing is not Standing.UNSUPPORTED and not option.ours
+            there = f"_OPT_{of}_{option.name.upper()}" in macros
+            assert there is (expected and not option.name.startswith("gnutls_")), option.name
+
+
+def test_neither_gnutls_nor_our_own_options_are_told_of() -> None:
+    macros = built_in_macros()
+    assert not [each for each in macros if "GNUTLS" in each]
+    assert "_OPT_TRANSPORT_SMTP_TLS_PINS" not in macros
 
 
 def test_a_driver_has_one_if_it_is_served() -> None:
@@ -39,4 +44,17 @@ def test_features_and_forms() -> None:
     absent = {"_HAVE_GNUTLS", "_HAVE_PERL", "_HAVE_SPF", "_HAVE_LOOKUP_MYSQL", "_EXP_ITEM_PERL", "_EXP_COND_=="}
     assert absent.isdisjoint(macros)
     assert set(macros.values()) == {"y"}
-    assert list(macros) == sorted(macros)
+
+
+def test_they_stand_in_exims_order() -> None:
+    names = list(built_in_macros())
+    expected = ["_EXP_VAR_PRDR_REQUESTED", "_LOG_PID", "_OPT_TRANSPORT_SMTP_HOSTS_TRY_PRDR", "_OPT_MAIN_PRDR_ENABLE",
+                "_OPT_MAIN_ACL_SMTP_DATA_PRDR", "_HAVE_PRDR"]  # fmt: skip
+    assert sorted(expected, key=names.index) == expected
+
+
+def test_an_underscore_stands_in_front_of_letters() -> None:
+    names = list(built_in_macros())
+    expected = [f"_OPT_TRANSPORT_SMTP_{each}" for each in (
+        "TLS_VERIFY_CERTIFICATES", "TLS_VERIFY_CERT_HOSTNAMES", "HOSTS_AVOID_TLS", "HOST_NAME_EXTRACT")]  # fmt: skip
+    assert sorted(expected, key=names.index) == expected

@@ -136,6 +136,18 @@ def test_local_transports(tmp_path: Path, main: str, lines: str, remark: str) ->
     assert any(remark in each for each in found), found
 
 
+def test_events_that_nobody_tells_of(tmp_path: Path) -> None:
+    """In Exim a text for tls:cert refuses the certificate: who relies on that has to hear that nothing asks it here."""
+    action = "event_action = ${if eq{$event_name}{%s}{no}}\n"
+    transport = "driver = smtp\nhosts = mail.test\n"
+    good, bad = action % "tcp:connect", action % "tls:cert"
+    silent = f"{good}begin transports\nt:\n{transport}{good}"
+    assert not any("event_action" in each for each in remarks(tmp_path, silent))
+    for text in (f"{bad}begin transports\nt:\n{transport}{good}", f"{good}begin transports\nt:\n{transport}{bad}"):
+        (remark,) = [each for each in remarks(tmp_path, text) if "event_action" in each]
+        assert "warning: event_action is not told of tls:cert, and refuses no certificate" in remark
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root could run a command as root")
 def test_a_command_that_would_run_as_root(tmp_path: Path) -> None:
     text = "begin transports\nt:\ndriver = pipe\ncommand = /x"

@@ -7,6 +7,7 @@ import pytest
 from relay.config.drivers import Transport
 from relay.config.read import read_configuration
 from relay.delivery.appendfile import AppendfileRules
+from relay.delivery.autoreply import AutoreplyRules
 from relay.delivery.jobs import CreateFile, Locking
 from relay.delivery.lmtp import LMTPRules
 from relay.delivery.pipe import PipeRules
@@ -106,10 +107,10 @@ def test_formats() -> None:
         (("file = /m", "file_format = a : b : c"), "file_format"),
         (("file = /m", "body_only", "headers_only"), "only one of body_only and headers_only"),
         (("file = /m", "user = 77"), "without a group"),
-        (("file = /m", "user = ${if"), "user"),
+        (("file = /m", "user = ${run{/bin/id}}"), "user: "),
         (("file = /m", "mailstore_format"), 'option "mailstore_format" is not supported'),
-        (("directory = /m", "maildir_format", "maildir_use_size_file"), '"maildir_use_size_file" is not supported'),
-        (("file = /m", "transport_filter = /x"), 'option "transport_filter" is not supported'),
+        (("directory = /m", "maildir_format", "maildir_quota_directory_regex = ("), "maildir_quota_directory_regex"),
+        (("file = /m", "transport_filter = ${perl{x}}"), "transport_filter: "),
     ],
 )
 def test_what_is_refused_of_appendfile(lines: tuple[str, ...], words: str) -> None:
@@ -135,7 +136,7 @@ def test_a_pipe() -> None:
         (("command = /x", "return_output", "return_fail_output"), "both return_output and return_fail_output"),
         (("command = /x", "log_output", "log_fail_output"), "both log_output and log_fail_output"),
         (("command = /x", "temp_errors = soon"), "temp_errors must be a list of numbers"),
-        (("command = /x ${if eq {a}{b}{c}{d}}",), "command: "),
+        (("command = /x ${perl{x}}",), "command: "),
         (("command = " + "x " * 61,), "too many arguments"),
         (("command = /x", "use_shell"), 'option "use_shell" is not supported'),
         (("command = /x", "pipe_as_creator"), 'option "pipe_as_creator" is not supported'),
@@ -143,6 +144,27 @@ def test_a_pipe() -> None:
 )
 def test_what_is_refused_of_pipe(lines: tuple[str, ...], words: str) -> None:
     assert words in refused("pipe", *lines)
+
+
+@pytest.mark.parametrize("line, fails", [("user = ${if", True), ("command = /y ${if eq{a}", True), ("user = x", False)])
+def test_what_can_not_be_expanded_fails_when_it_is_used(line: str, fails: bool) -> None:
+    lines = (line,) if line.startswith("command") else ("command = /x", line)
+    rules = pipe(*lines)
+    assert rules.command is not None
+    found = (rules.common.user, *rules.command.expansions)
+    assert any(each is not None and each.fault is not None for each in found) is fails
+
+
+def test_autoreply() -> None:
+    lines = ("once = /o", "once_file_size = 2K", "mode = 640", "never_mail = a@b.test", "text = hi", "return_message")
+    rules = read("autoreply", *lines, "to = $sender_address", "body_only")
+    assert isinstance(rules, AutoreplyRules)
+    assert sorted(rules.texts) == ["once", "text", "to"]
+    assert (rules.once_file_size, rules.mode, rules.return_message) == (2048, 0o640, True)
+    assert rules.never_mail is not None
+    assert rules.common.text.body_only
+    assert rules.common.batch_max == 1
+    assert "user set without group" in refused("autoreply", "user = 12")
 
 
 def test_lmtp() -> None:

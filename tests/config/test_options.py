@@ -93,7 +93,8 @@ def test_a_negated_boolean() -> None:
         (Kind.STRING, '"\\"'),
         (Kind.STATIC, "$nosuch"),
         (Kind.STATIC, "${if ={a}{1}}"),
-        (Kind.EXPANDED, "${if"),
+        (Kind.EXPANDED, "${run{/bin/date}}"),
+        (Kind.HOSTS, "${perl{x}}"),
         (Kind.HOSTS, "+nosuch"),
         (Kind.DOMAINS, "^("),
         (Kind.PORTS, "70000"),
@@ -260,7 +261,7 @@ def test_macros_say_what_is_served() -> None:
         (Kind.SIZE, "4G", "too large"),
         (Kind.KIBIBYTES, "4000Z", "too large"),
         (Kind.KIBIBYTES, "40MK", "extra characters"),
-        (Kind.FIXED, "4000000000000.1", "expected"),
+        (Kind.FIXED, "4000000000000000.1", "too large"),
         (Kind.FIXED, "4000000000.1", "too large"),
     ],
 )

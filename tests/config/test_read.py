@@ -55,7 +55,8 @@ def test_nothing_at_all_is_a_configuration() -> None:
     assert main.tls_verify_hosts is None
     assert main.acl_smtp_rcpt is None
     assert main.smtp_receive_timeout == 300
-    assert main.recipients_max == 50000
+    assert main.recipients_max is not None
+    assert main.recipients_max.constant == "50000"
     assert main.message_size_limit is not None
     assert main.message_size_limit.constant == "50M"
 
@@ -100,7 +101,7 @@ def test_macros_of_the_command_line() -> None:
         ("no_smtp_banner", '/etc/conf:1: "no_" can\'t stand before smtp_banner'),
         ("smtp_banner", '/etc/conf:1: "=" is missing after smtp_banner'),
         ("smtp_banner x", '/etc/conf:1: "=" is missing after smtp_banner'),
-        ("smtp_banner = ${if", "/etc/conf:1: smtp_banner: "),
+        ("smtp_banner = ${run{x}}", "/etc/conf:1: smtp_banner: "),
         ("Smtp_banner", '/etc/conf:1: malformed macro definition "Smtp_banner"'),
         ("system_filter = /f", '/etc/conf:1: option "system_filter" is not supported: without it other mail'),
         ("mua_wrapper", '/etc/conf:1: option "mua_wrapper" is not supported'),
@@ -195,6 +196,11 @@ def test_an_option_that_is_not_supported_may_be_switched_off() -> None:
 def test_conditions_that_are_not_served_yet_are_remarked_on() -> None:
     (remark,) = remarks("begin acl\na:\nrequire verify = peer\naccept")
     assert remark.startswith('/etc/conf:3: warning: "verify = peer" is not served yet')
+
+
+def test_a_named_list_that_is_not_there_is_found_out_when_it_is_used() -> None:
+    (remark,) = remarks("begin acl\na:\naccept domains = +nosuch : x.test")
+    assert remark.startswith('/etc/conf:3: warning: there is no domain list "+nosuch"')
 
 
 def test_steps_without_effect_are_remarked_on() -> None:
@@ -426,7 +432,7 @@ def test_any_text_gives_a_configuration_or_problems(text: str) -> None:
 
 
 def test_obstacles_are_errors_for_those_who_serve() -> None:
-    text = "smtp_banner = ${if\nbegin routers\nr:\ndriver = iplookup\nhosts = x"
+    text = "smtp_banner = ${run{x}}\nbegin routers\nr:\ndriver = iplookup\nhosts = x"
     found = understand_configuration("/etc/conf", lambda path: text, host_name="here.test")
     assert [problem.location.line for problem in found.obstacles] == [1, 4]
     assert found.configuration.main.primary_hostname == "here.test"
@@ -434,7 +440,7 @@ def test_obstacles_are_errors_for_those_who_serve() -> None:
 
 
 def test_of_a_mistake_nothing_else_is_told_to_those_who_look() -> None:
-    text = "smtp_banner = ${if\nexim_path = /x\nnosuch = 1"
+    text = "smtp_banner = ${run{x}}\nexim_path = /x\nnosuch = 1"
     with pytest.raises(ConfigurationError) as caught:
         understand_configuration("/etc/conf", lambda path: text, host_name="here.test")
     assert [problem.location.line for problem in caught.value.problems] == [3]
@@ -474,5 +480,6 @@ def test_values_of_a_transport_that_can_not_be_served(setting: str, complaint: s
 
 def test_an_option_under_two_names() -> None:
     assert read("daemon_smtp_port = 26\ndaemon_smtp_ports = 27").main.daemon_smtp_ports == (27,)
+    assert read("return_size_limit = 2K").main.bounce_return_size_limit == 2048
     (told,) = complaints("daemon_smtp_port = 26\ndaemon_smtp_port = 27")
     assert '"daemon_smtp_port" option set for the second time' in told

@@ -103,7 +103,7 @@ def test_self(written: str, action: object) -> None:
         ("driver = dnslookup\ntransport = t\nself = reroute:rewrite:a", "header lines are not rewritten"),
         ("driver = redirect", 'r router: one of "file" or "data" must be specified'),
         ("driver = redirect\ndata = a\nfile = /b", 'r router: only one of "file" or "data"'),
-        ("driver = redirect\ndata = a\none_time\nheaders_add = X: y", '"headers_add" is not permitted with "one_time"'),
+        ("driver = redirect\ndata = a\none_time\nheaders_add = X: y", '"headers_remove" are not permitted with'),
         ("driver = redirect\ndata = a\nqualify_domain = b\nqualify_preserve_domain", "only one of"),
         ("driver = redirect\nfile = /a\nowners = 1 : nobody-of-that-name", "was not found"),
         ("driver = manualroute\ntransport = t", "neither route_list nor route_data"),
@@ -132,6 +132,7 @@ def test_what_a_redirection_may_have() -> None:
     once = made("driver = redirect\ndata = a\none_time")
     assert isinstance(once, Redirect)
     assert not once.allowed & (Item.PIPE | Item.FILE)
+    assert (once.one_time, router.one_time) == (True, False)
 
 
 def test_rules_on_files_follow_from_other_options() -> None:

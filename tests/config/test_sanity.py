@@ -50,14 +50,20 @@ def test_half_of_a_driver_that_is_not_served() -> None:
 @pytest.mark.parametrize("driver", ["accept", "dnslookup", "ipliteral"])
 def test_routers_that_need_a_transport(driver: str) -> None:
     text = f"begin routers\nr:\ndriver = {driver}\n"
-    assert mistakes(text) == ["r router: a transport is required for this router"]
+    assert mistakes(text) == ["a transport is required for this router"]
     assert mistakes(text + "verify_only") == []
     assert mistakes(text + "transport = t\nbegin transports\nt:\ndriver = smtp") == []
 
 
 def test_routers_that_have_none() -> None:
     text = "begin routers\nr:\ndriver = redirect\ndata = x\ntransport = t\nbegin transports\nt:\ndriver = smtp"
-    assert mistakes(text) == ["r router: a transport must not be defined for this router"]
+    assert mistakes(text) == ["a transport must not be defined for this router"]
+
+
+@pytest.mark.parametrize(("value", "is_wrong"), [("yes", True), ("$h_x:", True), ("$nothing", True), ("no", False)])
+def test_a_redirection_once_and_for_all_has_no_copy(value: str, is_wrong: bool) -> None:
+    text = f"begin routers\nr:\ndriver = redirect\ndata = x\none_time\nunseen = {value}"
+    assert mistakes(text) == (['"unseen" may not be used with "one_time"'] if is_wrong else [])
 
 
 def test_a_size_limit_for_each_client_is_no_mistake() -> None:

@@ -62,10 +62,11 @@ TABLE: dict[str, tuple[str, str, Any, tuple[str, str]]] = {
     "hosts_require_tls": ("10.0.0.1", "tls.require_tls", "10.0.0.1", (REMOTE, "test_tls_or_not")),
     "hosts_try_auth": ("10.0.0.1", "login.try_", "10.0.0.1", (LOGIN, "test_hosts_try_auth")),
     "hosts_try_chunking": ("", "try_chunking", "", (CHOICE, "test_manners")),
+    "hosts_try_prdr": ("", "try_prdr", "", (CHOICE, "test_manners")),
     "interface": ("10.0.0.1", "interface", "10.0.0.1", (CLIENT, "test_we_dial_from_the_address_that_is_wanted")),
     "keepalive": ("false", "keepalive", False, (CHOICE, "test_manners")),
     "lmtp_ignore_quota": ("true", "lmtp_ignore_quota", True, (CHOICE, "test_lmtp_ignore_quota")),
-    "max_rcpt": ("7", "max_rcpt", 7, ("delivery/test_attempt.py", "max_recipients")),
+    "max_rcpt": ("7", "max_rcpt", 7, ("delivery/test_remote.py", "most_at_once")),
     "multi_domain": ("false", "multi_domain", False, (CHOICE, "test_multi_domain")),
     "port": ("7", "port", 7, (REMOTE, "test_the_port")),
     "protocol": ("lmtp", "lmtp", True, (REMOTE, "test_on_connect_there_is_no_clear_text")),
@@ -138,6 +139,7 @@ def test_the_defaults_are_exims() -> None:
 @pytest.mark.parametrize(
     "lines, words",
     [
+        (("shadow_transport = other",), "shadow transport not allowed on non-local transport"),
         (("protocol = http",), "is not a protocol"),
         (("port = x y",), "port"),
         (("tls_pins = abc",), "is not a SHA-256 fingerprint"),

@@ -159,13 +159,14 @@ def test_names_of_sections(written: str) -> None:
         (".endif", "/etc/conf:1: .endif without .ifdef"),
         (".else", "/etc/conf:1: .else without .ifdef"),
         (".inclued x", '/etc/conf:1: unknown directive ".inclued" (did you mean ".include"?)'),
-        (".include nowhere", "/etc/conf:1: file /etc/nowhere does not exist"),
-        (".include /forbidden", "/etc/conf:1: file /forbidden cannot be read: Permission denied"),
-        (".include_if_exists more", "/etc/conf:1: .include_if_exists needs an absolute path"),
+        ("\ufeffexim_path = x", "/etc/conf:1: found unexpected BOM (Byte Order Mark)"),
+        (".include nowhere", "/etc/conf:1: failed to open included configuration file /etc/nowhere"),
+        (".include /forbidden", "/etc/conf:1: failed to open included configuration file /forbidden (Permission"),
+        (".include_if_exists more", '/etc/conf:1: .include specifies a non-absolute path "more"'),
         (".include /etc/conf", "/etc/conf:1: /etc/conf is included too deeply or too often"),
         ("begin routrs", '/etc/conf:1: unknown section "routrs" (did you mean "routers"?)'),
         ("begin acl\nbegin acl", '/etc/conf:2: section "acl" begins a second time'),
-        ("X" * 64 + " = 1", "/etc/conf:1: macro name XXXX"),
+        ("X" * 64 + " = 1", "/etc/conf:1: macro name too long (maximum is 63 characters)"),
     ],
 )
 def test_complaints(text: str, complaint: str) -> None:

@@ -8,7 +8,7 @@ TESTED = {
     "tls_on_connect_ports": f"{SERVER}::test_tls_on_connect",
     "tls_certificate": f"{OPTIONS}::test_certificate_and_privatekey",
     "tls_privatekey": f"{OPTIONS}::test_certificate_and_privatekey",
-    "tls_verify_hosts": f"{SERVER}::test_a_certificate_that_is_demanded_and_missing_ends_the_connection",
+    "tls_verify_hosts": f"{SERVER}::test_who_lacks_a_certificate_that_is_demanded_may_only_quit",
     "tls_try_verify_hosts": f"{RELAYING}::test_a_trusted_certificate_relays",
     "tls_verify_certificates": f"{FILES}::test_a_file_of_trusted_certificates",
     "tls_crl": f"{FILES}::test_a_revocation_list",

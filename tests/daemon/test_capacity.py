@@ -120,6 +120,13 @@ def test_when_messages_are_only_queued(
     assert Machine(limits, files=files, load=load, connections=connections).only_queues() is queued
 
 
+@pytest.mark.parametrize("files, routes_only", [(set(), False), ({"/a"}, False), ({"/b"}, True)])
+def test_a_file_may_leave_first_attempts_at_routing(files: set[str], routes_only: bool) -> None:
+    machine = Machine(Limits(queue_only_files=("/a",), routes_only_files=("/b",)), files=files)
+    assert run(machine.capacity.routes_only()) is routes_only
+    assert machine.only_queues() is ("/a" in files)
+
+
 def test_a_file_goes_before_what_was_asked_for_by_hand() -> None:
     busy = Limits(queue_only=True, queue_only_load=1.0, queue_only_files=("/a",))
     assert not Machine(busy, load=2.0).only_queues(delivery_asked=True)
@@ -151,5 +158,5 @@ queue_only_file = /a : smtp/b
 smtp_accept_queue = 9
 """
     assert limits_of(tmp_path, text) == Limits(
-        (Reserve("spool", "/s", 1024, 0), Reserve("log", "/l", 0, 7)), False, False, ("/a", "/b"), 2.5, 9
+        (Reserve("spool", "/s", 1024, 0), Reserve("log", "/l", 0, 7)), False, False, ("/a",), ("/b",), 2.5, 9
     )

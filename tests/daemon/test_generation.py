@@ -11,7 +11,7 @@ from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from relay.daemon.generation import FIRST_PAUSE, LONGEST_PAUSE, STEADY, Generation, Worker
+from relay.daemon.generation import FIRST_PAUSE, LONGEST_PAUSE, LONGEST_PAUSE_UNREADY, STEADY, Generation, Worker
 from relay.daemon.plan import Plan, read_plan
 from relay.daemon.worker_lines import Counted, Order, Ready, Recover, SharedPort, decode, encode
 from relay.mail.events import Event
@@ -171,11 +171,16 @@ def test_who_died_while_nobody_served_is_named_to_the_next_who_does(plan: Plan, 
     assert len(third.told) == 1
 
 
-def test_a_worker_that_dies_again_and_again_is_started_ever_later(plan: Plan, started: Start) -> None:
+@pytest.mark.parametrize(("has_served", "longest"), [(False, LONGEST_PAUSE_UNREADY), (True, LONGEST_PAUSE)])
+def test_a_worker_that_dies_again_and_again_is_started_ever_later(
+    plan: Plan, started: Start, has_served: bool, longest: float
+) -> None:
     family, _ = started(plan)
     pauses = []
     for _ in range(12):
         before = len(family.reactor.processes)
+        if has_served:
+            family.reactor.processes[-1].says(Ready("it"))
         family.reactor.processes[-1].dies(1)
         began = family.reactor.seconds()
         while len(family.reactor.processes) == before:
@@ -183,7 +188,7 @@ def test_a_worker_that_dies_again_and_again_is_started_ever_later(plan: Plan, st
         pauses.append(family.reactor.seconds() - began)
     assert pauses[1] == FIRST_PAUSE
     assert pauses == sorted(pauses)
-    assert pauses[-1] == LONGEST_PAUSE
+    assert pauses[-1] == longest
 
 
 def test_who_is_let_go_ends_in_its_own_time_or_is_killed(plan: Plan, started: Start) -> None:

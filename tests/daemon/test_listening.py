@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from relay.daemon.listening import Listener, listening_on
+from relay.config.read import read_configuration
+from relay.daemon.listening import Listener, listening_on, smtp_listeners
+from relay.daemon.wishes import Wishes
 from relay.mail.source import Location
 
 
@@ -41,3 +43,16 @@ def test_the_words_are_exims(ports: list[tuple[str, int, bool]], words: str) -> 
         for address, number, secure in ports
     ]
     assert listening_on(pairs) == words
+
+
+@pytest.mark.parametrize(
+    ("lines", "addresses"),
+    [
+        ("", ["0.0.0.0"]),
+        ("local_interfaces = <; ::1 ; 127.0.0.1 ; [::1]:2525", ["127.0.0.1"]),
+    ],
+)
+def test_without_ipv6_nobody_listens_there(lines: str, addresses: list[str]) -> None:
+    text = f"disable_ipv6\ndaemon_smtp_ports = 2500\n{lines}\n"
+    configuration = read_configuration("/etc/conf", lambda _: text, host_name="here.test")
+    assert [each.address for each in smtp_listeners(configuration, Wishes())] == addresses

@@ -129,7 +129,7 @@ def test_a_message_comes_through_once_wherever_the_machine_stops(
     store = opened(tmp_path)
     office = Office(queue=StoredQueue(store))
 
-    def stop(*_arguments: object) -> None:
+    def stop(*_arguments: object, **_more: object) -> None:
         raise Killed
 
     with monkeypatch.context() as patch:

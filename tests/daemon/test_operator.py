@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from delivery.post import Notebook, StoppedClock, run
+from policy.told import action, told
 from relay.daemon.operator import CANCELLED, Operator
 from relay.daemon.orders import Answer, BadOrder, Order, Outcome, Progress, Run, Selection, Verb
 from relay.daemon.runner import Swept
@@ -17,6 +18,7 @@ from relay.mail.address import Address
 from relay.mail.events import Completed, MessageNote
 from relay.mail.facts import LocalCaller, MessageFacts, SessionFacts
 from relay.mail.queue import NewMessage, QueuedMessage, QueueEntry, RecipientState
+from relay.policy.event_action import EventActions
 from relay.spool.sqlite import SQLiteStore
 from relay.spool.store import Done
 from spool.samples import NOW, do, message, opened
@@ -132,6 +134,17 @@ def test_a_message_is_frozen_and_thawed(office: Office) -> None:
     assert office.notes == ["frozen by root", "unfrozen by root"]
 
 
+def test_an_event_action_is_told_of_a_removal(office: Office) -> None:
+    queue, runner, clock = Queue(office.store), office.runner, StoppedClock(NOW + 10)
+    events = EventActions(action(office.journal))
+    office.operator = Operator(queue, runner, office.journal, clock, events=events)  # type: ignore[arg-type]
+    assert office.order(Verb.REMOVE) == Answer(Outcome.DONE, "has been removed")
+    heard = told(office.journal)
+    assert [each.split(" <")[0] for each in heard] == ["msg:fail:internal", "msg:fail:internal", "msg:complete"]
+    assert all("<message removed by root>" in each for each in heard[:2])
+    assert office.notes[-2:] == ["removed by root", "Completed"]
+
+
 def test_a_message_is_removed(office: Office) -> None:
     assert office.order(Verb.REMOVE) == Answer(Outcome.DONE, "has been removed")
     assert office.message is None
@@ -218,9 +231,10 @@ def test_a_delivery_is_forced(office: Office) -> None:
     assert office.order(Verb.DELIVER) == Answer(Outcome.LOCKED)
 
 
-def test_a_delivery_waits_for_its_time_unless_forced(office: Office) -> None:
-    assert office.order(Verb.DELIVER_IF_DUE) == Answer(Outcome.DONE)  # it was only queued
+def test_a_delivery_waits_for_hosts_unless_forced(office: Office) -> None:
+    """But not for the message's own time: somebody asked for this one. Exim: -Mc."""
     do(office.store, lambda queue: queue.claim_one(ID), lambda queue: queue.release(ID, NOW + 900))
+    assert office.order(Verb.DELIVER_IF_DUE) == Answer(Outcome.DONE)
     do(office.store, lambda queue: queue.freeze(ID))
     assert office.order(Verb.DELIVER_IF_DUE) == Answer(Outcome.REFUSED, "is frozen")
     assert office.runner.asked == ["try thaw=False force=False"]

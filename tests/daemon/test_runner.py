@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
@@ -13,18 +14,20 @@ from twisted.internet.task import Clock as ReactorClock
 
 from delivery.post import Notebook, Pieces, StoppedClock, make_message
 from relay.daemon import runner as daemon_runner
-from relay.daemon.runner import AFTER_FAULT, PAUSE, UPKEEP, DeliveryRunner, Swept
+from relay.daemon.runner import AFTER_FAULT, ASK_AGAIN, PAUSE, UPKEEP, DeliveryRunner, Swept
 from relay.delivery.attempt import AttemptPorts, Unsettled
+from relay.delivery.first_pass import Extent, FirstPass
 from relay.delivery.frozen import NEVER_RELEASED, TIMED_OUT, FrozenRules
 from relay.delivery.report import ReportSettings
 from relay.delivery.reporting import ReportRules
 from relay.delivery.schedule import Limits, Schedule
 from relay.expand.scope import Scope
 from relay.mail.address import NULL_SENDER, address_from_text
+from relay.mail.envelope import Recipient
 from relay.mail.events import Completed, DaemonNote, MessageNote, Trouble
 from relay.mail.facts import MessageFacts, SessionFacts
 from relay.mail.ports import SpoolUnavailable
-from relay.mail.queue import NewMessage, QueuedMessage, QueueEntry, Settlement
+from relay.mail.queue import NewMessage, QueuedMessage, QueuedRecipient, QueueEntry, Settlement
 from relay.policy.routers.ports import RoutingPorts
 from relay.spool.store import Change
 
@@ -32,6 +35,16 @@ T = TypeVar("T")
 
 START = 1_790_000_000.0
 FULL = SpoolUnavailable("no room")
+
+
+class Forgiving:
+    """A transport to servers that is only told whom to try again."""
+
+    def __init__(self) -> None:
+        self.forgiven: list[float] = []
+
+    def forgive(self, now: float) -> None:
+        self.forgiven.append(now)
 
 
 @dataclass
@@ -51,9 +64,11 @@ class Queue:
 
     waiting: dict[str, float] = field(default_factory=dict)
     on_ice: set[str] = field(default_factory=set)
+    tried: set[str] = field(default_factory=set)
     held: set[str] = field(default_factory=set)
     trouble: dict[str, Exception] = field(default_factory=dict)
     gates: dict[str, Deferred[None]] = field(default_factory=dict)
+    waits_for: dict[str, str] = field(default_factory=dict)
     bounces: set[str] = field(default_factory=set)
     settlements: list[Settlement] = field(default_factory=list)
     tell: Callable[[], object] = lambda: None
@@ -70,6 +85,11 @@ class Queue:
         await self._enter("claim")
         due = sorted((time, each) for each, time in self.waiting.items() if time <= now and each not in self.on_ice)
         return tuple(self._take(each) for _, each in due[:limit])
+
+    async def claim_waiting(self, host: str, limit: int) -> tuple[QueuedMessage, ...]:
+        await self._enter("claim_waiting")
+        waiting = sorted((time, each) for each, time in self.waiting.items() if self.waits_for.get(each) == host)
+        return tuple(self._take(each) for _, each in waiting[:limit])
 
     async def claim_one(self, message_id: str, now: float) -> QueuedMessage | None:
         await self._enter("claim_one")
@@ -116,7 +136,15 @@ class Queue:
     async def entries(self, limit: int, after: str = "") -> tuple[QueueEntry, ...]:
         ids = sorted(each for each in {*self.waiting, *self.on_ice} if each > after)[:limit]
         return tuple(
-            QueueEntry(each, NULL_SENDER, START, 10, each in self.on_ice, self.waiting.get(each, START), ())
+            QueueEntry(
+                each,
+                NULL_SENDER,
+                START,
+                10,
+                each in self.on_ice,
+                self.waiting.get(each, START),
+                (QueuedRecipient(1, Recipient(address_from_text("bob@far.test")), attempts=int(each in self.tried)),),
+            )
             for each in ids
         )
 
@@ -156,6 +184,8 @@ class Attempts:
         self.queue = queue
         self.begun: list[str] = []
         self.in_runs: list[str] = []
+        self.extents: list[tuple[str, FirstPass]] = []
+        self.rehearsed: list[str] = []
         self.given_up: list[tuple[str, str]] = []
         self.under_way: dict[str, Deferred[Settlement]] = {}
         self.ends: dict[str, Exception] = {}
@@ -165,6 +195,9 @@ class Attempts:
         assert message_id in self.queue.held, "an attempt without a claim"
         assert message_id not in self.under_way, "two attempts at a time"
         self.begun.append(message_id)
+        self.extents.append((message_id, ports.first_pass))
+        if message.facts.is_rehearsal:
+            self.rehearsed.append(message_id)
         if ports.scope.queue_running:
             self.in_runs.append(message_id)
         if message_id in self.ends:
@@ -175,6 +208,8 @@ class Attempts:
         finally:
             del self.under_way[message_id]
         self.queue.settled(settlement)
+        if settlement.bounce is not None and ports.deliver_first is not None:
+            await ports.deliver_first(settlement.bounce.message_id)
         return settlement
 
     async def give_up(self, message: QueuedMessage, body: Any, ports: AttemptPorts, why: str) -> Settlement:
@@ -183,8 +218,13 @@ class Attempts:
         self.queue.settled(settlement)
         return settlement
 
-    def finish(self, message_id: str, bounce: NewMessage | None = None, due: float = START) -> None:
-        self.under_way[message_id].callback(Settlement(message_id, (), due, bounce=bounce))
+    def finish(
+        self, message_id: str, bounce: NewMessage | None = None, due: float | None = None, waits_for: str = ""
+    ) -> None:
+        """Without `due` nobody waits any more."""
+        when, complete = (START, True) if due is None else (due, False)
+        settlement = Settlement(message_id, (), when, bounce=bounce, waits_for=waits_for, is_complete=complete)
+        self.under_way[message_id].callback(settlement)
 
     def fail(self, message_id: str, error: Exception) -> None:
         self.under_way[message_id].errback(error)
@@ -193,7 +233,7 @@ class Attempts:
 class Daemon:
     """A runner with everything around it."""
 
-    def __init__(self, schedule: Schedule, frozen: FrozenRules = NEVER_RELEASED) -> None:
+    def __init__(self, schedule: Schedule, frozen: FrozenRules = NEVER_RELEASED, *, servers: bool = False) -> None:
         self.reactor = ReactorClock()
         self.queue = Queue()
         self.attempts = Attempts(self.queue)
@@ -208,6 +248,7 @@ class Daemon:
             routers=(),
             retry_rules=(),
             reports=ReportRules(settings=ReportSettings("relay.test", "relay.test")),
+            remote={"smtp": Forgiving()} if servers else {},  # type: ignore[dict-item]  # nothing else is asked of it
         )
         self.runner = DeliveryRunner(
             self.reactor,
@@ -256,8 +297,10 @@ class Started:
 
 @pytest.fixture
 def make_daemon(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Daemon]:
-    def make(*, serving: bool = True, frozen: FrozenRules = NEVER_RELEASED, **limits: Any) -> Daemon:
-        daemon = Daemon(Schedule(Limits(**limits)), frozen)
+    def make(
+        *, serving: bool = True, frozen: FrozenRules = NEVER_RELEASED, servers: bool = False, **limits: Any
+    ) -> Daemon:
+        daemon = Daemon(Schedule(Limits(**limits)), frozen, servers=servers)
         monkeypatch.setattr(daemon_runner, "attempt", daemon.attempts)
         monkeypatch.setattr(daemon_runner, "give_up", daemon.attempts.give_up)
         if serving:
@@ -370,6 +413,18 @@ def test_an_idle_queue_is_not_looked_at_all_the_time(daemon: Daemon) -> None:
     assert daemon.queue.looks <= 1 + 600 / Limits().longest_sleep
 
 
+def test_nobody_asks_the_queue_because_a_message_has_been_delivered(daemon: Daemon) -> None:
+    """Nothing becomes due by that, and the question would cost as much as the message."""
+    daemon.wait(1)
+    looks, daemon.queue.trouble["claim"] = daemon.queue.looks, AssertionError("a claim")
+    for name in "abcdefgh":
+        daemon.arrive(name)
+        daemon.wait()
+        daemon.attempts.finish(name)
+        daemon.wait()
+    assert daemon.queue.looks == looks
+
+
 def test_a_queue_run_looks_at_once(daemon: Daemon) -> None:
     daemon.wait(1)
     daemon.queue.waiting["from elsewhere"] = START
@@ -406,6 +461,49 @@ def test_a_bounce_is_attempted_next(daemon: Daemon) -> None:
     daemon.attempts.finish("a", bounce=bounce("bounce"))
     daemon.wait()
     assert daemon.attempts.begun == ["a", "bounce"]
+
+
+def test_who_waits_for_a_message_waits_for_its_bounce_too(daemon: Daemon) -> None:
+    daemon.queue.held.add("a")
+    waiting = Started(daemon.runner.attempt_now("a"))
+    daemon.wait()
+    daemon.attempts.finish("a", bounce=bounce("bounce"))
+    daemon.wait()
+    assert daemon.attempts.begun == ["a", "bounce"]
+    assert not waiting.is_over
+    daemon.attempts.finish("bounce")
+    daemon.wait()
+    assert waiting.is_over
+    assert daemon.attempts.begun == ["a", "bounce"]
+
+
+def test_a_process_that_waits_for_all_waits_for_bounces(daemon: Daemon) -> None:
+    daemon.runner.everything_is_awaited()
+    daemon.arrive("a")
+    daemon.wait()
+    daemon.attempts.finish("a", bounce=bounce("bounce"))
+    daemon.wait()
+    idle = Started(daemon.runner.until_idle())
+    assert "a" in daemon.runner._attempts
+    daemon.attempts.finish("bounce")
+    daemon.wait()
+    assert idle.is_over
+    assert daemon.attempts.begun == ["a", "bounce"]
+
+
+def test_those_who_wait_for_bounces_leave_a_place_for_them(make_daemon: Callable[..., Daemon]) -> None:
+    daemon = make_daemon(attempts=2)
+    daemon.queue.held |= {"a", "b"}
+    waiting = [Started(daemon.runner.attempt_now(each)) for each in ("a", "b")]
+    daemon.wait()
+    for each in ("a", "b"):
+        daemon.attempts.finish(each, bounce=bounce(f"bounce of {each}"))
+        daemon.wait()
+    for each in ("a", "b"):
+        daemon.attempts.finish(f"bounce of {each}")
+        daemon.wait()
+    assert sorted(daemon.attempts.begun) == ["a", "b", "bounce of a", "bounce of b"]
+    assert all(each.is_over for each in waiting)
 
 
 def test_a_bounce_that_is_only_queued_is_left_to_the_queue(daemon: Daemon) -> None:
@@ -662,6 +760,29 @@ def test_a_sweep_leaves_frozen_messages_unless_it_is_to_thaw_them(
     assert daemon.notes == [("a", "Unfrozen by forced delivery" if thaw else "Message is frozen")]
 
 
+@pytest.mark.parametrize(("in_order", "until"), [(True, math.inf), (False, START)])
+def test_a_forced_run_of_its_own_waits_for_no_host(
+    make_daemon: Callable[..., Daemon], in_order: bool, until: float
+) -> None:
+    """Not for one either that has failed in this run; that of a daemon, which has others to care for, does."""
+    daemon = make_daemon(serving=False, servers=True)
+    Started(daemon.runner.sweep(everything, thaw=False, force=True, in_order=in_order))
+    (transport,) = daemon.runner._ports.remote.values()
+    assert transport.forgiven == [until]  # type: ignore[attr-defined]  # it is one of ours
+
+
+def test_those_that_are_passed_over_are_told_of(make_daemon: Callable[..., Daemon]) -> None:
+    daemon = make_daemon(serving=False)
+    daemon.queue.waiting = {"a": START + 50, "b": START + 50}
+    told: list[str] = []
+
+    async def tell(entry: QueueEntry, ports: AttemptPorts) -> None:
+        told.append(entry.message_id)
+
+    Started(daemon.runner.sweep(lambda entry: entry.message_id == "b", thaw=False, passed_over=tell))
+    assert (told, daemon.attempts.begun) == (["a"], ["b"])
+
+
 def test_a_sweep_takes_what_it_wants(make_daemon: Callable[..., Daemon]) -> None:
     daemon = make_daemon(serving=False)
     daemon.queue.waiting = {"a": START + 50, "b": START + 50}
@@ -689,6 +810,23 @@ def test_a_sweep_may_take_one_after_the_other(make_daemon: Callable[..., Daemon]
         daemon.attempts.finish(done)
         daemon.wait()
     assert sweep.results == [Swept(seen=3, tried=3)]
+
+
+def test_a_sweep_in_order_has_those_that_were_tried_side_by_side(make_daemon: Callable[..., Daemon]) -> None:
+    daemon = make_daemon(serving=False, attempts=9, servers=True)
+    daemon.queue.waiting = dict.fromkeys("abcd", START)
+    daemon.queue.tried = {"b", "c"}
+    Started(daemon.runner.sweep(everything, thaw=False, in_order=True))
+    assert daemon.attempts.begun == ["a"]
+    daemon.attempts.finish("a")
+    daemon.wait()
+    assert daemon.attempts.begun == ["a", "b", "c"]
+    daemon.attempts.finish("b")
+    daemon.wait()
+    assert daemon.attempts.begun == ["a", "b", "c"]
+    daemon.attempts.finish("c")
+    daemon.wait()
+    assert daemon.attempts.begun == ["a", "b", "c", "d"]
 
 
 def test_a_sweep_tells_how_far_it_is(make_daemon: Callable[..., Daemon]) -> None:
@@ -846,3 +984,109 @@ def test_a_clock_that_is_set_back_is_looked_after_at_once(daemon: Daemon) -> Non
     daemon.runner.clock_set_back()
     daemon.wait()
     assert daemon.attempts.begun == ["a"]
+
+
+def test_who_waits_for_a_host_that_works_again_begins_before_its_time(make_daemon: Callable[..., Daemon]) -> None:
+    daemon = make_daemon(attempts=2)
+    daemon.queue.waiting |= {"one": START + 3000, "two": START + 4000, "three": START + 5000}
+    daemon.queue.waits_for |= {"one": "mx.test:25", "two": "mx.test:25", "three": "other.test:25"}
+    first, second = (Started(daemon.runner.begin_waiting("mx.test:25")) for _ in range(2))
+    nobody = Started(daemon.runner.begin_waiting("unknown:25"))
+    full = Started(daemon.runner.begin_waiting("other.test:25"))
+    daemon.wait()
+    assert daemon.attempts.begun == ["one", "two"]
+    assert nobody.is_over, "there is none"
+    assert full.is_over, "there is no room"
+    assert not first.is_over
+    daemon.attempts.finish("one")
+    assert first.is_over
+    assert not second.is_over
+    daemon.attempts.finish("two")
+    assert second.is_over
+
+
+def test_who_waits_for_a_host_does_not_begin_where_the_queue_fails_or_the_daemon_stops(
+    make_daemon: Callable[..., Daemon],
+) -> None:
+    daemon = make_daemon()
+    daemon.queue.waiting["one"], daemon.queue.waits_for["one"] = START + 3000, "mx.test:25"
+    daemon.queue.trouble["claim_waiting"] = SpoolUnavailable("locked")
+    assert Started(daemon.runner.begin_waiting("mx.test:25")).is_over
+    del daemon.queue.trouble["claim_waiting"]
+    run = Started(daemon.runner.stop(1.0))
+    assert Started(daemon.runner.begin_waiting("mx.test:25")).is_over
+    daemon.wait()
+    assert run.is_over
+    assert not daemon.attempts.begun
+    assert not daemon.queue.held
+
+
+def test_the_queue_is_not_asked_behind_each_message_of_a_host(make_daemon: Callable[..., Daemon]) -> None:
+    daemon = make_daemon()
+
+    def finds_somebody() -> bool:
+        begun = len(daemon.attempts.begun)
+        Started(daemon.runner.begin_waiting("mx.test:25"))
+        return len(daemon.attempts.begun) > begun
+
+    assert not finds_somebody()
+    daemon.queue.waiting["theirs"], daemon.queue.waits_for["theirs"] = START + 3000, "mx.test:25"
+    assert not finds_somebody(), "it said a moment ago that there is nobody"
+    daemon.wait(ASK_AGAIN)
+    assert finds_somebody()
+    daemon.attempts.finish("theirs")
+
+    assert not finds_somebody()
+    daemon.arrive("ours")
+    daemon.wait()
+    daemon.attempts.finish("ours", due=START + 3000, waits_for="mx.test:25")
+    daemon.queue.waiting["ours"], daemon.queue.waits_for["ours"] = START + 3000, "mx.test:25"
+    assert finds_somebody(), "what this process has put there itself it knows"
+
+
+# What is left for a queue run
+
+
+def test_a_first_attempt_may_only_route_and_runs_leave_nothing(make_daemon: Callable[..., Daemon]) -> None:
+    daemon = make_daemon(serving=False)
+    for message_id, routes_only in (("whole", False), ("routed", True)):
+        daemon.queue.held.add(message_id)
+        daemon.runner.arrived(message_id, routes_only=routes_only)
+    daemon.wait()
+    for message_id in ("whole", "routed"):
+        daemon.attempts.finish(message_id)
+    daemon.wait()
+    daemon.queue.waiting = {"routed": START}
+    Started(daemon.runner.sweep(everything, thaw=False))
+    assert [(name, first_pass.extent) for name, first_pass in daemon.attempts.extents] == [
+        ("whole", Extent.WHOLE),
+        ("routed", Extent.ROUTES_ONLY),
+        ("routed", Extent.WHOLE),
+    ]
+
+
+@pytest.mark.parametrize("extent", [Extent.STAGE, Extent.LOCAL])
+def test_a_run_may_leave_what_goes_to_other_hosts(make_daemon: Callable[..., Daemon], extent: Extent) -> None:
+    daemon = make_daemon(serving=False)
+    daemon.queue.waiting = {"a": START}
+    Started(daemon.runner.sweep(everything, thaw=False, extent=extent))
+    assert daemon.attempts.extents == [("a", FirstPass(extent))]
+
+
+def test_in_a_rehearsal_every_message_is_one(make_daemon: Callable[..., Daemon]) -> None:
+    daemon = make_daemon(serving=False)
+    daemon.queue.waiting = {"a": START}
+    daemon.runner.is_rehearsal = True
+    Started(daemon.runner.sweep(everything, thaw=False))
+    assert daemon.attempts.rehearsed == ["a"]
+
+
+def test_a_run_goes_on_with_who_waits_for_the_host_that_has_taken_mail(make_daemon: Callable[..., Daemon]) -> None:
+    daemon = make_daemon(serving=False)
+    daemon.queue.waiting = {"a": START, "b": START}
+    daemon.queue.waits_for = {"b": "hub.test:25"}
+    Started(daemon.runner.begin_waiting("hub.test:25"))
+    assert daemon.attempts.begun == []
+    Started(daemon.runner.sweep(everything, thaw=False, in_order=True))
+    Started(daemon.runner.begin_waiting("hub.test:25"))
+    assert daemon.attempts.begun == ["a", "b"]

@@ -12,8 +12,10 @@ from relay.daemon.session_rules import session_rules
 from relay.daemon.told_options import ToldOptions
 from relay.expand.notes import Notes
 from relay.expand.scope import Scope
-from relay.mail.facts import Endpoint, SessionFacts
+from relay.mail.facts import Endpoint, Hello, SessionFacts
+from relay.mail.ports import TemporaryFailure
 
+GREETED = Scope(session=SessionFacts(peer=Endpoint("192.0.2.7", 40000), hello=Hello("laptop.test", True)))
 CLIENT = Scope(session=SessionFacts(peer=Endpoint("192.0.2.7", 40000)), main={"primary_hostname": "here.test"})
 
 
@@ -73,7 +75,7 @@ def test_what_is_offered_is_told() -> None:
 def test_commands_that_carry_no_mail_are_counted_from_the_second_one_of_a_message() -> None:
     options, lines = told_by("")
     for verb in ("EHLO", "MAIL", "RSET"):
-        now(options.commanded(verb, CLIENT))
+        now(options.commanded(verb, GREETED))
     assert lines == []
     now(options.commanded("RSET", CLIENT))
     once = [
@@ -92,3 +94,33 @@ def test_each_message_has_a_reset_of_its_own() -> None:
     options.next_message()
     now(options.commanded("RSET", CLIENT))
     assert lines == []
+
+
+@pytest.mark.parametrize(("value", "is_told"), [("", False), ("*", True), ("192.0.2.1", True)])
+def test_an_empty_list_for_smtputf8_is_not_asked(value: str, is_told: bool) -> None:
+    options, lines = told_by(f"smtputf8_advertise_hosts = {value}")
+    now(options.offered(CLIENT))
+    assert (">>> host in smtputf8_advertise_hosts?" in lines) is is_told
+
+
+def test_names_are_looked_up_behind_the_list_that_wants_it() -> None:
+    options, lines = told_by("host_lookup = *")
+
+    async def names() -> tuple[str, ...]:
+        lines.append("names")
+        raise TemporaryFailure("the DNS is away")
+
+    now(options.connected(CLIENT.child(client_names=names)))
+    place = lines.index("names")
+    assert lines[place - 1 : place + 2] == [
+        '>>>  host in host_lookup? yes (matched "*")',
+        "names",
+        ">>> host in host_reject_connection? no (option unset)",
+    ]
+
+
+@pytest.mark.parametrize(("verified", "is_told"), [("192.0.2.1", True), ("192.0.2.7", False)])
+def test_mail_without_a_greeting_asks_who_must_greet(verified: str, is_told: bool) -> None:
+    options, lines = told_by(f"helo_verify_hosts = {verified}")
+    now(options.commanded("MAIL", CLIENT))
+    assert (">>> host in hosts_require_helo?" in lines) is is_told

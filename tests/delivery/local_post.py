@@ -137,6 +137,7 @@ class Desk:
             "courier": carrier,
             "own": self.own,
             "may_become_others": self.may_become_others,
+            "filters": None,
             "hostname": "relay.test",
             "pid": 77,
             "numbers": self.numbers,

@@ -6,14 +6,17 @@ import datetime
 import random
 from collections.abc import Coroutine, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from delivery.post import Notebook, Pieces, StoppedClock, make_message, run
 from relay.delivery.conversation import ConversationPorts
 from relay.delivery.host_lines import HostLines, Parked
 from relay.delivery.host_memory import HostMemory
+from relay.delivery.jobs import Identity
 from relay.delivery.link import AuthAnswer, HandshakeFailed, LinkFailed, Manners
-from relay.delivery.remote import RemotePorts, SMTPTransport
+from relay.delivery.remote import SMTPTransport
+from relay.delivery.remote_ports import RemotePorts
 from relay.delivery.schedule import Limits as ScheduleLimits
 from relay.delivery.schedule import Schedule
 from relay.delivery.smtp_rules import SMTPRules
@@ -31,6 +34,7 @@ from relay.mail.ports import Body
 from relay.mail.reply import Reply
 from relay.mail.source import Location
 from relay.policy.authenticate import AuthPorts
+from relay.policy.event_action import NO_ACTIONS, EventActions
 from relay.policy.retry import RetryRule, parse_rules
 from relay.policy.tls import ClientTLSRules
 from relay.spool.hints import RetryHint
@@ -146,6 +150,13 @@ class Link:
     def _end(self) -> None:
         self.is_open = False
 
+    @property
+    def our_end(self) -> tuple[str, int]:
+        return "192.0.2.77", 40001
+
+    async def greeting(self) -> str:
+        return "220 one.test ESMTP"
+
     async def hello(self) -> Mapping[str, str]:
         assert not self.greeted
         assert self.tls or not self.on_connect, "a greeting is awaited in clear from a server that speaks TLS at once"
@@ -154,7 +165,8 @@ class Link:
             await Pause()
         fault = self._does.hello_in_tls if self.tls else self._does.hello
         if fault is not None:
-            self._end()
+            if not isinstance(fault, LinkFailed) or fault.reply is None or fault.reply.code == 421:
+                self._end()
             raise fault
         self.greeted = True
         return self._offers()
@@ -338,6 +350,8 @@ def make_ports(
     rules: Sequence[RetryRule] = HOURLY,
     spawn: Any = run,
     auth: AuthPorts | None = None,
+    filters: Any = None,
+    events: EventActions = NO_ACTIONS,
 ) -> RemotePorts:
     source = random.Random(1)
     return RemotePorts(
@@ -346,6 +360,9 @@ def make_ports(
         memory=HostMemory(records or Records(), rules, source),
         spawn=spawn,
         source=source,
+        filters=filters,
+        own=Identity(4242, 4343),
+        events=events,
     )
 
 
@@ -366,6 +383,9 @@ class Sent:
         parameters: Mapping[str, str] | None = None,
         scope: Mapping[str, Any] | None = None,
         session: SessionFacts | None = None,
+        is_rehearsal: bool = False,
+        filters: Any = None,
+        events: EventActions = NO_ACTIONS,
         **tls: Any,
     ) -> None:
         going_to = (ONE, TWO)[: len(servers)] if routed is None else routed
@@ -377,18 +397,26 @@ class Sent:
         rules = SMTPRules("smtp", ClientTLSRules(**tls), helo_data, **(options or {}))
         main = {"primary_hostname": "laptop.test", "qualify_domain": "here.test"}
         world = Scope(main=main, **(scope or {}))
-        self.ports = make_ports(self.dialer, self.journal, records=self.records, auth=auth)
+        more: dict[str, Any] = {"auth": auth, "filters": filters, "events": events}
+        self.ports = make_ports(self.dialer, self.journal, records=self.records, **more)
         transport = SMTPTransport(rules, self.ports, world)
         message = make_message(*recipients, parameters=parameters)
         facts = MessageFacts(session or SessionFacts(peer=Endpoint("192.0.2.1", 4000)), received_at)
-        message = replace(message, facts=facts)
+        message = replace(message, facts=replace(facts, is_rehearsal=is_rehearsal))
         envelope = Envelope(
             message.sender,
             tuple(Recipient(address_from_text(each)) for each in recipients),
             parameters=message.parameters,
             size=message.size,
         )
-        self.delivery = transport.deliver(going_to, envelope, message, Pieces(b"body\r\n"))
+        body = Pieces(b"body\r\n")
+        self.delivery = transport.deliver(going_to, envelope, message, body)
+        self._ask = partial(transport.held_back, going_to, envelope, message, body, world)
+
+    def held_back(self) -> tuple[Outcome | None, ...]:
+        """What is said without a delivery."""
+        self.delivery.close()
+        return run(self._ask())
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:

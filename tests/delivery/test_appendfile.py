@@ -136,7 +136,7 @@ def test_names_that_can_not_be_expanded(name: str) -> None:
     outcome = deliver(transport(file=name), BODY)
     assert "(file or directory name" in reason(outcome) or "file or directory name for box" in reason(outcome)
     assert isinstance(outcome, Deferred)
-    assert outcome.error is ErrorClass.LOCAL
+    assert (outcome.error, outcome.is_misconfigured) == (ErrorClass.LOCAL, True)
 
 
 def test_what_a_redirection_names(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_quotas(tmp_path: Path) -> None:
     assert [type(each) for each in outcomes] == [Delivered, Delivered, Deferred]
     last = outcomes[-1]
     assert isinstance(last, Deferred)
-    assert last.error is ErrorClass.QUOTA
+    assert (last.error, last.told) == (ErrorClass.QUOTA, "mailbox is full")
     assert "MTA-imposed filecount quota exceeded" in last.reason
     small = transport(desk, directory=str(tmp_path), maildir_format=True, quota=quota(quota="100"))
     assert "MTA-imposed quota exceeded" in reason(deliver(small, BODY))

@@ -24,7 +24,9 @@ from delivery.post import (
     make_recipient,
     run,
 )
+from policy.told import action
 from relay.delivery.attempt import AttemptPorts, Unsettled, attempt, give_up
+from relay.delivery.first_pass import Extent, FirstPass
 from relay.delivery.header_edits import RouterEdits
 from relay.delivery.local_address import LocalAddress
 from relay.delivery.report import ReportSettings
@@ -33,13 +35,22 @@ from relay.expand.evaluate import compile_expansion
 from relay.expand.lists import ListKind, compile_list
 from relay.expand.scope import Scope
 from relay.mail.address import address_from_text
-from relay.mail.envelope import Envelope
-from relay.mail.events import AddressDelivered, Arrived, Frozen, MessageNote
-from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, Outcome, RemoteHost
+from relay.mail.envelope import Envelope, Parameters
+from relay.mail.events import (
+    AddressDeferred,
+    AddressDelivered,
+    Arrived,
+    ChildrenComplete,
+    Frozen,
+    MessageNote,
+    WrittenByACL,
+)
+from relay.mail.outcome import Deferred, Delivered, Dialog, ErrorClass, Failed, Outcome, RemoteHost
 from relay.mail.ports import Body, SpoolUnavailable
 from relay.mail.queue import QueuedMessage, RecipientState, Settlement
 from relay.mail.reply import Reply
 from relay.mail.source import Location
+from relay.policy.event_action import NO_ACTIONS, EventActions
 from relay.policy.retry import parse_rules
 from relay.policy.routers.manualroute import compile_route_list
 from relay.policy.routers.ports import LOCAL, REMOTE, RoutingPorts
@@ -90,14 +101,27 @@ class Sending:
     """A remote transport: gives each recipient the outcome that was laid down for it."""
 
     outcomes: dict[str, Outcome]
-    max_recipients: int = 100
+    most: int = 100
     includes_affixes: bool = False
     default_port: int = 25
     calls: list[tuple[tuple[RemoteHost, ...], Envelope]] = field(default_factory=list)
     edits: list[RouterEdits] = field(default_factory=list)
+    held: dict[str, Outcome] = field(default_factory=dict)
+    """What is said of those none of whose hosts may be tried."""
+    remote: int = 0
+    """How many recipients at other hosts it was told of."""
+
+    def most_at_once(self, remote: int) -> int:
+        self.remote = remote
+        return self.most
 
     def forgive(self, now: float) -> None:
         raise AssertionError("an attempt forgives nothing")
+
+    async def held_back(
+        self, hosts: tuple[RemoteHost, ...], envelope: Envelope, message: QueuedMessage, body: Body, scope: Scope
+    ) -> tuple[Outcome | None, ...]:
+        return tuple(self.held.get(str(each.address)) for each in envelope.recipients)
 
     async def deliver(
         self,
@@ -123,6 +147,7 @@ class Filing:
     given: list[LocalAddress] = field(default_factory=list)
 
     batch_max: int = 1
+    includes_affixes: bool = False
 
     async def batch_key(self, address: LocalAddress) -> str | None:
         return address.recipient.address.domain
@@ -144,15 +169,18 @@ class Attempted:
         outcomes: dict[str, Outcome],
         *recipients: Any,
         rules: Sequence[Any] = RULES,
-        max_recipients: int = 100,
+        most: int = 100,
         rivals_after: int | None = None,
         trouble: Exception | None = None,
+        is_told: bool = False,
         **message: Any,
     ) -> None:
         self.message = make_message(*(recipients or outcomes), **message)
         self.notebook = Notebook()
+        main, smtp = (action(self.notebook, name) for name in ("", "smtp"))
+        self.events = EventActions(main, {"smtp": smtp}) if is_told else NO_ACTIONS
         self.queue = Queue(self.notebook, self.message, rivals_after, trouble)
-        self.sending = Sending(outcomes, max_recipients)
+        self.sending = Sending(outcomes, most)
         self.filing = Filing()
         self.names = Names(
             {
@@ -174,6 +202,7 @@ class Attempted:
             remote={"smtp": self.sending},
             local={"maildir": self.filing},
             reports=ReportRules(settings=ReportSettings("relay.test", "example.org")),
+            events=self.events,
         )
 
     def run(self) -> Settlement:
@@ -236,6 +265,58 @@ def test_a_rule_that_can_not_be_asked_loses_no_mail() -> None:
     assert done.notebook.words() == ["Trouble", "AddressDeferred", "Settlement"]
 
 
+# Event actions
+
+
+def heard(done: Attempted) -> list[str]:
+    """Lines of the log and what the actions were told, in order."""
+    events = [each for each in done.notebook.events if not isinstance(each, Settlement)]
+    return [each.text if isinstance(each, WrittenByACL) else type(each).__name__ for each in events]
+
+
+def test_actions_are_told_of_a_delivery_and_of_the_end() -> None:
+    done = Attempted({"bert@far.test": SENT}, is_told=True)
+    done.run()
+    assert heard(done) == [
+        "AddressDelivered",
+        f"msg:delivery <{SENT.confirmation}> bert@far.test 192.0.2.7",
+        "Completed",
+        "msg:complete <> @ ",
+    ]
+
+
+def test_actions_are_told_of_a_failure_before_its_line() -> None:
+    done = Attempted({"bert@far.test": REFUSED}, is_told=True)
+    done.run()
+    assert heard(done)[:2] == [f"msg:fail:delivery <{REFUSED.reason}> bert@far.test 192.0.2.7", "AddressFailed"]
+
+
+def test_who_wanted_other_reports_has_a_failure_that_is_not_told() -> None:
+    wanted = make_recipient("bert@far.test")
+    options = Parameters((("NOTIFY", "FAILURE,DELAY"),))
+    wanted = replace(wanted, recipient=replace(wanted.recipient, parameters=options))
+    done = Attempted({"bert@far.test": REFUSED}, wanted, is_told=True)
+    done.run()
+    assert "AddressFailed" in heard(done)
+    assert not any(each.startswith("msg:fail") for each in heard(done))
+
+
+def test_a_failure_that_nobody_hears_of_is_told_with_its_note() -> None:
+    wanted = make_recipient("bert@far.test")
+    wanted = replace(wanted, recipient=replace(wanted.recipient, parameters=Parameters((("NOTIFY", "NEVER"),))))
+    done = Attempted({"bert@far.test": REFUSED}, wanted, is_told=True)
+    done.run()
+    failed = f"msg:fail:delivery <{REFUSED.reason}> bert@far.test 192.0.2.7"
+    assert heard(done)[:3] == ["AddressFailed", failed, "MessageNote"]
+
+
+def test_a_message_that_is_given_up_is_a_matter_of_our_own() -> None:
+    done = Attempted({"bert@far.test": SENT}, is_told=True)
+    done.give_up()
+    assert heard(done)[0] == "msg:fail:internal <delivery cancelled> bert@far.test "
+    assert heard(done)[-1] == "msg:complete <> @ "
+
+
 # Groups
 
 
@@ -260,9 +341,17 @@ def test_the_first_that_is_delivered_is_the_first() -> None:
     ]
 
 
+def test_each_transaction_has_its_first() -> None:
+    first, further, unsaid = (replace(SENT, dialog=Dialog(is_further=each)) for each in (False, True, None))
+    done = Attempted({"a@far.test": first, "b@far.test": further, "c@far.test": first, "d@far.test": unsaid})
+    done.run()
+    assert [each.first for each in done.notebook.of(AddressDelivered)] == [True, False, True, False]
+
+
 def test_no_group_is_larger_than_the_transport_takes() -> None:
-    done = Attempted({f"{name}@far.test": SENT for name in "abcde"}, max_recipients=2)
+    done = Attempted({f"{name}@far.test": SENT for name in "abcde"}, most=2)
     settlement = done.run()
+    assert done.sending.remote == 5
     assert [len(envelope.recipients) for _, envelope in done.sending.calls] == [2, 2, 1]
     assert [each.first for each in done.notebook.of(AddressDelivered)] == [True, False, True, False, True]
     assert row_states(settlement) == {4: DELIVERED}
@@ -277,6 +366,8 @@ def test_servers_see_affixes_where_the_transport_shows_them(includes: bool, name
     assert [str(each.address) for each in envelope.recipients] == [named]
     (event,) = done.notebook.of(AddressDelivered)
     assert str(event.address) == "Owner-a@far.test", "the log has what was routed"
+    assert event.named is not None
+    assert event.named.shown == ("owner-a@far.test" if includes else "a@far.test"), "behind it, as the router saw it"
 
 
 def test_other_hosts_are_another_group_and_have_their_port() -> None:
@@ -291,6 +382,33 @@ def test_local_recipients_are_delivered_one_by_one_with_their_own_scope() -> Non
     assert [scope.address.local_part for scope in done.filing.scopes if scope.address] == ["bert", "carl"]
     assert {scope.domain_data for scope in done.filing.scopes} == {"here.test"}
     assert [each.transport for each in done.notebook.of(AddressDelivered)] == ["maildir", "maildir", "smtp"]
+
+
+def test_who_watches_sees_the_delivery_and_what_the_transport_says() -> None:
+    done = Attempted({"a@far.test": SENT}, "a@far.test", "bert@here.test")
+    told: list[str] = []
+    texts = {name: compile_expansion("$transport_name $host $host_address") for name in ("smtp", "maildir")}
+    done.ports = replace(done.ports, watch=told.append, debug_prints=texts)
+    done.run()
+    assert told[0] == f"delivering {done.message.message_id}"
+    assert sorted(told[1:]) == ["maildir  ", "smtp hub.test 192.0.2.7"]
+
+
+def test_who_watches_sees_which_queue_run_it_is() -> None:
+    told: list[str] = []
+    done = Attempted({"bert@far.test": SENT})
+    done.ports = replace(done.ports, watch=told.append, scope=Scope(pid=77, queue_running=True))
+    done.run()
+    assert told[0].endswith(" (queue run pid 77)")
+
+
+def test_a_local_transport_names_the_host_that_its_router_found() -> None:
+    done = Attempted({}, "a@far.test", "bert@here.test")
+    routers = (ROUTERS[0], replace(ROUTERS[2], transport=compile_expansion("maildir")))
+    done.ports = replace(done.ports, routers=routers)
+    done.run()
+    named = [each.named and each.named.host for each in done.notebook.of(AddressDelivered)]
+    assert sorted(named, key=str) == [None, "hub.test"]
 
 
 def test_recipients_that_are_done_are_left_alone() -> None:
@@ -360,7 +478,7 @@ def test_a_host_that_does_not_exist_freezes_the_message() -> None:
     done = Attempted({}, "x@gone.test")
     settlement = done.run()
     assert settlement.freeze
-    assert [each.why for each in done.notebook.of(Frozen)] == ['lookup of host "gone.test" failed in smarthost router']
+    assert [each.why for each in done.notebook.of(Frozen)] == [""], "the line of the address has said it"
 
 
 def test_a_transport_that_does_not_exist_delays() -> None:
@@ -580,6 +698,33 @@ def test_a_delay_is_told_and_counted_in_the_same_step() -> None:
     assert done.notebook.words() == ["AddressDeferred", "Settlement", "Arrived"]
 
 
+def test_a_report_is_delivered_first_where_somebody_waits() -> None:
+    done = Attempted({"bert@far.test": REFUSED})
+
+    async def deliver_first(report_id: str) -> None:
+        done.notebook.record(MessageNote(report_id, "delivered"))
+
+    done.ports = replace(done.ports, deliver_first=deliver_first)
+    done.run()
+    assert done.notebook.words() == ["AddressFailed", "Settlement", "Arrived", "MessageNote", "Completed"]
+
+
+def test_a_report_that_is_only_queued_is_left_to_a_queue_run() -> None:
+    done = Attempted({"bert@far.test": REFUSED})
+
+    async def deliver_first(report_id: str) -> None:
+        pytest.fail("it is delivered")
+
+    settings = replace(done.ports.reports.settings, waits=900.0)
+    done.ports = replace(
+        done.ports, deliver_first=deliver_first, reports=replace(done.ports.reports, settings=settings)
+    )
+    settlement = done.run()
+    assert settlement.bounce is not None
+    assert settlement.bounce.due == NOW + 900
+    assert [each.waits for each in done.notebook.of(Arrived)] == [True]
+
+
 def test_a_delivery_that_somebody_wants_to_hear_of() -> None:
     asked = {"parameters": {"NOTIFY": "SUCCESS"}}
     rows = [make_recipient(f"{name}@here.test", number, **asked) for number, name in enumerate(("anna", "bert"))]
@@ -588,5 +733,151 @@ def test_a_delivery_that_somebody_wants_to_hear_of() -> None:
     settlement = done.run()
     assert settlement.bounce is not None
     assert settlement.more_bounces == ()
-    assert settlement.bounce_body.count(b"Action: delivered") == 2
-    assert settlement.bounce_body.count(b"Action: relayed") == 1
+    assert settlement.bounce_body.count(b"Action: delivered") == 3
+    assert settlement.bounce_body.count(b"Remote-MTA: ") == 1
+
+
+def test_a_rehearsal_fills_no_mailbox_and_neither_do_its_reports() -> None:
+    done = Attempted({"anne@here.test": Delivered()}, "anne@here.test", "nobody@alias.test", "x@gone.test")
+    facts = replace(done.message.facts, is_rehearsal=True)
+    done.message = done.queue.message = replace(done.message, facts=facts)
+    settlement = done.run()
+    assert done.filing.batches == []
+    assert [event.outcome for event in done.notebook.of(AddressDelivered)] == [Delivered(is_bypassed=True)]
+    assert settlement.bounce is not None
+    assert settlement.bounce.facts.is_rehearsal
+
+
+def test_what_a_router_says_of_a_held_message_has_a_line_of_its_own() -> None:
+    done = Attempted({}, "x@far.test")
+    done.ports = replace(done.ports, routing=replace(done.ports.routing, is_ours=lambda address, port: True))
+    assert done.run().freeze
+    assert [each.text for each in done.notebook.of(MessageNote)] == ["remote host address is the local host: far.test"]
+    assert done.notebook.words()[:2] == ["MessageNote", "AddressDeferred"]
+
+
+# What was made of an address
+
+
+def complete(done: Attempted) -> list[str]:
+    return [str(each.address) for each in done.notebook.of(ChildrenComplete)]
+
+
+def test_an_address_is_complete_with_the_last_that_was_made_of_it() -> None:
+    done = Attempted({"bert@far.test": SENT, "carl@far.test": SENT}, "team@alias.test")
+    done.run()
+    assert complete(done) == ["team@alias.test"]
+    assert done.notebook.words()[-3:] == ["ChildrenComplete", "Settlement", "Completed"]
+
+
+@pytest.mark.parametrize("sender, told", [("anne@laptop.test", ["team@alias.test"]), ("", [])])
+def test_a_failure_is_an_end_unless_there_is_nobody_to_be_told(sender: str, told: list[str]) -> None:
+    done = Attempted({"bert@far.test": REFUSED, "carl@far.test": SENT}, "team@alias.test", sender=sender)
+    done.run()
+    assert complete(done) == told
+
+
+def test_an_address_is_not_complete_while_a_part_of_it_waits() -> None:
+    done = Attempted({"bert@far.test": SENT, "carl@far.test": BUSY}, "team@alias.test", "bert@far.test")
+    done.run()
+    assert complete(done) == []
+
+
+# What is left for a queue run
+
+
+def test_a_first_pass_delivers_here_and_leaves_the_rest_untried() -> None:
+    done = Attempted({"bert@far.test": SENT}, "bert@far.test", "anna@here.test")
+    done.ports = replace(done.ports, first_pass=FirstPass(Extent.ROUTES_ONLY))
+    settlement = done.run()
+    assert (done.sending.calls, done.filing.batches) == ([], [("anna@here.test",)])
+    (left,) = done.notebook.of(AddressDeferred)
+    assert (left.outcome.error, left.transport) == (ErrorClass.ROUTED_ONLY, "smtp")
+    (update,) = [each for each in settlement.updates if each.number == 0]
+    assert (update.state, update.is_attempt) == (PENDING, False)
+    assert (settlement.due, settlement.waits_for) == (NOW + 1800, "hub.test:25")
+    assert settlement.bounce is None
+
+
+def test_only_some_domains_may_be_left() -> None:
+    done = Attempted({"bert@far.test": SENT, "carl@near.test": SENT})
+    done.ports = replace(done.ports, first_pass=FirstPass(smtp_domains=compile_list(ListKind.DOMAIN, "far.test")))
+    done.run()
+    ((_, envelope),) = done.sending.calls
+    assert [str(each.address) for each in envelope.recipients] == ["carl@near.test"]
+    (left,) = done.notebook.of(AddressDeferred)
+    assert left.outcome.error is ErrorClass.ROUTED_ONLY_DOMAIN
+
+
+def test_the_first_of_two_stages_says_nothing_of_what_it_leaves_and_keeps_its_time() -> None:
+    done = Attempted({"bert@far.test": SENT})
+    settling = replace(done.ports.settling, queue_interval=None)
+    done.ports = replace(done.ports, first_pass=FirstPass(Extent.STAGE), settling=settling)
+    settlement = done.run()
+    assert done.notebook.words() == ["Settlement"]
+    assert (settlement.due, settlement.waits_for) == (done.message.due, "hub.test:25")
+
+
+def test_what_waits_for_a_queue_run_is_not_routed() -> None:
+    done = Attempted({"bert@far.test": SENT})
+    routing = replace(done.ports.routing, queue_domains=compile_list(ListKind.DOMAIN, "far.test"))
+    done.ports = replace(done.ports, routing=routing)
+    settlement = done.run()
+    (left,) = done.notebook.of(AddressDeferred)
+    assert (left.outcome.error, left.router) == (ErrorClass.QUEUED, "")
+    assert (settlement.due, settlement.updates[0].is_attempt) == (NOW + 1800, False)
+
+
+def test_a_list_of_domains_that_can_not_be_read_holds_up_nothing() -> None:
+    done = Attempted({"bert@far.test": SENT})
+    done.ports = replace(done.ports, first_pass=FirstPass(smtp_domains=compile_list(ListKind.DOMAIN, "lsearch;/none")))
+    assert row_states(done.run()) == {0: DELIVERED}
+
+
+# Redirections that are done once
+
+
+def once(done: Attempted) -> Attempted:
+    local, aliases, smarthost = ROUTERS
+    done.ports = replace(done.ports, routers=(local, replace(aliases, one_time=True), smarthost))
+    return done
+
+
+def test_what_waits_of_a_redirection_that_is_done_once_becomes_a_recipient() -> None:
+    done = once(Attempted({"bert@far.test": SENT, "carl@far.test": BUSY}, "team@alias.test", sender="lists@here.test"))
+    settlement = done.run()
+    (update,) = settlement.updates
+    assert (update.state, update.is_attempt, update.done) == (PENDING, False, ("anna@here.test", "bert@far.test"))
+    (kept,) = settlement.replacements
+    assert str(kept.recipient.address) == "carl@far.test"
+    assert str(kept.recipient.original) == "team@alias.test"
+    assert str(kept.recipient.errors_to) == "owner@here.test"
+    assert (kept.number, kept.key, kept.error, kept.first_failed) == (0, "", "busy", NOW)
+    assert settlement.due == NOW + 900
+
+
+def test_a_recipient_in_the_place_of_another_is_named_with_it_and_keeps_who_is_told() -> None:
+    row = make_recipient("carl@far.test", 1)
+    recipient = replace(
+        row.recipient, original=address_from_text("team@alias.test"), errors_to=address_from_text("owner@here.test")
+    )
+    done = once(Attempted({"carl@far.test": SENT}, replace(row, recipient=recipient)))
+    done.run()
+    ((_, envelope),) = done.sending.calls
+    assert str(envelope.sender) == "owner@here.test"
+    (event,) = done.notebook.of(AddressDelivered)
+    assert event.named is not None
+    assert str(event.named.original) == "team@alias.test"
+
+
+def test_a_recipient_of_its_own_takes_no_place() -> None:
+    done = once(Attempted({"bert@far.test": SENT, "carl@far.test": BUSY}, "team@alias.test", "carl@far.test"))
+    settlement = done.run()
+    assert settlement.replacements == ()
+    assert {each.number: each.state for each in settlement.updates} == {0: PENDING, 1: PENDING}
+
+
+def test_the_first_of_two_stages_leaves_recipients_as_they_are() -> None:
+    done = once(Attempted({}, "team@alias.test"))
+    done.ports = replace(done.ports, first_pass=FirstPass(Extent.STAGE))
+    assert done.run().replacements == ()

@@ -15,12 +15,13 @@ from relay.delivery.callout import CalloutRules, HostCallouts
 from relay.delivery.link import HandshakeFailed, LinkFailed
 from relay.delivery.remote import SMTPTransport
 from relay.delivery.remote_copy import CopyRules
-from relay.delivery.smtp_rules import HostRules, SMTPRules
+from relay.delivery.smtp_rules import HostRules, LoginRules, SMTPRules
 from relay.expand.evaluate import compile_expansion
 from relay.expand.lists import ListKind, compile_list
 from relay.expand.scope import AddressView, MessageView, Scope
 from relay.mail.address import Address, address_from_text
 from relay.mail.events import MessageNote, Trouble
+from relay.mail.facts import SessionFacts
 from relay.mail.outcome import ErrorClass
 from relay.mail.ports import TemporaryFailure
 from relay.mail.reply import Reply
@@ -114,6 +115,16 @@ def test_an_address_that_is_taken() -> None:
     assert world.story == ["dial", "hello", "tls", "hello", "MAIL FROM:<>", "RCPT TO:<bert@far.test>", "quit"]
     (manners,) = world.dialer.manners
     assert (manners.timeouts.connect, manners.timeouts.command) == (30.0, 30.0)
+
+
+@pytest.mark.parametrize("received, sender, expected", [("a+b@c.test", None, "a+2Bb@c.test"), ("a@c.test", "me", "me")])
+def test_the_sender_that_is_asserted(received: str, sender: str | None, expected: str) -> None:
+    """As in a delivery: what a client has said at MAIL is said on, or what the transport says instead."""
+    login = LoginRules(sender=compile_expansion(sender) if sender else None, sender_force=True)
+    world = World(Server(), login=login)
+    world.scope.more = {"authenticated_sender": received}
+    world.ask()
+    assert f"MAIL FROM:<> AUTH={expected}" in world.story
 
 
 def test_times() -> None:
@@ -312,6 +323,21 @@ def test_addresses_outside_of_ascii() -> None:
     able = World(Server(offers={"SMTPUTF8": ""}))
     assert able.ask(about=Address("bärt", "far.test")).finding is Finding.GOOD
     assert "MAIL FROM:<> SMTPUTF8" in able.story
+
+
+def test_a_message_with_smtputf8_needs_it_of_the_server_whatever_the_address() -> None:
+    strict = compile_expansion("0")
+    world = World(Server(), downconvert=strict)
+    able = World(Server(offers={"SMTPUTF8": ""}), downconvert=strict)
+    lenient = World(Server())
+    for each in (world, able, lenient):
+        each.scope = each.scope.child(session=SessionFacts(smtputf8=True))
+    found = world.ask()
+    assert (found.finding, found.user_message) == (Finding.BAD, "550 mailbox unavailable")
+    world.scope = world.scope.child(address=AddressView(local_part="bert", domain="far.test"))
+    assert world.ask().user_message == "533 no support for internationalised mailbox name", "what RCPT is told"
+    assert able.ask().finding is Finding.GOOD
+    assert lenient.ask().finding is Finding.GOOD
 
 
 def test_no_control_character_gets_into_a_command() -> None:

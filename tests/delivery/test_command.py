@@ -13,6 +13,7 @@ import pytest
 
 from relay.delivery.command import CommandRun
 from relay.delivery.jobs import Command, Report, Verdict
+from relay.mail.outcome import ErrorClass
 
 
 def job(*arguments: str, **options: object) -> Command:
@@ -55,7 +56,7 @@ def test_what_is_not_read_is_no_failure(script: str) -> None:
 @pytest.mark.parametrize(
     "status, verdict, words",
     [
-        (1, Verdict.FAILED, 'Child process of p transport returned 1 from command: /bin/sh -c "exit 1"'),
+        (1, Verdict.FAILED, 'Child process of p transport returned 1 from command: /bin/sh'),
         (64, Verdict.FAILED, "returned 64 (could mean usage or syntax error) from command: "),
         (75, Verdict.DEFERRED, "returned 75 (could mean temporary error) from command: "),
         (73, Verdict.DEFERRED, "returned 73 (could mean can't create output file) from command: "),
@@ -66,6 +67,7 @@ def test_statuses(status: int, verdict: Verdict, words: str) -> None:
     report = shell(f"exit {status}")
     assert report.verdict is verdict
     assert words in report.text
+    assert report.error is ErrorClass.COMMAND
 
 
 def test_which_statuses_are_temporary() -> None:
@@ -96,7 +98,7 @@ def test_what_a_delivery_ignores_a_command_does_not() -> None:
 
 
 def test_a_command_that_is_not_there() -> None:
-    words = "returned 127 (could mean unable to exec or command does not exist) from command: /no/such a"
+    words = "returned 127 (could mean unable to exec or command does not exist) from command: /no/such"
     report = ran("/no/such", "a")
     assert report.verdict is Verdict.FAILED
     assert words in report.text

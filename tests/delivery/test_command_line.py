@@ -47,9 +47,11 @@ def test_special_words() -> None:
 
 
 def test_each_word_is_an_expansion_of_its_own() -> None:
+    cut, whole = (compile_command(f"/x {text}") for text in ("${if eq {a}{b}{c}{d}}", '"${if eq {a}{b}{c}{d}}"'))
+    assert [each.fault is not None for each in cut.expansions] == [False, True, False, False]
+    assert [each.fault is not None for each in whole.expansions] == [False, False]
     with pytest.raises(ExpansionError):
-        compile_command("/x ${if eq {a}{b}{c}{d}}")
-    assert len(compile_command('/x "${if eq {a}{b}{c}{d}}"').words) == 2
+        compile_command("/x ${perl{x}}")
 
 
 @given(st.text(alphabet=" \t'\"\\ab0x\n", max_size=30))

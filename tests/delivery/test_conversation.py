@@ -23,6 +23,7 @@ from relay.mail.events import HostFailed
 from relay.mail.outcome import Deferred, Delivered, ErrorClass
 from relay.mail.reply import Reply
 from relay.policy.tls import ClientTLSRules
+from relay.spool.hints import RetryHint
 
 import certs
 
@@ -274,9 +275,30 @@ def test_one_who_is_cut_off_in_talk_lets_the_next_in() -> None:
 def test_recipients_are_split_as_the_server_takes_them() -> None:
     server = Server(limits=Limits(recipients=2))
     sent = Sent(server, recipients=tuple(f"{number}@far.test" for number in range(5)))
-    assert all(isinstance(each, Delivered) for each in sent.outcomes)
+    taken = [each for each in sent.outcomes if isinstance(each, Delivered)]
+    assert len(taken) == 5
     assert [len(each.recipients) for each in server.links[0].envelopes] == [2, 2, 1]
     assert server.story.count("dial") == 1
+    assert [each.dialog is not None and each.dialog.is_further for each in taken] == [False, True, False, True, False]
+    assert [each.continued for each in taken] == [False, False, True, True, True]
+
+
+def test_domains_go_by_themselves_where_their_number_has_a_limit() -> None:
+    server = Server(limits=Limits(domains=5))
+    sent = Sent(server, recipients=("a@far.test", "b@near.test", "c@far.test"))
+    assert all(isinstance(each, Delivered) for each in sent.outcomes)
+    domains = [[each.address.domain for each in envelope.recipients] for envelope in server.links[0].envelopes]
+    assert domains == [["far.test", "far.test"], ["near.test"]]
+
+
+def test_recipients_are_split_as_we_want_it() -> None:
+    server = Server(limits=Limits(recipients=5))
+    sent = Sent(server, recipients=tuple(f"{number}@far.test" for number in range(5)), options={"max_rcpt": 2})
+    delivered = [each for each in sent.outcomes if isinstance(each, Delivered)]
+    assert [len(each.recipients) for each in server.links[0].envelopes] == [2, 2, 1]
+    further = [each.dialog is not None and each.dialog.is_further for each in delivered]
+    assert further == [False, True, False, True, False]
+    assert [each.continued for each in delivered] == [False, False, True, True, True]
 
 
 def test_and_in_new_connections_where_it_takes_few_messages() -> None:
@@ -307,7 +329,11 @@ def test_a_late_refusal_is_a_failed_handshake() -> None:
 
 @pytest.mark.parametrize(
     "rules, words",
-    [({"require_pq": EVERY}, "post-quantum"), ({"require_alpn": EVERY}, "ALPN"), ({"require_ocsp": EVERY}, "OCSP")],
+    [
+        ({"require_pq": EVERY}, "post-quantum"),
+        ({"require_alpn": EVERY}, "ALPN"),
+        ({"require_ocsp": EVERY}, "certificate status"),
+    ],
 )
 @pytest.mark.parametrize("server", [Server(), Server(offers_tls=False)], ids=["TLS", "no TLS"])
 def test_a_session_that_is_not_what_it_has_to_be(rules: dict[str, Any], words: str, server: Server) -> None:
@@ -368,3 +394,60 @@ def test_serialize_hosts() -> None:
         queue = Queue(Server(), 3, at_once=8, hosts=rules)
         queue.outcomes()
         assert queue.server.story.count("dial") == connections
+
+
+def summoning(queue: Queue, waiting: int) -> SMTPTransport:
+    """A transport whose connections are come for by so many who wait in the queue."""
+    left = [f"late{number}@far.test" for number in range(waiting)]
+
+    async def summon(host: str) -> None:
+        offer = queue.ports.lines.offer(host)
+        if left:
+            queue.numbers.append(queue.add(left.pop(), transport=transport))
+        else:
+            queue.ports.lines.withdraw(host, offer)
+        await offer
+
+    transport = SMTPTransport(
+        queue.rules, replace(queue.ports, summon=summon), Scope(main={"primary_hostname": "laptop.test"})
+    )
+    return transport
+
+
+def test_who_waits_in_the_queue_for_the_host_comes_for_the_connection() -> None:
+    queue = Queue(Server(), 0, at_once=8)
+    queue.numbers.append(queue.add("first@far.test", transport=summoning(queue, 2)))
+    outcomes = queue.outcomes()
+    assert queue.server.story == [*UP, "send in TLS", *AGAIN, *AGAIN, "quit"]
+    assert [each.continued for each in outcomes] == [False, True, True]
+
+
+def test_a_host_that_has_just_worked_is_not_held_against_who_is_summoned() -> None:
+    queue = Queue(Server(), 0, at_once=8)
+    key = "one.test:192.0.2.1:25"
+    earlier = RetryHint(NOW - 900, NOW - 600, NOW - 1, "Connection refused", "refused")
+    run(queue.records.keep(key, earlier))
+    queue.numbers.append(queue.add("first@far.test", transport=summoning(queue, 1)))
+    assert [type(each) for each in queue.outcomes()] == [Delivered, Delivered]
+    assert run(queue.records.load(key, NOW)) is None
+
+
+@pytest.mark.parametrize("error", [ErrorClass.MAIL_4XX, ErrorClass.RCPT_4XX])
+def test_nobody_is_summoned_by_a_host_that_takes_nothing(error: ErrorClass) -> None:
+    """It answers and keeps the connection: those who wait would call on it in turns, without an end."""
+    later = Deferred("later", error, Reply(451, "", ("later",)), ONE, host_wide=True)
+    queue = Queue(Server(outcomes={"first@far.test": later}), 0)
+    key = "one.test:192.0.2.1:25"
+    run(queue.records.keep(key, RetryHint(NOW - 900, NOW - 600, NOW - 1, "Connection refused", "refused")))
+    queue.numbers.append(queue.add("first@far.test", transport=summoning(queue, 1)))
+    queue.crowd.settle()
+    assert len(queue.numbers) == 1
+    assert queue.server.story[-1] == "quit"
+    assert run(queue.records.load(key, NOW)) is not None, "nor is it forgotten that it had failed"
+
+
+def test_nobody_is_summoned_for_a_connection_that_is_gone() -> None:
+    queue = Queue(Server(closes_after_message=True), 0)
+    queue.numbers.append(queue.add("first@far.test", transport=summoning(queue, 1)))
+    queue.crowd.settle()
+    assert len(queue.numbers) == 1

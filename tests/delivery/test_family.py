@@ -9,10 +9,12 @@ import pytest
 
 from delivery.post import make_message, make_recipient, run
 from policy.routers.routing_world import Offering, accept, manual, redirect, when
-from relay.delivery.family import Family, Leaf, in_order_of_delivery, in_order_of_routing, route_recipients
+from relay.delivery.family import Family, Leaf, in_order_of_delivery, in_order_of_routing, route_recipients, routed_as
+from relay.mail.address import address_from_text
 from relay.mail.queue import RecipientState
-from relay.policy.routers.answers import Discarded, Routed, Unroutable
-from relay.policy.routers.settings import USUAL_ITEMS, Item
+from relay.policy.routers.answers import Direct, Discarded, Routed, Unroutable
+from relay.policy.routers.items import top_item
+from relay.policy.routers.settings import USUAL_ITEMS, Affixes, Item, Preconditions
 
 ALIASES = {
     "team": "anna@here.test, bert@here.test, carl@192.test",
@@ -154,3 +156,51 @@ def test_a_copy_is_delivered_before_what_it_is_a_copy_of() -> None:
     routers = (accept("first", unseen=True, preconditions=when(domains="here.test")), accept("second", "file"))
     found = family("anna@here.test", routers=routers)
     assert [shown(leaf) for leaf in in_order_of_delivery(found.leaves)] == ["file", "maildir"]
+
+
+def test_the_copy_of_an_unseen_redirection_is_delivered_before_what_it_has_made() -> None:
+    routers = (
+        redirect("one@here.test, two@here.test", unseen=True, preconditions=when(local_parts="all")),
+        accept("box"),
+    )
+    leaves = in_order_of_delivery(family("all@here.test", routers=routers).leaves)
+    assert [str(leaf.item.address) for leaf in leaves] == ["all@here.test", "one@here.test", "two@here.test"]
+
+
+def test_what_must_not_be_is_told_in_the_order_of_its_recipients() -> None:
+    refused = Unroutable("delivery to file forbidden", "r")
+    leaves = []
+    for name in ("anna", "bert"):
+        item = top_item(address_from_text(f"{name}@here.test"))
+        direct = Direct(item, f"/{name}", f"/{name}", refused, is_hidden=name == "bert")
+        leaves.append(Leaf(item, refused, direct=direct))
+    assert [leaf.text for leaf in in_order_of_routing(leaves)] == ["/anna", "/bert"]
+    assert [leaf.is_hidden for leaf in leaves] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("to", "caseful", "is_here", "with_affixes", "name"),
+    [
+        ("anna@here.test", False, False, False, ""),
+        ("Anna@HERE.test", False, False, False, "anna@here.test"),
+        ("Anna@HERE.test", True, False, False, "Anna@here.test"),
+        ("Anna@HERE.test", False, True, False, "anna"),
+        ("list-anna@here.test", False, False, False, "anna@here.test"),
+        ("list-anna@here.test", False, False, True, ""),
+        ("list-anna@here.test", False, True, True, "list-anna"),
+    ],
+)
+def test_a_log_line_names_what_the_router_saw(
+    to: str, caseful: bool, is_here: bool, with_affixes: bool, name: str
+) -> None:
+    router = accept(is_caseful=caseful, preconditions=Preconditions(prefix=Affixes(("list-",), is_optional=True)))
+    (leaf,) = family(make_recipient(to), routers=(router,)).leaves
+    end = leaf.end
+    assert isinstance(end, Routed)
+    leaf = replace(leaf, end=replace(end, logs_local_part=is_here))
+    assert routed_as(leaf, is_here=is_here, with_affixes=with_affixes) == name
+
+
+def test_a_log_line_of_an_address_that_was_not_routed_has_a_domain_in_lower_case() -> None:
+    (leaf,) = family(make_recipient("Who@ELSE.test")).leaves
+    assert routed_as(leaf, is_here=False, with_affixes=False) == "Who@else.test"

@@ -172,11 +172,14 @@ def test_manners() -> None:
     assert isinstance(usual.outcome, Delivered)
     (manners,) = usual.dialer.manners
     assert (manners.esmtp, manners.pipelining, manners.chunking, manners.keepalive) == (True, True, True, True)
+    assert manners.prdr
     options = {"avoid_esmtp": EVERY, "avoid_pipelining": EVERY, "try_chunking": None, "keepalive": False}
+    options["try_prdr"] = None
     odd = Sent(Server(), options=options)
     assert isinstance(odd.outcome, Delivered)
     (manners,) = odd.dialer.manners
     assert (manners.esmtp, manners.pipelining, manners.chunking, manners.keepalive) == (False, False, False, False)
+    assert not manners.prdr
 
 
 @pytest.mark.parametrize(

@@ -81,3 +81,30 @@ def test_hosts_that_do_not_go_on_are_forgotten_after_a_while() -> None:
     assert there.goes_on("two.test:25", 1001.0)
     assert there.goes_on("one.test:25", 1000.0 + NOT_ONWARD)
     assert there.goes_on("one.test:25", 10.0), "the clock was set back"
+
+
+def test_who_comes_for_a_connection_on_offer_waits_for_it() -> None:
+    there, crowd = lines(at_once=8), Crowd()
+    visit = run(there.enter(WISH))
+    assert there.is_empty(WISH.host)
+    offer = there.offer(WISH.host)
+    waiting = enter(there, crowd)
+    assert waiting not in crowd.results
+    assert not there.is_empty(WISH.host)
+    assert isinstance(offer, Promise)
+    assert offer.is_kept
+    left = parked()
+    assert there.leave(visit, left) is None
+    crowd.step(waiting)
+    assert crowd.results[waiting].parked is left
+
+
+def test_an_offer_that_was_withdrawn_or_taken_holds_nobody_up() -> None:
+    there = lines(at_once=8)
+    run(there.enter(WISH))
+    offer = there.offer(WISH.host)
+    there.withdraw(WISH.host, offer)
+    there.withdraw(WISH.host, offer)
+    assert isinstance(offer, Promise)
+    assert offer.is_kept
+    assert run(there.enter(WISH)).parked is None

@@ -17,6 +17,7 @@ from relay.expand.lists import ListKind, MatchList, compile_list
 from relay.expand.scope import Scope
 from relay.mail.outcome import DNSSEC, Deferred, Delivered, ErrorClass
 from relay.mail.ports import DNSAnswer, HostNotFound, TemporaryFailure
+from relay.net.resolver import BlockingResolver, IPv4Names
 
 ZONE = {
     "one.test A": ("192.0.2.1",),
@@ -44,7 +45,7 @@ def domains(text: str) -> MatchList:
     return compile_list(ListKind.DOMAIN, text)
 
 
-def found(name: str, zone: Zone | None = None, names: Names | None = None, **rules: Any) -> HostAddresses:
+def found(name: str, zone: Zone | None = None, names: Any = None, **rules: Any) -> HostAddresses:
     scope = Scope(resolver=names or Names(KNOWN), dns=zone or Zone(ZONE))
     return run(find_host(name, HostRules(**rules), scope))
 
@@ -59,6 +60,13 @@ def test_ipv6_comes_first() -> None:
 
 def test_an_address_is_itself() -> None:
     assert found("2001:DB8::9", dnssec_require=domains("*")) == HostAddresses(("2001:db8::9",))
+
+
+def test_an_address_of_ipv6_is_none_where_there_are_to_be_none() -> None:
+    names = IPv4Names(BlockingResolver())
+    with pytest.raises(HostNotFound):
+        found("2001:db8::9", names=names)
+    assert found("192.0.2.9", names=names).literals == ("192.0.2.9",)
 
 
 @pytest.mark.parametrize(

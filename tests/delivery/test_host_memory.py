@@ -83,11 +83,26 @@ def test_a_host_that_failed_for_too_long(after_cutoff: bool, is_newer: bool) -> 
     outcome = sent.outcome
     if after_cutoff:
         assert isinstance(outcome, Failed)
-        assert "all hosts for 'far.test' have been failing for a long time" in outcome.reason
+        words = "all hosts for 'far.test' have been failing for a long time (and retry time not reached)"
+        assert (outcome.reason, outcome.told, outcome.host) == (words, words, None)
     elif is_newer:
         assert isinstance(outcome, Delivered)
     else:
         assert isinstance(outcome, Deferred)
+
+
+def test_each_recipient_hears_of_its_own_domain() -> None:
+    sent = Sent(Server(), records=Records({KEY: hint()}), recipients=("bert@far.test", "carl@near.test"))
+    words = [each.reason for each in sent.outcomes if isinstance(each, Deferred)]
+    assert words == [f"retry time not reached for any host for '{name}.test'" for name in ("far", "near")]
+
+
+@pytest.mark.parametrize("records, waits", [({KEY: hint()}, True), ({}, False)])
+def test_who_only_asks_is_told_without_dialling(records: dict[str, RetryHint], waits: bool) -> None:
+    sent = Sent(Server(), records=Records(records))
+    (outcome,) = sent.held_back()
+    assert isinstance(outcome, Deferred) is waits
+    assert sent.servers[0].story == []
 
 
 def test_without_the_address_in_the_key() -> None:

@@ -97,5 +97,6 @@ def test_each_recipient_has_an_outcome(tmp_path: Path) -> None:
     box.close()
     assert outcomes[0] == Delivered("250 in the box", dialog=Dialog())
     assert isinstance(outcomes[1], Deferred)
-    assert outcomes[2] == Failed("LMTP error after RCPT TO:<c@far.test>: 550 who?")
+    said = "LMTP error after RCPT TO:<c@far.test>: 550 who?"
+    assert outcomes[2] == Failed(said, told=said)
     assert box.heard[-4:] == [b"one", b"..two", b".", b"QUIT"]

@@ -11,13 +11,15 @@ import pytest
 from delivery.local_post import OWN, Desk, addresses, deliver
 from delivery.post import HEADER, Pieces, make_message, run
 from relay.delivery.carrying import Content, Naming
+from relay.delivery.command_line import compile_command
+from relay.delivery.filtering import FilterFailed, FilterRules
 from relay.delivery.header_edits import HeaderEdits
-from relay.delivery.jobs import Append, Identity, Job, NewFile, Report, Verdict
+from relay.delivery.jobs import Append, Filter, FilterEnd, Identity, Job, NewFile, Report, Verdict
 from relay.delivery.local import Errand, LocalDelivery, LocalRules, MessageRules, bland
 from relay.expand.evaluate import compile_expansion
 from relay.expand.scope import AddressView
 from relay.mail.address import Address
-from relay.mail.outcome import Deferred, Delivered, Failed, Outcome
+from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, Outcome
 
 BODY = b".one\r\n"
 NOBODY = pwd.getpwnam("nobody")
@@ -40,6 +42,9 @@ class Noting:
 
     def logs_output(self, report: Report) -> bool:
         return False
+
+    def filter_failed(self, end: FilterEnd, job: Job) -> Report:
+        return Report(Verdict.DEFERRED, end.text(), ErrorClass.FILTER)
 
 
 @dataclass
@@ -201,6 +206,13 @@ def test_parts_of_the_message() -> None:
     assert header.courier.octets == HEADER.replace(b"\r\n", b"\n") + b"\n"
 
 
+def test_how_much_was_written() -> None:
+    there = Delivering(text=MessageRules(prefix=compile_expansion("before\n"), suffix=compile_expansion("behind\n")))
+    outcome = there()
+    assert isinstance(outcome, Delivered)
+    assert outcome.size == len(there.courier.octets) > len(BODY)
+
+
 def test_batched_smtp() -> None:
     there = Delivering(
         batch_max=10, text=MessageRules(use_bsmtp=True, use_crlf=True, prefix=compile_expansion("EHLO x\r\n"))
@@ -265,3 +277,58 @@ def test_what_routers_found_tells_them_apart() -> None:
 def test_a_bland_failure() -> None:
     assert bland(Failed("exit 3"), "out") == Failed("exit 3", told="local delivery failed", output="out")
     assert bland(Delivered("x")) == Delivered("x")
+
+
+# Filters
+
+
+@dataclass
+class Filtering:
+    """Instead of filters: each line of the output begins with what was to be run."""
+
+    end: FilterEnd = field(default_factory=FilterEnd)
+    identity: Identity | None = None
+    output: bytes = b""
+    closed: int = 0
+
+    async def filtered(self, job: Filter, identity: Identity, content: Content) -> Filtering:
+        self.identity = identity
+        while not content.is_ended:
+            self.output += await content.batch()
+        if not self.end.is_good:
+            raise FilterFailed(self.end)
+        self.output = " ".join(job.arguments).encode() + b"\n" + self.output
+        return self
+
+    async def piece(self, number: int) -> bytes:
+        return b"" if number else self.output
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def with_filter(filters: Filtering, command: str, **options: object) -> Delivering:
+    there = Delivering(filter=FilterRules(compile_command(command)), **options)
+    ports = Desk().ports(threads=there.threads, courier=there.courier, filters=filters)
+    there.transport = LocalDelivery(there.transport._rules, there.driver, ports)
+    return there
+
+
+def test_a_filter_sees_the_message_and_not_what_stands_around_it() -> None:
+    filters = Filtering()
+    text = MessageRules(prefix=compile_expansion("From x\n"), check_string=".", escape_string="..", use_crlf=True)
+    there = with_filter(filters, "/bin/f $home $pipe_addresses", text=text, home_directory="/h")
+    assert isinstance(there("bert@far.test"), Delivered)
+    assert filters.output == b"/bin/f /h bert@far.test\n" + HEADER.replace(b"\r\n", b"\n") + b"\n.one\n"
+    written = b"From x\n" + filters.output.replace(b"\n.", b"\n..").replace(b"\n", b"\r\n")
+    assert there.courier.octets == written
+    assert (filters.closed, filters.identity) == (1, there.errand.identity)
+
+
+def test_a_filter_that_fails_delivers_nothing() -> None:
+    there = with_filter(Filtering(FilterEnd(status=127)), "/bin/f")
+    outcome = there("bert@far.test")
+    assert isinstance(outcome, Deferred)
+    assert (outcome.error, there.courier.jobs) == (ErrorClass.FILTER, [])
+    assert outcome.reason == "transport filter process failed (127): unable to execute command"
+    assert reason(with_filter(Filtering(), "/bin/f $local_part")("bert@far.test")).startswith("Tainted ")

@@ -12,6 +12,7 @@ from relay.delivery.link import HandshakeFailed, StartTLSRefused
 from relay.delivery.smtp_rules import LoginRules
 from relay.esmtp.client_events import AuthAccepted, AuthChallenge, AuthRefused
 from relay.expand.evaluate import compile_expansion
+from relay.mail.events import MessageNote
 from relay.mail.facts import LocalCaller, SessionFacts
 from relay.mail.outcome import Deferred, Delivered, ErrorClass
 from relay.mail.reply import Reply
@@ -53,6 +54,24 @@ def test_the_next_one_is_tried_after_a_refusal() -> None:
     server = offering(auth=[WRONG, AuthChallenge("VXNlcm5hbWU6"), AuthChallenge("UGFzc3dvcmQ6"), WELCOME])
     assert isinstance(sent(server, require=EVERY).outcome, Delivered)
     assert server.story[4:-2] == [SAID, "auth LOGIN None", "respond YW5uYQ==", "respond c2VjcmV0"]
+
+
+def test_the_log_names_the_authenticator_that_failed_and_the_host() -> None:
+    server = offering("PLAIN", auth=[WRONG])
+    delivery = sent(server, try_=EVERY)
+    outcome = delivery.outcome
+    (note,) = delivery.journal.of(MessageNote)
+    assert note.text == "first authenticator failed H=one.test [192.0.2.1] 535 wrong"
+    assert isinstance(outcome, Delivered)
+    assert outcome.dialog is not None
+    assert outcome.dialog.steps == "esea"
+
+
+def test_what_was_asserted_is_known_of_the_delivery() -> None:
+    outcome = sent(offering(), try_=EVERY, sender=compile_expansion("me+x@y.test")).outcome
+    assert isinstance(outcome, Delivered)
+    assert outcome.dialog is not None
+    assert outcome.dialog.sender == "me+x@y.test"
 
 
 @pytest.mark.parametrize("words, auth", [("", []), ("CRAM-MD5", []), ("PLAIN", [WRONG]), ("PLAIN", [LATER])])

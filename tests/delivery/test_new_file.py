@@ -33,12 +33,32 @@ def files_in(maildir: Path) -> dict[str, list[str]]:
 
 def test_a_message_is_written_synced_linked_and_synced(tmp_path: Path) -> None:
     maildir, disk = tmp_path / "box", FailingDisk()
+    for part in ("tmp", "new", "cur"):
+        (maildir / part).mkdir(parents=True)
     report = writer(maildir, disk).finish([b"Subject: x\n\n", BODY])
     assert report == Report(Verdict.DELIVERED, str(maildir / "new" / "one"))
     assert Path(report.text).read_bytes() == b"Subject: x\n\none\ntwo\n"
     assert files_in(maildir) == {"tmp": [], "new": ["one"], "cur": []}
     order = [step for step in disk.done if step not in ("write", "make_directory", "sync_directory")]
     assert order == ["create", "sync", "link", "sync_directory new", "close", "remove"]
+
+
+@pytest.mark.parametrize("missing", ["tmp", "new", "box"])
+@pytest.mark.parametrize("may_be_made", [True, False])
+def test_a_directory_that_is_missing_is_made_where_that_is_permitted(
+    tmp_path: Path, missing: str, may_be_made: bool
+) -> None:
+    maildir = tmp_path / "box"
+    for part in {"tmp", "new", "cur"} - {missing} if missing != "box" else ():
+        (maildir / part).mkdir(parents=True)
+    box = writer(maildir, place=Place(create_directory=may_be_made))
+    if may_be_made:
+        box.finish([BODY])
+        assert files_in(maildir) == {"tmp": [], "new": ["one"], "cur": []}
+    else:
+        with pytest.raises(MailboxTrouble, match="make the directory, or set create_directory"):
+            box.finish([BODY])
+        assert not any(files_in(maildir).values())
 
 
 def test_modes_do_not_depend_on_the_umask(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from relay.delivery.pipe import Pipe, PipeRules
 from relay.expand.evaluate import compile_expansion
 from relay.expand.values import Tainted
 from relay.mail.events import MessageNote
-from relay.mail.outcome import Deferred, Delivered, Failed
+from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed
 
 NOT_ROOT = Identity(4242, 4242)
 BODY = b"one\r\n"
@@ -98,7 +98,7 @@ def test_what_a_redirection_names_is_not_expanded() -> None:
 
 def test_no_command() -> None:
     for report in (refused(rules()), refused(rules(), pipe=" "), refused(rules("${lc:}"))):
-        assert report.text == "no command specified for p transport"
+        assert (report.text, report.error) == ("no command specified for p transport", ErrorClass.COMMAND)
         assert report.verdict is Verdict.DEFERRED
 
 
@@ -168,7 +168,7 @@ def test_a_delivery_with_what_stands_around_the_message(tmp_path: Path) -> None:
 def test_a_failure_is_bland_for_the_sender() -> None:
     outcome = deliver(transport(Desk(), rules("/bin/sh -c 'echo secret; exit 1'")), BODY)
     assert isinstance(outcome, Failed)
-    assert outcome.reason == 'Child process of p transport returned 1 from command: /bin/sh -c "echo secret; exit 1"'
+    assert outcome.reason == 'Child process of p transport returned 1 from command: /bin/sh'
     assert (outcome.told, outcome.output) == ("local delivery failed", "")
 
 

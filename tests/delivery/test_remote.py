@@ -6,6 +6,7 @@ the server (or somebody in the middle) does.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,12 +26,16 @@ from delivery.servers import (
     lost,
     make_ports,
 )
+from relay.delivery.command_line import compile_command
+from relay.delivery.filtering import FilterFailed, FilterRules
+from relay.delivery.jobs import FilterEnd
 from relay.delivery.link import HandshakeFailed, LinkFailed, StartTLSRefused
 from relay.delivery.remote import SMTPTransport
-from relay.delivery.smtp_rules import HostRules, SMTPRules
+from relay.delivery.smtp_rules import HostRules, PassingRules, SMTPRules
 from relay.expand.evaluate import compile_expansion
-from relay.expand.scope import Scope
-from relay.mail.events import Trouble
+from relay.expand.lists import ListKind, compile_list
+from relay.expand.scope import AddressView, Scope
+from relay.mail.events import MessageNote, Trouble
 from relay.mail.facts import Unverified, Verified
 from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed
 from relay.mail.ports import Cancelled, SpoolUnavailable
@@ -56,6 +61,7 @@ SERVERS = {
     "shows another certificate": lambda: Server(shown=certs.stranger()),
     "shows none": lambda: Server(shown=None),
 }
+NOBODY = compile_list(ListKind.HOST, "")
 NAMED = compile_expansion("/relay.crt")
 PINNED = (certs.relay().fingerprint,)
 RULES: dict[str, dict[str, Any]] = {
@@ -83,7 +89,7 @@ TABLE = {
     "tls_verify_hosts": VERIFIED_TLS,
     "tls_pins": VERIFIED_TLS,
     "tls_try_verify_hosts": WHERE_POSSIBLE,
-    "no tryclear": (TLS, CLEAR, REQUIRED, CLEAR, FAILED, TLS, TLS),
+    "no tryclear": (TLS, CLEAR, ErrorClass.OTHER, CLEAR, FAILED, TLS, TLS),
     "avoid": (CLEAR,) * 7,
     "avoid and verify": (REQUIRED,) * 7,
     "avoid and require": ANY_TLS,
@@ -155,6 +161,8 @@ def test_on_connect_the_greeting_comes_inside() -> None:
             ["dial", "hello", "tls", "hello", "send in TLS", "drop"],
         ),
         ({}, Server(hello=LinkFailed(ErrorClass.TIMEOUT, "timeout")), ["dial", "hello", "drop"]),
+        ({}, Server(hello=LinkFailed(ErrorClass.OTHER, "no", Reply(450, "", ("no",)))), ["dial", "hello", "quit"]),
+        ({}, Server(hello=LinkFailed(ErrorClass.OTHER, "no", Reply(421, "", ("no",)))), ["dial", "hello", "drop"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -188,6 +196,24 @@ def test_a_server_that_need_not_verify_is_judged_for_the_log() -> None:
     assert isinstance(outcome.tls.verification, Unverified)
 
 
+@pytest.mark.parametrize(
+    "rules, said",
+    [
+        ({}, ["depth=0 error=", "certificate name mismatch: "]),
+        ({"verify_hosts": EVERY}, ["depth=0 error="]),
+        ({"try_verify_hosts": NOBODY}, []),
+    ],
+)
+def test_what_is_wrong_with_a_certificate_is_in_the_log(rules: dict[str, Any], said: list[str]) -> None:
+    """All of it where verification is tried, what was enough where it is demanded, nothing where nobody cares."""
+    sent = Sent(Server(shown=certs.stranger()), **rules)
+    assert isinstance(sent.outcome, Deferred if "verify_hosts" in rules else Delivered)
+    notes = [each.text for each in sent.journal.of(MessageNote)]
+    assert len(notes) == len(said)
+    for note, text in zip(notes, said, strict=True):
+        assert note.startswith(f"[{ONE.address}] SSL verify error: {text}")
+
+
 @pytest.mark.parametrize("name, is_sent", [("one.test", True), ("two.test", False)])
 def test_a_certificate_of_an_authority_must_be_for_the_host(name: str, is_sent: bool) -> None:
     ca = certs.authority()
@@ -213,7 +239,29 @@ def test_who_we_say_we_are(helo_data: str | None, name: str) -> None:
 def test_the_port(on_connect: bool, port: int, expected: int) -> None:
     rules = SMTPRules("smtp", ClientTLSRules(on_connect=on_connect), port=port)
     transport = SMTPTransport(rules, make_ports(Dialer({}, ()), Notebook()), Scope())
-    assert (transport.default_port, transport.max_recipients) == (expected, 100)
+    assert transport.default_port == expected
+
+
+@pytest.mark.parametrize(
+    "most, messages, parallel, remote, expected",
+    [
+        (100, 500, 6, 99, 100),
+        (100, 500, 6, 599, 100),
+        (100, 500, 6, 1200, 200),
+        (2, 500, 1, 7, 7),
+        (2, 3, 1, 7, 6),
+        (2, 0, 1, 7, 7),
+        (2, 500, 0, 7, 7),
+        (1, 500, 1, 7, 1),
+        (0, 500, 1, 7, 0),
+    ],
+)
+def test_how_many_recipients_share_a_connection(
+    most: int, messages: int, parallel: int, remote: int, expected: int
+) -> None:
+    rules = SMTPRules("smtp", ClientTLSRules(), max_rcpt=most, passing=PassingRules(max_messages=messages))
+    ports = replace(make_ports(Dialer({}, ()), Notebook()), max_parallel=parallel)
+    assert SMTPTransport(rules, ports, Scope()).most_at_once(remote) == expected
 
 
 # One host after the other
@@ -295,6 +343,27 @@ def test_but_another_host_may_want_us() -> None:
 
 def test_none_of_several_wants_us() -> None:
     assert Sent(Server(hello=NEVER), Server(hello=NEVER)).outcome == Failed("go away", NEVER.reply, TWO)
+
+
+def test_leave_is_taken_of_who_has_answered() -> None:
+    for fault, end in ((NEVER, "quit"), (lost(), "drop")):
+        server = Server(hello=fault)
+        Sent(server).outcome  # noqa: B018 - the delivery runs
+        assert server.story[-1] == end
+
+
+@pytest.mark.parametrize(
+    ("text", "port"),
+    [("${if eq{$domain}{far.test}{2525}{26}}", 2525), ("$domain", 0), ("${if eq{a}{a}{submission}}", 587)],
+)
+def test_a_port_that_the_delivery_tells(text: str, port: int) -> None:
+    anywhere = (replace(ONE, port=0),)
+    scope = {"address": AddressView(local_part="bert", domain="far.test")}
+    server = Server()
+    outcome = Sent(server, routed=anywhere, scope=scope, options={"port_text": compile_expansion(text)}).outcome
+    assert outcome.host == (replace(ONE, port=port) if port else None)
+    assert bool(server.story) is bool(port)
+    assert port or outcome == Deferred('invalid port "far.test" for smtp transport', ErrorClass.LOCAL)
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -401,6 +470,32 @@ def test_a_body_that_can_not_be_read_leaves_no_connection() -> None:
     assert server.story[-1] == "drop"
 
 
+FILTERED = {"filter": FilterRules(compile_command("/bin/f"))}
+
+
+def test_a_filter_that_fails_is_the_fault_of_no_host() -> None:
+    servers = [Server(outcomes=FilterFailed(FilterEnd(status=3))), Server()]
+    sent = Sent(*servers, options=FILTERED, filters=object())
+    outcome = sent.outcome
+    assert isinstance(outcome, Deferred)
+    assert (outcome.reason, outcome.error) == ("transport filter process failed (3)", ErrorClass.FILTER)
+    assert (outcome.host, outcome.host_wide, servers[1].story) == (ONE, False, [])
+    assert servers[0].story[-1] == "drop"
+
+
+def test_a_message_that_goes_through_a_filter_is_not_sent_in_chunks() -> None:
+    for options, by_chunks in ((FILTERED, False), ({}, True)):
+        sent = Sent(Server(), options=options, filters=object())
+        assert isinstance(sent.outcome, Delivered)
+        assert sent.dialer.manners[0].chunking is by_chunks
+
+
+def test_a_filter_that_nobody_runs_delivers_nothing() -> None:
+    server = Server()
+    assert isinstance(Sent(server, options=FILTERED).outcome, Deferred)
+    assert server.story == []
+
+
 class Unreadable(dict[str, Any]):
     """Outcomes of a server for which the queue does not give the message when this recipient's turn comes."""
 
@@ -435,3 +530,33 @@ def test_names_are_checked_where_the_option_says_so() -> None:
         server = Server(shown=ca.issue("x", sans=("two.test",)))
         sent = Sent(server, anchors=(ca.own,), verify_certificates=NAMED, verify_cert_hostnames=checked)
         assert isinstance(sent.outcome, Delivered) is is_sent
+
+
+def test_in_a_rehearsal_nobody_is_dialled_and_the_first_host_is_named() -> None:
+    server = Server()
+    sent = Sent(server, recipients=("bert@far.test", "carl@far.test"), is_rehearsal=True)
+    assert sent.outcomes == (Delivered("delivery bypassed by -N option", ONE, is_bypassed=True),) * 2
+    assert server.story == []
+
+
+def test_what_a_dialer_notes_is_in_the_log_of_its_message() -> None:
+    failure = LinkFailed(ErrorClass.NO_ROUTE, "Cannot assign requested address")
+    failure.notes = ("bind of [192.0.2.1]:0 failed",)
+    sent = Sent(Server(dial=failure))
+    assert isinstance(sent.outcome, Deferred)
+    assert [each.text for each in sent.journal.of(MessageNote)] == ["bind of [192.0.2.1]:0 failed"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "server", "steps"),
+    [
+        ({}, lambda: Server(), "ese"),
+        ({"avoid_tls": EVERY}, lambda: Server(), "e"),
+        ({"on_connect": True}, lambda: Server(), "se"),
+    ],
+)
+def test_the_steps_to_a_message_are_told(rules: dict[str, Any], server: Any, steps: str) -> None:
+    outcome = Sent(server(), **rules).outcome
+    assert isinstance(outcome, Delivered)
+    assert outcome.dialog is not None
+    assert outcome.dialog.steps == steps

@@ -289,3 +289,13 @@ def test_a_host_gets_no_more_from_all_processes_than_from_one() -> None:
     assert schedule.leave_host("mx.test", "id0") == "id2"
     schedule.share(100)
     assert schedule.enter_host("other.test", "id9"), "one connection is everybody's"
+
+
+def test_who_comes_for_a_connection_stands_in_line_although_there_is_room() -> None:
+    schedule = Schedule(Limits(attempts_per_host=2))
+    assert schedule.enter_host("mx", "a")
+    assert not schedule.enter_host("mx", "b", stands_in_line=True)
+    assert schedule.next_in_line("mx") == "b"
+    assert schedule.leave_host("mx", "a") == "b"
+    assert schedule.leave_host("mx", "b") is None
+    assert schedule.enter_host("mx", "c", stands_in_line=True), "nobody is there who could leave it anything"

@@ -23,7 +23,7 @@ from relay.delivery.settle import (
 )
 from relay.mail.facts import MessageFacts, SessionFacts
 from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, Outcome, RemoteHost
-from relay.mail.queue import QueuedMessage, RecipientState, RecipientUpdate
+from relay.mail.queue import QueuedMessage, RecipientState, RecipientUpdate, Replacement
 from relay.mail.reply import Reply
 from relay.policy.retry import Fixed, Step
 
@@ -83,7 +83,8 @@ def test_the_error_is_kept_with_the_row() -> None:
 def test_who_ran_out_of_time_is_told_with_the_last_delay() -> None:
     (given_up,) = one(BUSY, NOW - 97 * HOUR).given_up
     assert given_up.last == BUSY
-    assert given_up.failed == Failed("busy: retry timeout exceeded", BUSY.reply, BUSY.host, is_expired=True)
+    late = "busy: retry timeout exceeded"
+    assert given_up.failed == Failed(late, BUSY.reply, BUSY.host, told=late, is_expired=True)
     assert expired(Deferred("")).reason == "retry timeout exceeded"
 
 
@@ -238,3 +239,56 @@ def test_who_waits_is_told_with_the_end_of_the_waiting() -> None:
     assert (waiting.deferred, waiting.until) == (BUSY, NOW + 95 * HOUR)
     assert one(OFFLINE).waiting[0].until is None
     assert one(REFUSED).waiting == ()
+
+
+def test_who_waits_for_a_host_is_known_by_it() -> None:
+    hub = RemoteHost("Hub.Test", "192.0.2.7", 2525)
+    away = Deferred("Connection refused", ErrorClass.OTHER, host=hub, host_wide=True)
+    assert one(away).waits_for == "hub.test:2525"
+    assert one(BUSY).waits_for == "", "the host was there"
+    assert one(replace(away, host=None)).waits_for == ""
+    message = make_message("a@far.test", "b@far.test", "c@far.test")
+    assert judged(message, Delivered("250 OK"), BUSY, away).waits_for == "hub.test:2525"
+    assert judged(message, REFUSED, REFUSED, REFUSED).waits_for == ""
+
+
+@pytest.mark.parametrize("wait, due", [(600.0, NOW + 600), (None, NOW - 5)])
+def test_what_was_left_for_a_queue_run_counts_as_not_tried(wait: float | None, due: float) -> None:
+    left = Deferred("domain is in queue_domains", ErrorClass.QUEUED)
+    message = replace(make_message("a@b.test"), due=NOW - 5)
+    result = Result(message.recipients[0], left)
+    judgement = judge(message, [result], NOW, random.Random(1), SettleRules(queue_interval=wait))
+    assert (judgement.due, judgement.updates[0].is_attempt) == (due, False)
+
+
+def test_a_part_that_was_tried_counts_for_its_recipient_whatever_was_left() -> None:
+    message = make_message("a@b.test")
+    left = Result(message.recipients[0], Deferred("left", ErrorClass.ROUTED_ONLY), key="x")
+    tried = Result(message.recipients[0], BUSY, key="y", steps=STEPS)
+    for results in ([left, tried], [tried, left]):
+        judgement = judge(message, results, NOW, random.Random(1))
+        assert [each.is_attempt for each in judgement.updates] == [True]
+
+
+def test_one_recipient_is_made_of_an_address_whatever_waits_below_it() -> None:
+    message = make_message("list@b.test")
+    wish = Replacement(make_recipient("new@b.test").recipient, 0)
+    results = [Result(message.recipients[0], BUSY, key=key, steps=STEPS, replacement=wish) for key in ("x", "y")]
+    judgement = judge(message, results, NOW, random.Random(1))
+    assert judgement.replacements == (replace(wish, error="busy", first_failed=NOW),)
+    assert (judgement.is_complete, judgement.updates[0].is_attempt) == (False, False)
+
+
+@pytest.mark.parametrize(
+    "error, is_named",
+    [
+        (ErrorClass.CONNECTION_REFUSED, False),
+        (ErrorClass.TIMEOUT_CONNECT, False),
+        (ErrorClass.AUTH_FAILED, False),
+        (ErrorClass.TIMEOUT, True),
+        (ErrorClass.RCPT_4XX, True),
+    ],
+)
+def test_a_host_that_has_not_heard_of_the_message_is_not_named_at_the_end(error: ErrorClass, is_named: bool) -> None:
+    host = RemoteHost("hub.test", "192.0.2.7", 25)
+    assert expired(Deferred("late", error, host=host)).host == (host if is_named else None)

@@ -29,7 +29,7 @@ def asked(notify: str | None, outcome: Outcome, **result: Any) -> Result:
     "notify, outcome, action",
     [
         ("SUCCESS", HERE, Action.DELIVERED),
-        ("FAILURE,SUCCESS", THERE, Action.RELAYED),
+        ("FAILURE,SUCCESS", THERE, Action.DELIVERED),
         ("SUCCESS", Delivered("250 OK", HUB, passes_dsn=True), None),
         ("SUCCESS", Deferred("busy"), None),
         ("SUCCESS", Failed("no"), None),
@@ -60,15 +60,16 @@ def test_the_report() -> None:
     assert read(report)["Auto-Submitted"] == "auto-generated"
     assert read(report)["Subject"] == "Delivery Status Notification"
     human, machine, original = parts(report)
-    assert "The message was delivered." in words(human)
-    assert "handed to the server hub.test, which does not send confirmations" in words(human)
-    about, first, second = blocks(machine)
+    assert 'bert@far.test> (relayed via non "Remote SMTP" router)' in words(human)
+    assert "bert@far.test> (relayed to non-DSN-aware mailer)" in words(human)
+    about, second, first = blocks(machine)
     assert about["Original-Envelope-Id"] == "QQ314159"
     assert (first["Action"], first["Status"], first["Original-Recipient"]) == (
         "delivered",
         "2.0.0",
-        "rfc822; b@old.test",
+        "rfc822;b@old.test",
     )
-    assert (second["Action"], second["Remote-MTA"]) == ("relayed", "dns; hub.test")
-    assert "Diagnostic-Code" not in first
+    assert (second["Action"], second["Remote-MTA"]) == ("delivered", "dns; hub.test")
+    assert second["Diagnostic-Code"] == "smtp; 250 Ok"
+    assert first["Diagnostic-Code"] == "X-Exim; relayed via non SMTP router"
     assert original.get_content_type() == "text/rfc822-headers"

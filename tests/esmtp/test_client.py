@@ -122,6 +122,25 @@ def test_from_greeting_to_quit_one_by_one() -> None:
     assert talk.hear(b"221 bye\r\n") == [Closed()]
 
 
+@pytest.mark.parametrize(
+    ("said", "confirmation"),
+    [
+        (b"250-first\r\n250 second\r\n", r"250-first\n250 second"),
+        (b"250-2.0.0 first\r\n250 2.0.0 second\r\n", r"250-2.0.0 first\n250 2.0.0 second"),
+        (b"250\r\n", "250"),
+    ],
+)
+def test_a_confirmation_is_kept_as_it_came(said: bytes, confirmation: str) -> None:
+    talk = ready()
+    talk.client.transact(envelope("c"))
+    talk.hear(*TO_DATA)
+    talk.client.end_body()
+    talk.hear(said)
+    (outcome,) = talk.outcomes
+    assert isinstance(outcome, Delivered)
+    assert outcome.confirmation == confirmation
+
+
 GROUP = b"MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nRCPT TO:<d@d.example>\r\nDATA\r\n"
 
 
@@ -168,7 +187,8 @@ def test_a_refused_sender_is_a_refusal_for_all(pipelining: bool) -> None:
     talk = ready(*[b"PIPELINING"] * pipelining)
     talk.client.transact(envelope("c", "d"))
     talk.hear(b"450 4.7.1 no\r\n" + b"503 sender first\r\n" * 3 * pipelining)
-    reason = "SMTP error from remote mail server after MAIL FROM:<a@b.example>: 450 4.7.1 no"
+    group = "pipelined " if pipelining else ""
+    reason = f"SMTP error from remote mail server after {group}MAIL FROM:<a@b.example>: 450 4.7.1 no"
     expected = Deferred(reason, ErrorClass.MAIL_4XX, Reply(450, "4.7.1", ("no",)), HOST)
     assert talk.outcomes == (expected, expected)
 
@@ -280,6 +300,7 @@ def test_lmtp_has_a_reply_for_each_accepted_recipient() -> None:
     assert first == Delivered("250 c is fine", dialog=Dialog(in_groups=True))
     assert isinstance(second, Failed)
     assert isinstance(third, Deferred)
+    assert (third.reason, third.error) == ("LMTP error after DATA: 451 e is full", ErrorClass.OTHER)
 
 
 # What needs no server
@@ -341,7 +362,7 @@ def test_helo_where_ehlo_is_unknown() -> None:
     assert talk.hear(b"250 old\r\n") == [HelloAccepted(Reply(250, "", ("old",)), {}, False)]
 
 
-@pytest.mark.parametrize("answers", [[b"451 later\r\n"], [b"550 no\r\n", b"550 no\r\n"]])
+@pytest.mark.parametrize("answers", [[b"451 later\r\n", b"450 no\r\n"], [b"550 no\r\n", b"550 no\r\n"]])
 def test_a_refused_hello(answers: list[bytes]) -> None:
     talk = Talk()
     talk.hear(b"220 x\r\n")
@@ -395,6 +416,64 @@ def test_the_connection_is_lost(step: int, stage: Stage) -> None:
     talk.client.end_body()
     talk.client.quit()
     talk.client.transact(envelope("c"))
+
+
+FAILURES = (
+    (0, "MAIL FROM:<a@b.example>", ""),
+    (1, "RCPT TO:<c@d.example>", ""),
+    (2, "DATA", ""),
+    (3, "sending data block", " (3 bytes written)"),
+    (4, "end of data", " (3 bytes written)"),
+)
+
+
+@pytest.mark.parametrize("pipelining", [True, False])
+def test_the_command_behind_which_it_ended_is_named(pipelining: bool) -> None:
+    answers = (b"250 OK\r\n", b"250 OK\r\n", b"354 go\r\n")
+    for step, command, written in FAILURES:
+        for ends in (True, False):
+            talk = ready(*[b"PIPELINING"] * pipelining)
+            talk.client.transact(envelope("c"))
+            talk.hear(*answers[:step])
+            if step >= 3:
+                talk.client.body(b"x\r\n")
+            if step == 4:
+                talk.client.end_body()
+            group = "pipelined " if pipelining else ""
+            if ends:
+                talk.client.receive_eof()
+                expected = f"Remote host closed connection in response to {group}{command}"
+            else:
+                talk.client.expire(talk.client.deadline() or 0.0)
+                expected = f"SMTP timeout after {'' if step == 1 else group}{command}{written}"
+            talk.drain()
+            (outcome,) = talk.outcomes
+            assert isinstance(outcome, Deferred)
+            assert outcome.reason == expected
+
+
+def test_of_a_refused_ehlo_it_is_told_when_the_server_leaves_at_helo() -> None:
+    talk = Talk()
+    talk.hear(b"220 relay ESMTP\r\n")
+    talk.client.hello()
+    talk.hear(b"550 go away\r\n")
+    talk.client.receive_eof()
+    talk.drain()
+    lost = talk.events[-1]
+    assert isinstance(lost, LinkLost)
+    name = SETTINGS.name
+    said = f"Remote host closed connection in response to HELO {name} (EHLO response was: 550 go away)"
+    assert lost.reason == said
+
+
+def test_credentials_are_not_told() -> None:
+    talk = ready(b"AUTH PLAIN")
+    talk.client.authenticate("PLAIN", "c2VjcmV0")
+    talk.client.receive_eof()
+    talk.drain()
+    lost = talk.events[-1]
+    assert isinstance(lost, LinkLost)
+    assert lost.reason == "Remote host closed connection in response to AUTH PLAIN ********"
 
 
 @pytest.mark.parametrize("step, stage", list(enumerate(STAGES)))
@@ -654,3 +733,11 @@ def test_any_3xx_lets_the_message_come(code: int) -> None:
     talk.client.transact(envelope("c"))
     talk.hear(b"250 OK\r\n250 OK\r\n")
     assert talk.hear(b"%d go\r\n" % code) == [BodyWanted()]
+
+
+@pytest.mark.parametrize(("code", "goes_up"), [(220, True), (250, True), (354, False), (454, False), (502, False)])
+def test_the_first_digit_says_whether_tls_may_begin(code: int, goes_up: bool) -> None:
+    talk = ready(b"STARTTLS")
+    talk.client.starttls()
+    (event,) = talk.hear(f"{code} well\r\n".encode())
+    assert isinstance(event, TLSGoAhead if goes_up else TLSRefused)

@@ -3,6 +3,7 @@
 import pytest
 
 from esmtp.server_driver import OFFERS, Session, codes, next_event
+from relay.esmtp.dialog import _shown
 from relay.esmtp.extensions import Offers
 from relay.esmtp.questions import Connected, DataAsked, HelloGiven, MessageEnded, SenderGiven, Violation
 from relay.esmtp.server import Server, ServerSettings
@@ -36,13 +37,25 @@ def test_the_log_says_which_command() -> None:
     session = strict()
     session.send(b'NO"OP x\r\nRSET\r\n')
     assert session.violations == [
-        'synchronization error (next input sent too soon: pipelining was advertised): rejected "unknown"'
+        'synchronization error (next input sent too soon: pipelining was advertised): rejected "NO\\"OP x"'
     ]
     session = strict(Offers())
     session.send(b"DATA\r\nx")
     assert session.violations == [
         'synchronization error (next input sent too soon: pipelining was not advertised): rejected "DATA"'
     ]
+
+
+@pytest.mark.parametrize(
+    "line, shown",
+    [
+        (b"aUTH PLAIN AGEAc2VjcmV0", "aUTH PLAIN"),
+        (b"EHLO a\r\xff\\", "EHLO a\\r\\377\\\\"),
+        (b"x" * 600, "x" * 509 + "..."),
+    ],
+)
+def test_a_command_in_the_log_forges_nothing_and_shows_no_password(line: bytes, shown: str) -> None:
+    assert _shown(line) == shown
 
 
 @pytest.mark.parametrize("first", [b"MAIL FROM:<a@b>", b"RSET"])
@@ -90,6 +103,17 @@ def test_who_speaks_while_a_greeting_is_decided_is_dropped(by_edge: bool) -> Non
         server.receive(b"MAIL", 2.0)
     server.answer(reply.OK)
     assert b"554 SMTP synchronization error" in server.data_to_send()
+
+
+@pytest.mark.parametrize("held_back", [b"", b"AIL FROM", b"x" * 300])
+def test_the_log_shows_what_came_too_soon(held_back: bytes) -> None:
+    server = Server(STRICT, 0.0)
+    assert next_event(server) == Connected()
+    if held_back:
+        server.more_waits(held_back)
+    server.receive(b"M", 1.0)
+    server.answer(reply.SERVICE_READY)
+    assert next_event(server) == Violation("synchronization error", (b"M" + held_back)[:200].decode())
 
 
 def test_who_speaks_early_is_refused_as_decided_all_the_same() -> None:

@@ -209,8 +209,9 @@ def test_before_the_hello(lines: bytes, code: int) -> None:
     [
         (b"MAIL FROM:<a@b", b"501 5.5.4 <a@b: '>' missing at end of address\r\n"),
         (b"MAIL FROM:a@b", b"250 2.1.0 OK\r\n"),
-        (b"MAIL", b"501 5.5.4 MAIL must have an address operand\r\n"),
         (b"MAIL FROM:", b"501 5.5.4 MAIL must have an address operand\r\n"),
+        (b"MAIL", b"500 5.5.1 unrecognized command\r\n"),
+        (b"RCPT x@y.test", b"500 5.5.1 unrecognized command\r\n"),
         (b"MAIL FROM:<a@b> FOO=1", b"555 5.5.4 unsupported MAIL or RCPT parameter FOO\r\n"),
         (b"MAIL FROM:<a@b> SIZE=x", b"501 5.5.4 invalid data for SIZE\r\n"),
         (b"MAIL FROM:<a@b> SIZE=99999999", b"552 5.3.4 Message size exceeds maximum permitted\r\n"),
@@ -270,7 +271,7 @@ def test_a_refused_hello_changes_nothing() -> None:
 
 def test_too_many_errors_end_the_session() -> None:
     session = greeted()
-    got = session.send(b"MAIL\r\n" * 5)
+    got = session.send(b"MAIL FROM:\r\n" * 5)
     assert codes(got) == [501, 501, 501, 501]
     assert got.endswith(
         b"501-5.5.4 MAIL must have an address operand\r\n501 5.5.4 Too many syntax or protocol errors\r\n"

@@ -13,6 +13,7 @@ from relay.esmtp.questions import (
     EtrnAsked,
     ExpnAsked,
     HelloGiven,
+    RecipientGiven,
     SenderGiven,
     VrfyAsked,
     XclientGiven,
@@ -38,7 +39,7 @@ UTF8 = Offers((("SMTPUTF8", ""), ("8BITMIME", ""), ("DSN", "")))
         (b"QUIT now", b"501 unexpected argument data\r\n"),
         (b"TURN", b"502 Command not implemented\r\n"),
         (b"AUTH PLAIN", b"503 AUTH command used when not advertised\r\n"),
-        (b"XCLIENT ADDR=::1", b"550 XCLIENT command used when not advertised\r\n"),
+        (b"XCLIENT ADDR=::1", b"501 XCLIENT command used when not advertised\r\n"),
         (b"HELP", b"214-Commands supported:\r\n214 AUTH HELO EHLO MAIL RCPT DATA BDAT NOOP QUIT RSET HELP\r\n"),
     ],
 )
@@ -147,6 +148,15 @@ def test_one_refusal_for_all_recipients_is_repeated() -> None:
     assert session.sent.count(b"All RCPT") == 1
 
 
+def test_what_only_leads_up_to_a_refusal_is_not_repeated() -> None:
+    session = greeted()
+    session.answer = lambda q: (
+        Reply(550, "", ("sender is bad", "no"), preface=1) if isinstance(q, RecipientGiven) else reply.OK
+    )
+    session.send(b"MAIL FROM:<a@b>\r\nRCPT TO:<no@b>\r\n")
+    assert b"\r\n503-no\r\n" in session.send(b"DATA\r\n").replace(b"5.5.1 ", b"")
+
+
 def test_data_names_the_refusal_of_recipients_that_had_no_sender() -> None:
     session = Session()
     session.send(b"EHLO a\r\n", b"RSET\r\nRCPT TO:<b@c.test>\r\n")
@@ -243,6 +253,30 @@ def test_a_new_layer_forgets_an_exchange_and_who_was_authenticated() -> None:
     session.server.layer_changed(3.0, False)
     assert codes(session.send(b"NOOP\r\nEHLO a\r\n")) == [250, 250]
     assert AUTHENTICATED.code == 235
+
+
+# SMTPUTF8
+
+
+def test_smtputf8_has_to_be_offered() -> None:
+    assert greeted().send(b"MAIL FROM:<a@b> SMTPUTF8\r\n") == b"501 5.5.4 SMTPUTF8 used when not advertised\r\n"
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_a_reply_has_letters_outside_us_ascii_for_who_has_said_smtputf8(said: bool) -> None:
+    session = greeted(offers=UTF8)
+    text = "no \u00e4\u202e\r\n250 here"
+    session.answer = lambda q: reply.OK if isinstance(q, SenderGiven) else reply.RELAY_NOT_PERMITTED.with_text(text)
+    session.send(b"MAIL FROM:<a@b> SMTPUTF8\r\n" if said else b"MAIL FROM:<a@b>\r\n")
+    shown = "\u00e4".encode() if said else rb"\303\244"
+    assert session.send(b"RCPT TO:<c@d>\r\n") == b"550 no " + shown + rb"\342\200\256\r\n250 here" + b"\r\n"
+
+
+def test_a_long_line_of_a_reply_is_cut_between_letters() -> None:
+    for length in (250, 251, 252, 253, 600):
+        line = reply.OK.with_text("a" * (length % 2) + "\u00e4" * length).encode(utf8=True)
+        assert len(line) <= 512
+        assert line.decode().endswith("...\r\n") == (length > 252)
 
 
 # XCLIENT

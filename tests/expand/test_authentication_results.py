@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from relay.expand.evaluate import compile_expansion
+from relay.expand.scope import Scope
+from relay.expand.values import is_tainted
 from relay.mail.facts import Authentication, Endpoint, Hello, LocalCaller, SessionFacts
 
 PEER = Endpoint("192.0.2.1", 25)
@@ -37,3 +40,14 @@ FIELD = "Authentication-Results: relay.test"
 )
 def test_results(expand, session: SessionFacts, more: dict[str, str], wanted: str) -> None:
     assert expand("${authresults{$primary_hostname}}", session=session, more=more) == FIELD + wanted
+
+
+def test_its_folds_stay_where_lines_are_told_apart_and_a_peer_has_none() -> None:
+    """Where the field is added to a header; a break in what a peer says is no fold."""
+    session = SessionFacts(peer=PEER, peer_host="mx.test\n\nX-Trusted: yes")
+    coroutine = compile_expansion("X-A: ${authresults{relay.test}}").lines(Scope(session=session))
+    with pytest.raises(StopIteration) as found:
+        coroutine.send(None)
+    text = found.value.value
+    assert text == f"X-A: {FIELD};\n\tiprev=pass (mx.test  X-Trusted: yes) smtp.remote-ip=192.0.2.1"
+    assert is_tainted(text)

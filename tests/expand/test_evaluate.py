@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -350,6 +351,19 @@ class TestVariables:
         )
         unnamed = SessionFacts(peer=Endpoint("192.0.2.1", 1), hello=Hello("[192.0.2.1]", True))
         assert expand("$sender_fullhost|$sender_rcvhost", session=unnamed) == "([192.0.2.1]) [192.0.2.1]|[192.0.2.1]"
+
+    def test_what_the_log_selector_says_of_ports_and_protocols(self, expand):
+        main = {"log_incoming_port": "true", "log_tls_on_connect": "true"}
+        session = SessionFacts(peer=Endpoint("192.0.2.1", 7), hello=Hello("b.test", True))
+        text = "$sender_fullhost|$sender_rcvhost"
+        assert expand(text, session=session, main=main) == "(b.test) [192.0.2.1]:7|[192.0.2.1] (port=7 helo=b.test)"
+        named = replace(session, peer_host="a.test")
+        assert expand(text, session=named, main=main) == (
+            "a.test (b.test) [192.0.2.1]:7|a.test ([192.0.2.1]:7 helo=b.test)"
+        )
+        secure = replace(WITH_CERTIFICATE, tls_on_connect=True)
+        assert expand("$received_protocol", session=secure) == "esmtps"
+        assert expand("$received_protocol", session=secure, main=main) == "essmtp"
 
     def test_the_host_name_is_looked_up_and_confirmed(self, expand, fake_resolver):
         session = SessionFacts(peer=Endpoint("192.0.2.1", 1))

@@ -101,3 +101,10 @@ def test_lines(text: str, columns: int, limit: int, wanted: str) -> None:
 @given(st.text(max_size=200), st.integers(0, 90), st.integers(0, 300))
 def test_wrapping_ends(text: str, columns: int, limit: int) -> None:
     assert len(wrap(text, columns, limit).encode("utf-8", "surrogateescape")) <= max(limit, 70_000)
+
+
+@pytest.mark.parametrize("form", list(HeaderForm))
+def test_a_field_without_octets_is_none(form: HeaderForm) -> None:
+    fields = (Field("Received", b""), *split_header(b"Subject: x\r\n")[0])
+    assert header_text(fields, "received", form) is None
+    assert header_text(fields, "subject", form) is not None

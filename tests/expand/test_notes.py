@@ -159,3 +159,28 @@ def test_how_the_name_of_a_client_is_found_is_told() -> None:
         ">>>    check dnssec request list",
     ]
     assert sum("sender host name required" in line for line in lines) == 1
+
+
+def test_blanks_before_a_list_are_not_told() -> None:
+    assert told(ListKind.DOMAIN, "<; a.test", "a.test")[0] == '>>> a.test in "a.test"?'
+
+
+def test_what_is_found_aside_is_forgotten() -> None:
+    notes = Notes(lambda _: None)
+    notes.results["domain", "mine", "a.test"] = "known"
+    with notes.aside():
+        notes.results["domain", "mine", "b.test"] = "found"
+        notes.forget("domain")
+        assert notes.results == {}
+    assert notes.results == {("domain", "mine", "a.test"): "known"}
+
+
+def test_what_an_item_with_a_not_has_found_is_told_too() -> None:
+    lines: list[str] = []
+    notes = Notes(lines.append)
+    named = NamedLists.of(NamedList(ListKind.DOMAIN, "ours", "a.test : !*"))
+    ours = compile_list(ListKind.DOMAIN, "+ours", named)
+    for _ in range(2):
+        answer(ours.decide("b.test", Scope(named_lists=named, notes=notes)))
+    assert ">>>  data from lookup saved for cache for +ours: key 'b.test' value '*'" in lines
+    assert ">>>  cached lookup data = *" in lines

@@ -297,3 +297,21 @@ def test_an_acl_name_keeps_its_mark(run: Run) -> None:
 def test_cuts_do_not_take_it_for_a_number(run: Run) -> None:
     with pytest.raises(ExpansionFailed, match="tainted"):
         run(compile_expansion("${substr{$acl_m_in}{1}{abc}}").text(scope("1")))
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("a\\n$h_x:", "a\nb c"),
+        ("a${if def:h_x:{\\n$h_x:}}", "a\nb c"),
+        ("a${if !def:h_x:{no}{${if eq{1}{1}{\\n$h_x:\\nd}}}}", "a\nb c\nd"),
+        ("a${if def:h_x:{${uc:\\n$h_x:}}}", "a B C"),
+    ],
+)
+def test_line_breaks_are_the_configurations_own(text: str, lines: str) -> None:
+    scope = Scope(message=MessageView(header=(Field("X", b"X: b\x0bc\r\n"),)))
+    coroutine = compile_expansion(text).lines(scope)
+    with pytest.raises(StopIteration) as stop:
+        coroutine.send(None)
+    assert stop.value.value == lines
+    assert is_tainted(stop.value.value)

@@ -363,12 +363,17 @@ def _ours(directory: Path, jobs: Sequence[_Job]) -> list[tuple[str, str]]:
 
 
 def _hold_sessions() -> None:
-    """The process whose children hold our sessions, one after the other."""
+    """The process whose children hold our sessions, as many at a time as there are processors."""
     import relay.daemon.standard_input
     from relay.cli import sendmail
 
     assert relay.daemon.standard_input
+    running = 0
     for stem, words in json.load(sys.stdin):
+        if running == (os.cpu_count() or 1):
+            os.wait()
+            running -= 1
+        running += 1
         child = os.fork()
         if child == 0:
             for descriptor, end, flags in ((0, "in", os.O_RDONLY), (1, "out", None), (2, "err", None)):
@@ -377,7 +382,8 @@ def _hold_sessions() -> None:
             status = sendmail.main(words)
             sys.stdout.flush()
             os._exit(status)
-        os.waitpid(child, 0)
+    for _ in range(running):
+        os.wait()
 
 
 if __name__ == "__main__":

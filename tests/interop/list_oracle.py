@@ -126,7 +126,7 @@ def _session(directory: Path, client: tuple[str, ...], asked: Sequence[tuple[int
         timeout=300,
         check=False,
     )
-    replies = [line for line in done.stdout.decode().replace("\r", "").split("\n") if line[:3].isdigit()]
+    replies = _replies(done.stdout.decode())
     answers = []
     for place in range(3, len(replies), 3):  # behind the greeting: HELO, MAIL, RCPT
         if len(answers) == len(asked):
@@ -134,6 +134,20 @@ def _session(directory: Path, client: tuple[str, ...], asked: Sequence[tuple[int
         assert replies[place - 2][:3] == replies[place - 1][:3] == "250", replies[place - 3 : place + 1]
         answers.append(_answer(replies[place]))
     return answers if len(answers) == len(asked) else [*answers, DIED]
+
+
+def _replies(dialog: str) -> list[str]:
+    """One text for each: Exim folds a long one at a space, and how long one is depends on where the files are."""
+    replies: list[str] = []
+    goes_on = False
+    for line in dialog.replace("\r", "").split("\n"):
+        if line[:3].isdigit():
+            if goes_on:
+                replies[-1] += f" {line[4:]}"
+            else:
+                replies.append(f"{line[:3]} {line[4:]}")
+            goes_on = line[3:4] == "-"
+    return replies
 
 
 def _answer(reply: str) -> str:

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO, Protocol
 
 PEERS = Path(os.environ.get("FINGERPOST_PEERS", "/opt/fingerpost-peers"))
 EXIM = PEERS / "exim/usr/sbin/exim4"
@@ -30,8 +31,10 @@ PROGRAMS = {
 HOST = "127.0.0.1"
 MAIL_USER = "fingerpost-mail"
 
-START_SECONDS = 15.0
+START_SECONDS = 60.0
 STOP_SECONDS = 10.0
+PAUSE_SECONDS = 0.01
+"""Between two looks whether something has happened."""
 
 
 class DidNotStart(Exception):
@@ -83,26 +86,56 @@ def running(command: Sequence[str | Path], *, port: int | None, output: Path, lo
     Yields the process id. The server is told to stop by SIGTERM; then its whole process group is killed.
     """
     with output.open("ab") as out:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
-    try:
+        process = begin(command, out)
+    with supervised(process):
         if port is not None:
-            _wait_for(port, process, output, logs)
+            wait_for_start(process, lambda: _listens(port), [output, *sorted(logs.glob("*"))])
         yield process.pid
+
+
+class Process(Protocol):
+    """What is needed of a server that was started in a session of its own, such as a `subprocess.Popen`."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def terminate(self) -> None: ...
+
+
+def begin(command: Sequence[str | Path], output: BinaryIO) -> Process:
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+    )
+
+
+@contextlib.contextmanager
+def supervised(process: Process) -> Iterator[None]:
+    """Stops a server at the end of the block, as `running` does."""
+    try:
+        yield
     finally:
         _stop(process)
 
 
-def _wait_for(port: int, process: subprocess.Popen[bytes], output: Path, logs: Path) -> None:
+def wait_for_start(process: Process, has_started: Callable[[], bool], told: Sequence[Path]) -> None:
+    """Raises DidNotStart, with what is in the files of `told`, where the server ends before or takes too long."""
     end = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < end:
-        with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+        if has_started():
             return
-        time.sleep(0.05)
-    texts = [path.read_text(errors="replace") for path in (output, *sorted(logs.glob("*"))) if path.is_file()]
-    raise DidNotStart(f"nothing listens on port {port} (exit status {process.poll()})\n" + "\n".join(texts))
+        time.sleep(PAUSE_SECONDS)
+    texts = [path.read_text(errors="replace") for path in told if path.is_file()]
+    raise DidNotStart(f"it has not started (exit status {process.poll()})\n" + "\n".join(texts))
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+        return True
+    return False
+
+
+def _stop(process: Process) -> None:
     if process.poll() is None:
         process.terminate()
         try:
@@ -130,4 +163,4 @@ def wait_until(what: str, condition: Callable[[], object], seconds: float = 20.0
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"waited {seconds:g} s in vain: {what}"
-        time.sleep(0.05)
+        time.sleep(PAUSE_SECONDS)

@@ -35,6 +35,7 @@ DEFERS = "an ACL that defers inside of an expansion is a forced failure there, w
 EXPECTED_DIFFERENCES = (
     (r"(?s)acl\{\{?CASE_later|\$\{(if )?acl\{.*\bdefer\b", r"^[-+] ", DEFERS),
     (r"", r"^[-+] .*Warning: ACL .warn. statement skipped", YOUNGER),
+    (r"", r"^\+ qualify/rewrite: ", YOUNGER),
     (r"encrypted = ", r"^[-+] (250 .* Hello|451 |550 |.*rejected EHLO or HELO)", YOUNGER),
     (r"expn|EXPN", r"^[-+] 55[03] \S+ is undeliverable", YOUNGER),
     (r"lsearch\{DIR/none\}", r"^- failed to expand \"\$\{lookup.* while checking a list", IN_A_LIST),

@@ -36,7 +36,7 @@ def send(laptop: daemons.Daemon, count: int) -> list[str]:
     with smtplib.SMTP("127.0.0.1", laptop.port, "here.test", timeout=20) as client:
         for number in range(count):
             client.sendmail("me@laptop.test", ["you@example.org"], MESSAGE.format(number))
-    laptop.sendmail("-qf")
+    laptop.sendmail("-qqf")
     peers.wait_until("an empty queue", lambda: laptop.log_text().count(" Completed") == count, 30)
     log = laptop.log_text()
     assert " == " not in log

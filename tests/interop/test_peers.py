@@ -1,5 +1,6 @@
 """The real servers start here, trust the certificate they are told to trust, and no other."""
 
+import socket
 import subprocess
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -102,3 +103,14 @@ def test_postfix_as_a_client_keeps_its_mail_from_an_impostor() -> None:
         assert "Server certificate not verified" in client.log_text()
         assert client.waiting() == 1
         assert impostor.messages() == []
+
+
+def test_a_port_that_was_asked_for_is_nobody_elses() -> None:
+    port = peers.free_port()
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind((peers.HOST, port))  # as who was given it by chance
+    for _ in range(2):  # a server may go, and come back
+        with socket.create_server((peers.HOST, port)), socket.create_connection((peers.HOST, port)):
+            pass
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((peers.HOST, port))

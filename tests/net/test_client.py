@@ -32,7 +32,8 @@ from relay.delivery.conversation import ConversationPorts
 from relay.delivery.host_lines import HostLines
 from relay.delivery.host_memory import HostMemory
 from relay.delivery.link import Timeouts
-from relay.delivery.remote import RemotePorts, SMTPTransport
+from relay.delivery.remote import SMTPTransport
+from relay.delivery.remote_ports import RemotePorts
 from relay.delivery.schedule import Limits, Schedule
 from relay.delivery.smtp_rules import PassingRules, SMTPRules
 from relay.expand.evaluate import compile_expansion
@@ -40,7 +41,8 @@ from relay.expand.scope import Scope
 from relay.mail.address import address_from_text
 from relay.mail.envelope import Envelope, Recipient
 from relay.mail.events import HostFailed
-from relay.mail.outcome import Deferred, Delivered, ErrorClass, Outcome, RemoteHost
+from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, Outcome, RemoteHost
+from relay.mail.ports import Watch
 from relay.net.dialer import SocketDialer
 from relay.policy.tls import ClientTLSRules
 
@@ -55,18 +57,27 @@ class Now:
 class Laptop:
     """A transport with its dialer, and the messages that go out by it."""
 
-    def __init__(self, peer: OddPeer, *, at_once: int = 1, tls: dict[str, Any] | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        peer: OddPeer,
+        *,
+        at_once: int = 1,
+        tls: dict[str, Any] | None = None,
+        watch: Watch | None = None,
+        **options: Any,
+    ) -> None:
         self.host = RemoteHost("127.0.0.1", "127.0.0.1", peer.port)
         self.journal = Notebook()
         self.records = Records()
         self.farewells: list[Promise[None]] = []
         source = random.Random(1)
         self.ports = RemotePorts(
-            ConversationPorts(SocketDialer(reactor, time.time), Now(), self.journal),
+            ConversationPorts(SocketDialer(reactor, time.time, watch=watch), Now(), self.journal),
             HostLines(Schedule(Limits(attempts_per_host=at_once)), Promise),
             HostMemory(self.records, HOURLY, source),
             self._spawn,
             source,
+            watch=watch,
         )
         options.setdefault("timeouts", Timeouts(5, 5, 5, 5))
         rules = SMTPRules("smtp", ClientTLSRules(**(tls or {})), **options)
@@ -474,6 +485,46 @@ async def test_connect_timeout(tmp_path: Path) -> None:
             (outcome,) = await laptop.send(hosts=[RemoteHost("full.test", "127.0.0.1", port)])
     assert isinstance(outcome, Deferred)
     assert outcome.error is ErrorClass.TIMEOUT_CONNECT
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_refusal_knows_its_layer(tmp_path: Path) -> None:
+    oddness = Oddness(replies_in_tls={b"RCPT": b"550 no"}, certificates=trusted())
+    with odd_peer(oddness, tmp_path) as peer:
+        (outcome,) = await Laptop(peer, tls=anchor(tmp_path)).send()
+    assert isinstance(outcome, Failed)
+    assert outcome.tls is not None
+
+
+# Told to who watches
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_dialog_is_told_to_its_end_before_the_outcome_is_known(tmp_path: Path) -> None:
+    lines: list[str] = []
+    with odd_peer(Oddness(offers=(b"PIPELINING",)), tmp_path) as peer:
+        laptop = Laptop(peer, watch=lines.append)
+        await laptop.send()
+        assert not laptop.farewells
+    assert lines[1:5] == [
+        f"Connecting to 127.0.0.1 [127.0.0.1]:{peer.port} ...",
+        "connected",
+        "  SMTP<< 220 odd.test",
+        "  SMTP>> EHLO laptop.test",
+    ]
+    assert "  SMTP>> (writing message)" in lines
+    assert not any("dot" in each for each in lines)
+    assert lines[-4:-1] == ["  SMTP(shutdown)>>", "  SMTP<< 221 bye", "  SMTP(close)>>"]
+    assert lines[-1].startswith("cmdlog: '220:EHLO:250")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_host_that_is_not_there_is_told(tmp_path: Path) -> None:
+    lines: list[str] = []
+    with odd_peer(Oddness(), tmp_path) as peer:
+        laptop = Laptop(peer, watch=lines.append)
+    await laptop.send()
+    assert lines[-2:] == [" sock_connect failed: Connection refused", "cmdlog: (unset)"]
 
 
 # Ciphers

@@ -29,6 +29,11 @@ class Wire(StringTransport):
     def setTcpKeepAlive(self, enabled: bool) -> None:
         pass
 
+    is_said_to_the_end = False
+
+    def loseWriteConnection(self) -> None:
+        self.is_said_to_the_end = True
+
     def abortConnection(self) -> None:
         self.disconnecting = True
 
@@ -65,8 +70,8 @@ def policy(tmp_path: Path) -> ClientTLS:
     return ClientTLS(demand=TLSDemand.OPPORTUNISTIC, verify=VerifyServer.TRY, verify_certificates=str(anchor))
 
 
-def greeted() -> Peer:
-    peer = Peer()
+def greeted(**settings: Any) -> Peer:
+    peer = Peer(**settings)
     peer.start(peer.client.hello())
     peer.says(b"220 odd.test\r\n")
     peer.says(b"250-odd.test\r\n250 STARTTLS\r\n")
@@ -83,7 +88,16 @@ def test_a_handshake_that_does_not_end(said: bytes, tmp_path: Path) -> None:
     peer.clock.advance(1)
     peer.clock.advance(0)
     assert isinstance(peer.failure, HandshakeFailed)
-    assert "timeout" in str(peer.failure)
+    assert "timed out" in str(peer.failure)
+
+
+def test_a_handshake_has_no_more_time_than_a_command(tmp_path: Path) -> None:
+    peer = greeted(command_timeout=7.0)
+    peer.start(peer.client.start_tls(policy(tmp_path), on_connect=False))
+    peer.says(b"220 go ahead\r\n")
+    peer.clock.advance(7.0)
+    peer.clock.advance(0)
+    assert isinstance(peer.failure, HandshakeFailed)
 
 
 @pytest.mark.parametrize("said", [b"", b"220-odd", b"220 odd.test\r\n"])
@@ -118,3 +132,11 @@ def test_quit_is_waited_for_five_seconds() -> None:
     assert not peer.wire.disconnecting
     peer.clock.advance(0.2)
     assert peer.wire.disconnecting
+
+
+def test_quit_is_the_last_that_is_said_in_clear() -> None:
+    """The server finds the end of our direction behind it, and does not have to wait for it."""
+    peer = greeted()
+    assert not peer.wire.is_said_to_the_end
+    peer.start(peer.client.quit())
+    assert peer.wire.is_said_to_the_end

@@ -19,13 +19,27 @@ from twisted.internet.defer import ensureDeferred
 
 from relay.delivery.carrying import Content, Naming
 from relay.delivery.content import Form, MessageText
-from relay.delivery.jobs import Append, Command, Identity, Job, NewFile, Report, Verdict, Written, deferred
+from relay.delivery.filtering import FilteredBody, FilterFailed, filter_input
+from relay.delivery.jobs import (
+    Append,
+    Command,
+    Filter,
+    FilterEnd,
+    Identity,
+    Job,
+    NewFile,
+    Report,
+    Verdict,
+    Written,
+    deferred,
+)
 from relay.mail.ports import SpoolUnavailable
 from relay.net.courier import Courier
 
 OWN = Identity(os.geteuid(), os.getegid())
 NOBODY = pwd.getpwnam("nobody")
 IS_ROOT = os.geteuid() == 0
+RUNNER = Identity(NOBODY.pw_uid, NOBODY.pw_gid) if IS_ROOT else OWN
 
 
 @dataclass
@@ -195,3 +209,62 @@ async def test_no_command_runs_as_root(courier: Courier, tmp_path: Path) -> None
         stern.stop()
     assert "never_users" in report.text
     assert os.listdir(tmp_path) == []
+
+
+def through(script: str, **options: Any) -> Filter:
+    return Filter(transport="t", arguments=("/bin/sh", "-c", script), **options)
+
+
+@in_reactor
+async def test_a_message_goes_through_a_filter(courier: Courier, tmp_path: Path) -> None:
+    source = filter_input(b"A: b\r\n\r\n", Body(b"piece\r\n", 2))
+    filtered = await courier.filtered(through("echo X: y; cat; printf 'half a line'"), RUNNER, source)
+    body = FilteredBody(filtered, source, Form(use_crlf=True))
+    for _ in range(2):  # a second host gets the same
+        assert await body.piece(0) == b"X: y\r\nA: b\r\n\r\npiece\r\npiece\r\nhalf a line"
+        assert await body.piece(1) == b""
+    filtered.close()
+
+
+@in_reactor
+async def test_the_output_of_a_filter_comes_in_pieces(courier: Courier, tmp_path: Path) -> None:
+    line = b"0123456789abcde\r\n"
+    source = filter_input(b"", Body(line * 1000, 20))
+    filtered = await courier.filtered(through("cat"), RUNNER, source)
+    pieces = []
+    while piece := await filtered.piece(len(pieces)):
+        pieces.append(piece)
+    assert b"".join(pieces) == line.replace(b"\r\n", b"\n") * 20000
+    assert len(pieces) > 2
+    assert await filtered.piece(1) == pieces[1]
+    filtered.close()
+
+
+FAILURES = (
+    (through("cat >/dev/null; exit 3"), FilterEnd(status=3)),
+    (through("kill -9 $$"), FilterEnd(status=-9)),
+    (Filter(transport="t", arguments=("/not/there",)), FilterEnd(status=127)),
+    (through("exec sleep 20", timeout=1), FilterEnd(is_late=True)),
+    (through("exec yes", limit=1000), FilterEnd(trouble="it writes without end")),
+)
+
+
+@in_reactor
+async def test_filters_that_fail(courier: Courier, tmp_path: Path) -> None:
+    for job, end in FAILURES:
+        with pytest.raises(FilterFailed) as failed:
+            await courier.filtered(job, RUNNER, filter_input(b"A: b\r\n\r\n", Body(b"x\r\n", 2)))
+        assert failed.value.end == end
+
+
+@in_reactor
+async def test_a_claim_that_is_lost_while_the_filter_runs(courier: Courier, tmp_path: Path) -> None:
+    body = Body(b"x\r\n", 2)
+    source = filter_input(b"", body)
+    filtered = await courier.filtered(through("cat"), RUNNER, source)
+    after = FilteredBody(filtered, source, Form())
+    assert await after.piece(0) == b"x\nx\n"
+    body.broken = 2
+    with pytest.raises(SpoolUnavailable):
+        await after.piece(1)
+    filtered.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from twisted.python.failure import Failure
 
 from relay.delivery.link import LinkFailed
 from relay.mail.outcome import ErrorClass
-from relay.net.dialer import RACE_DISTANCE, _Race, _what_failed
+from relay.net.dialer import RACE_DISTANCE, _leads_nowhere, _Race, _what_failed
 
 
 class Connection:
@@ -95,6 +96,7 @@ def test_who_is_not_waited_for_dials_no_more() -> None:
     assert failure.check(CancelledError, LinkFailed)
 
 
+NOT_OURS = os.strerror(errno.EADDRNOTAVAIL)
 OFFLINE = (ErrorClass.NO_NETWORK, "No route to the host: this machine is offline")
 
 
@@ -103,10 +105,16 @@ OFFLINE = (ErrorClass.NO_NETWORK, "No route to the host: this machine is offline
     [
         (error.TimeoutError(), (ErrorClass.TIMEOUT_CONNECT, "Connection timed out"), None),
         (error.ConnectionRefusedError(), (ErrorClass.CONNECTION_REFUSED, "Connection refused"), None),
-        (error.NoRouteError(), (ErrorClass.OTHER, "No route to host"), OFFLINE),
-        (error.ConnectError(osError=errno.ENETUNREACH), (ErrorClass.OTHER, "Network is unreachable"), OFFLINE),
-        (error.ConnectError(osError=errno.EHOSTUNREACH), (ErrorClass.OTHER, "No route to host"), OFFLINE),
-        (OSError(errno.ENETDOWN, "down"), (ErrorClass.OTHER, "Network is down"), OFFLINE),
+        (error.NoRouteError(), (ErrorClass.NO_ROUTE, "No route to host"), OFFLINE),
+        (error.ConnectError(osError=errno.ENETUNREACH), (ErrorClass.NO_ROUTE, "Network is unreachable"), OFFLINE),
+        (error.ConnectError(osError=errno.EHOSTUNREACH), (ErrorClass.NO_ROUTE, "No route to host"), OFFLINE),
+        (OSError(errno.ENETDOWN, "down"), (ErrorClass.NO_ROUTE, "Network is down"), OFFLINE),
+        (
+            error.ConnectBindError(osError=errno.EADDRNOTAVAIL),
+            (ErrorClass.NO_ROUTE, NOT_OURS),
+            (ErrorClass.NO_NETWORK, NOT_OURS),
+        ),
+        (OSError(errno.EINVAL, "odd"), (ErrorClass.NO_ROUTE, "Invalid argument"), None),
         (OSError(errno.EACCES, "no"), (ErrorClass.OTHER, "could not connect: [Errno 13] no"), None),
     ],
 )
@@ -115,3 +123,19 @@ def test_what_a_failure_is_called(failure: Exception, online: Any, offline: Any)
     never be given up."""
     assert _what_failed(failure, lambda: True) == online
     assert _what_failed(failure, lambda: False) == (offline or online)
+
+
+@pytest.mark.parametrize(
+    "address, nowhere",
+    [
+        ("224.0.0.1", True),
+        ("240.0.0.1", True),
+        ("0.0.0.0", True),
+        ("ff02::1", True),
+        ("192.0.2.1", False),
+        ("fe80::1", False),
+        ("localhost", False),
+    ],
+)
+def test_an_address_that_no_network_leads_to_is_no_sign_of_being_offline(address: str, nowhere: bool) -> None:
+    assert _leads_nowhere(address) is nowhere

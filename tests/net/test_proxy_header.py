@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from relay.esmtp.answers import Answer
 from relay.esmtp.questions import Question
 from relay.mail import reply
-from relay.mail.facts import Endpoint, SessionFacts
+from relay.mail.facts import Endpoint, ProxyFacts, SessionFacts
 from relay.net.crowd import Crowd
 from relay.net.server import ESMTPServer, ESMTPServerFactory
 
@@ -46,6 +47,7 @@ class Session:
     async def abandon(self) -> None: ...
     def closed(self, how: str) -> None: ...
     def heard(self, command: object) -> None: ...
+    def handshake_failed(self, reason: str, by_peer: bool, verify_fault: str = "") -> None: ...
     def violated(self, what: str, text: str, *, is_syntax: bool = False) -> None: ...
 
     must_end = ""
@@ -61,9 +63,13 @@ class House:
             self.clock, self.make, is_proxy=self.is_proxy if proxies else None, crowd=crowd, **more
         )
         self.proxies = proxies
+        self.answer: Any = None
+        """Decides in place of the sessions."""
 
     def make(self, peer: Endpoint, local: Endpoint, on_connect: bool) -> Any:
         self.sessions.append(Session(SessionFacts(peer=peer, local=local)))
+        if self.answer is not None:
+            self.sessions[-1].decide = self.answer  # type: ignore[method-assign]  # of this one session
         return self.sessions[-1]
 
     async def is_proxy(self, peer: Endpoint) -> bool:
@@ -91,7 +97,7 @@ def test_the_header_says_who_the_client_is(step: int) -> None:
         protocol.dataReceived(HEADER[start : start + step])
     (session,) = house.sessions
     assert session.facts.peer == Endpoint("203.0.113.5", 4000)
-    assert session.facts.local == Endpoint("203.0.113.6", 25)
+    assert session.facts.local == Endpoint("192.0.2.1", 25)
     assert wire.value().startswith(b"220 ")
 
 
@@ -99,7 +105,11 @@ def test_what_comes_with_the_header_is_the_clients() -> None:
     house = House()
     protocol, wire = house.connect()
     protocol.dataReceived(HEADER + b"NOOP\r\n")
-    assert house.sessions[0].facts.peer == Endpoint("203.0.113.5", 4000)
+    facts = house.sessions[0].facts
+    assert facts.peer == Endpoint("203.0.113.5", 4000)
+    assert facts.proxy == ProxyFacts(Endpoint(PROXY, 40000), Endpoint("203.0.113.6", 25))
+    assert facts.local is not None
+    assert facts.local.address == "192.0.2.1", "where the connection has come in"
     assert wire.value().startswith(b"220 ")
     assert b"\r\n250 OK\r\n" in wire.value()
 
@@ -111,6 +121,31 @@ def test_a_proxy_that_speaks_for_itself_is_the_client() -> None:
     assert house.sessions[0].facts.peer == Endpoint(PROXY, 40000)
 
 
+@pytest.mark.parametrize("on_connect", [False, True])
+def test_who_talks_while_it_is_asked_about_is_not_listened_to_for_ever(on_connect: bool) -> None:
+    """Whether it is a proxy, or whether it may connect at all to a port where TLS comes first."""
+    house = House(proxies=frozenset() if on_connect else frozenset({PROXY}), tls_on_connect=on_connect)
+    waits: Deferred[None] = Deferred()
+
+    async def asked(_: object) -> Any:
+        await waits
+        return Answer(reply.SERVICE_READY) if on_connect else False
+
+    if on_connect:
+        house.answer = asked
+    else:
+        house.factory.is_proxy = asked
+    protocol, wire = house.connect()
+    for _ in range(70):
+        assert wire.producerState == "producing"
+        protocol.dataReceived(b"x" * 1000)
+        if wire.producerState == "paused":
+            break
+    assert wire.producerState == "paused"
+    waits.callback(None)
+    assert wire.producerState != "paused" or wire.disconnecting or wire.aborted
+
+
 def test_others_need_no_header() -> None:
     house = House()
     _, wire = house.connect("192.0.2.8")
@@ -118,13 +153,16 @@ def test_others_need_no_header() -> None:
 
 
 @pytest.mark.parametrize("data", [b"EHLO x\r\n", b"PROXY TCP4 a b c d\r\n", b"PROXY " + b"x" * 200])
-def test_without_a_header_there_is_no_session(data: bytes) -> None:
+def test_without_a_header_all_is_refused(data: bytes) -> None:
     house = House()
     protocol, wire = house.connect()
     protocol.dataReceived(data)
-    assert wire.aborted
-    assert house.sessions == []
-    assert wire.value() == b""
+    assert wire.value().startswith(b"220 ")
+    protocol.dataReceived(b"EHLO x\r\nMAIL FROM:<a@b.test>\r\n")
+    assert wire.value().count(b"\r\n503 ") == 2
+    assert house.sessions[0].facts.proxy is None
+    protocol.dataReceived(b"QUIT\r\n")
+    assert wire.value().endswith(b"\r\n250 OK\r\n"), "QUIT was asked about"
 
 
 def test_the_header_has_three_seconds() -> None:
@@ -132,8 +170,16 @@ def test_the_header_has_three_seconds() -> None:
     protocol, wire = house.connect()
     protocol.dataReceived(HEADER[:10])
     house.clock.advance(2.9)
-    assert not wire.aborted
+    assert wire.value() == b""
     house.clock.advance(0.2)
+    protocol.dataReceived(HEADER + b"EHLO x\r\n")
+    assert wire.value().count(b"\r\n503 ") == 2
+
+
+def test_on_a_port_with_tls_there_is_nobody_to_tell_of_a_missing_header() -> None:
+    house = House(tls_on_connect=True)
+    protocol, wire = house.connect()
+    protocol.dataReceived(b"EHLO x\r\n")
     assert wire.aborted
     assert house.sessions == []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 import dns.flags
@@ -19,9 +19,17 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from relay.mail.ports import HostNotFound, NoRecords, TemporaryFailure
+from relay.mail.ports import DNS_LIFE, Found, HostNotFound, NoRecords, TemporaryFailure
 from relay.net import resolver
-from relay.net.resolver import SystemResolver, has_network, lookup_addresses, lookup_dns, lookup_names, lookup_records
+from relay.net.resolver import (
+    IPv4Names,
+    SystemResolver,
+    has_network,
+    lookup_addresses,
+    lookup_dns,
+    lookup_names,
+    lookup_records,
+)
 from relay.policy.routers.ports import NoNetwork
 
 T = TypeVar("T")
@@ -75,7 +83,7 @@ def system(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Lays down what the system says to a question for addresses."""
 
     def lay_down(*addresses: str, error: Exception | None = None, network: bool = True) -> None:
-        def answered(name: str, port: object, **_: object) -> list[tuple[Any, ...]]:
+        def answered(name: str, port: object, *_: object) -> list[tuple[Any, ...]]:
             if error is not None:
                 raise error
             return [entry(each) for each in addresses]
@@ -87,6 +95,50 @@ def system(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 # Addresses
+
+
+def test_without_ipv6_its_addresses_are_not_there(system: Callable[..., None]) -> None:
+    names = IPv4Names(SystemResolver(Threads()))
+    system("2001:db8::1", "192.0.2.1")
+    assert answer(names.addresses("far.test")) == ("192.0.2.1",)
+    system("2001:db8::1")
+    for name in ("far.test", "[2001:db8::1]"):
+        with pytest.raises(HostNotFound):
+            answer(names.addresses(name))
+    with pytest.raises(NoRecords):
+        answer(names.query("far.test", "AAAA"))
+    with pytest.raises(NoRecords):
+        answer(names.records("far.test", "AAAA"))
+
+
+def test_without_ipv6_for_some_names_they_alone_have_none(system: Callable[..., None]) -> None:
+    async def is_poor(name: str) -> bool:
+        return name == "poor.test"
+
+    names = IPv4Names(SystemResolver(Threads()), is_poor)
+    system("2001:db8::1", "192.0.2.1")
+    assert answer(names.addresses("poor.test")) == ("192.0.2.1",)
+    assert answer(names.addresses("far.test")) == ("2001:db8::1", "192.0.2.1")
+    assert answer(names.addresses("2001:db8::2")) == ("2001:db8::2",)
+    system("2001:db8::1")
+    with pytest.raises(HostNotFound):
+        answer(names.addresses("poor.test"))
+    with pytest.raises(NoRecords):
+        answer(names.query("poor.test", "AAAA"))
+
+
+@pytest.mark.parametrize("makes", [IPv4Names, lambda names: names])
+def test_the_system_is_not_asked_for_what_is_not_wanted(makes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    families: list[int] = []
+
+    def answered(_name: str, _port: object, family: int, _type: int) -> list[tuple[Any, ...]]:
+        families.append(family)
+        return [entry("192.0.2.1")]
+
+    monkeypatch.setattr(socket, "getaddrinfo", answered)
+    names = makes(SystemResolver(Threads()))
+    assert answer(names.addresses("far.test")) == ("192.0.2.1",)
+    assert families == [socket.AF_INET if isinstance(names, IPv4Names) else socket.AF_UNSPEC]
 
 
 def test_addresses_in_the_systems_order_each_once(system: Callable[..., None]) -> None:
@@ -271,6 +323,16 @@ def test_whether_there_is_a_network(
 # Records
 
 
+class Records:
+    """What the library gives for an answer."""
+
+    def __init__(self, rrset: dns.rrset.RRset) -> None:
+        self.rrset = rrset
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.rrset)
+
+
 @pytest.fixture
 def records(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[str, str]]]:
     """Lays down the answer to any question; gives what is asked."""
@@ -284,7 +346,7 @@ def records(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[str, st
             asked.append((str(name), wanted))
             if error is not None:
                 raise error
-            return dns.rdataset.from_text("IN", kind, 60, *data)
+            return Records(dns.rrset.from_text(name, 60, "IN", kind, *data))
 
         monkeypatch.setattr(dns.resolver, "resolve", resolve)
         return asked
@@ -294,17 +356,36 @@ def records(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[str, st
 
 def test_addresses_and_texts(records: Callable[..., list[tuple[str, str]]]) -> None:
     asked = records("A", "127.0.0.2", "127.0.0.3")
-    assert sorted(lookup_records("7.2.0.192.bl.test", "A")) == ["127.0.0.2", "127.0.0.3"]
+    assert sorted(lookup_records("7.2.0.192.bl.test", "A").data) == ["127.0.0.2", "127.0.0.3"]
     assert asked == [("7.2.0.192.bl.test.", "A")]
     records("TXT", '"in two " "pieces"')
-    assert answer(SystemResolver(Threads()).records("bl.test", "TXT")) == ("in two pieces",)
+    assert answer(SystemResolver(Threads()).records("bl.test", "TXT")) == Found(("in two pieces",), 60)
 
 
 @pytest.mark.parametrize("error", [dns.resolver.NXDOMAIN(), NO_ANSWER], ids=["no such name", "no record"])
 def test_no_such_record(records: Callable[..., list[tuple[str, str]]], error: Exception) -> None:
     records("A", error=error)
-    with pytest.raises(HostNotFound):
+    with pytest.raises(HostNotFound) as raised:
         lookup_records("bl.test", "A")
+    assert raised.value.seconds == DNS_LIFE
+
+
+@pytest.mark.parametrize("code", ["NXDOMAIN", "NOERROR"])
+def test_a_zone_says_how_long_there_is_no_such_record(
+    records: Callable[..., list[tuple[str, str]]], code: str
+) -> None:
+    query = dns.message.make_query("x.bl.test", "A")
+    response = dns.message.make_response(query)
+    assert isinstance(response, dns.message.QueryMessage)
+    response.authority.append(dns.rrset.from_text("bl.test.", 900, "IN", "SOA", "ns.test. me.test. 1 2 3 4 300"))
+    name = query.question[0].name
+    error: Exception = dns.resolver.NoAnswer(response=response)
+    if code == "NXDOMAIN":
+        error = dns.resolver.NXDOMAIN(qnames=[name], responses={name: response})
+    records("A", error=error)
+    with pytest.raises(HostNotFound) as raised:
+        lookup_records("x.bl.test", "A")
+    assert raised.value.seconds == 300
 
 
 @pytest.mark.parametrize("name", ["a..test", f"{'a' * 64}.test"])
@@ -413,6 +494,18 @@ def test_no_such_name_is_told_from_no_such_record(name_servers: Any) -> None:
     with pytest.raises(HostNotFound) as caught:
         lookup_dns("gone.test", "MX")
     assert not isinstance(caught.value, NoRecords)
+
+
+def test_a_name_server_that_answers_and_can_not_say_is_a_network(
+    name_servers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    question = dns.message.make_query("far.test", "MX")
+    tries = [("192.0.2.53", False, 53, "SERVFAIL", dns.message.make_response(question))]
+    name_servers({"far.test. MX": dns.resolver.NoNameservers(request=question, errors=tries)})
+    monkeypatch.setattr(resolver, "has_network", lambda: False)
+    with pytest.raises(TemporaryFailure) as caught:
+        lookup_dns("far.test", "MX")
+    assert not isinstance(caught.value, NoNetwork)
 
 
 @pytest.mark.parametrize("error", [dns.resolver.NoNameservers(), OSError("no route")])

@@ -116,7 +116,7 @@ class Sink:
     def violated(self, what: str, text: str, *, is_syntax: bool = False) -> None:
         self.collected.events.append(f"violation: {what}")
 
-    def handshake_failed(self, reason: str, by_peer: bool) -> None:
+    def handshake_failed(self, reason: str, by_peer: bool, verify_fault: str = "") -> None:
         self.collected.events.append(f"handshake failed: {reason}")
 
     async def left(self, how: str) -> None:

@@ -7,6 +7,7 @@ it.
 import queue
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +17,8 @@ from twisted.internet.defer import Deferred
 from relay.mail.events import DaemonNote, Event, Trouble
 from relay.mail.ports import Intake, Outgoing, SpoolFull, SpoolUnavailable
 from relay.mail.queue import CHUNK_SIZE, QueuedMessage, Settlement
-from relay.net.threads import BatchThread, ClaimLost, ThreadedSpool
+from relay.net.batches import BatchThread
+from relay.net.threads import ClaimLost, ThreadedSpool
 from relay.spool.sqlite import SQLiteStore
 from relay.spool.store import (
     Change,
@@ -265,6 +267,40 @@ def test_a_small_message_costs_one_transaction_each_way_and_no_read(
     assert store.batches == [1, 1]
     assert reactor.wait(spool.claim_one(ID, NOW)) is None
     assert reactor.wait(spool.body(ID).piece(0)) == b""
+
+
+def test_a_settlement_goes_to_the_disk_with_the_next_message(
+    reactor: Reactor, spool: ThreadedSpool, store: WatchedStore
+) -> None:
+    timers: list[Callable[[], object]] = []
+    spool.let_settlements_wait(lambda _, function: timers.append(function))
+    over = replace(delivered(ID), is_complete=True)
+    reactor.wait(spool.accept(message(), 0, b"body\r\n"))
+    del store.batches[:]
+    settled = Deferred.fromCoroutine(spool.settle(over, NOW))
+    reactor.wait(spool.accept(message("1aaaaa-aaaaaa-02"), 0, b"body\r\n"))
+    assert store.batches == [2]
+    assert settled.called
+    assert len(timers) == 1
+
+
+def test_a_settlement_that_no_message_follows_waits_for_a_moment_only(
+    reactor: Reactor, spool: ThreadedSpool, store: WatchedStore
+) -> None:
+    timers: list[Callable[[], object]] = []
+    spool.let_settlements_wait(lambda _, function: timers.append(function))
+    others = [message(f"1aaaaa-aaaaaa-0{number}") for number in range(2)]
+    for each in others:
+        reactor.wait(spool.accept(each, 0, b"body\r\n"))
+    del store.batches[:]
+    settled = Deferred.fromCoroutine(spool.settle(replace(delivered(others[0].message_id), is_complete=True), NOW))
+    assert store.batches == []
+    timers.pop()()
+    reactor.wait(settled)
+    assert store.batches == [1]
+    # Nothing came meanwhile, so the next one does not wait.
+    reactor.wait(spool.settle(replace(delivered(others[1].message_id), is_complete=True), NOW))
+    assert timers == []
 
 
 def test_a_large_body_goes_through_in_pieces(reactor: Reactor, spool: ThreadedSpool, store: WatchedStore) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from observe.happenings import NOW
-from relay.observe.files import LogFiles, LogStream, open_logs
-from relay.observe.lines import Log
+from relay.observe.files import LogFiles, LogStream, PanicShown, open_logs
+from relay.observe.line import Log
 
 
 @pytest.fixture
@@ -139,3 +139,12 @@ def test_a_stream() -> None:
     stream.write(Log.MAIN, b"two\n", NOW)
     assert stream.failures == 1
     os.close(reading)
+
+
+def test_what_needs_somebody_is_shown_to_who_has_started_the_process(files: LogFiles, tmp_path: Path, capsys) -> None:
+    sink = PanicShown(files)
+    sink.write(Log.MAIN, b"a line\n", NOW)
+    sink.write(Log.PANIC, b"caf\xc3\xa9 \xff\n", NOW)
+    sink.reopen()
+    assert capsys.readouterr().err == "caf\u00e9 \\xff\n"
+    assert (tmp_path / "log" / "paniclog").read_bytes() == b"caf\xc3\xa9 \xff\n"

@@ -1,8 +1,10 @@
 """Exim's log lines, field by field; and no peer writes a line of its own."""
 
+import errno
+import os
 import re
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -11,15 +13,18 @@ from hypothesis import strategies as st
 from observe import happenings as here
 from relay.mail import events
 from relay.mail.address import NULL_SENDER, Address
-from relay.mail.facts import Authentication, Certificate, Endpoint, Hello, SessionFacts
+from relay.mail.facts import Authentication, Certificate, Endpoint, Hello, SessionFacts, TLSFacts
 from relay.mail.outcome import DNSSEC, Deferred, Delivered, Dialog, ErrorClass, Failed, RemoteHost
-from relay.observe.lines import EximLines, Log
+from relay.mail.reply import Reply
+from relay.observe.line import MAIN_AND_REJECT, Log
+from relay.observe.lines import EximLines
 from relay.observe.selectors import parse_selector
 from relay.observe.words import elapsed_time, full_host, quoted
 
 CLIENT = "(laptop.example) [192.0.2.7]"
 MX = "H=mx.there.example [198.51.100.9]"
 BOB = "bob@there.example R=smart T=smtp"
+LEFT = Deferred("left", ErrorClass.LOCAL_ONLY, host=here.HOST)
 X = "X=TLS1.3:TLS_AES_256_GCM_SHA384:256"
 MINIMAL = replace(here.SESSION, tls=None, peer_name="")
 
@@ -93,6 +98,52 @@ def test_an_arrival_with_everything() -> None:
     )
 
 
+def test_recipients_are_shown_as_they_were_named() -> None:
+    arrived = replace(here.ARRIVED, named=(Address("bob", ""),))
+    assert written(arrived, "+received_recipients").endswith(" for bob")
+
+
+@pytest.mark.parametrize(
+    ("given", "selectors", "field"),
+    [
+        ("<x@y>", "", " id=x@y"),
+        ("<x@y>", "+msg_id_created", " id=x@y"),
+        ("<x@y>", "-msg_id", ""),
+        ("", "", ""),
+        ("", "+msg_id_created", " id*=E1@relay.example"),
+        ("", "+msg_id_created -msg_id", ""),
+    ],
+)
+def test_a_message_id_of_our_own_making_has_a_star(given: str, selectors: str, field: str) -> None:
+    arrived = replace(here.ARRIVED, header_message_id=given, made_message_id="" if given else "<E1@relay.example>")
+    assert written(arrived, selectors).endswith(f" S=1234{field}")
+
+
+def test_what_the_line_of_a_recipient_repeats_of_its_message() -> None:
+    chosen = "+sender_on_delivery +return_path_on_delivery +queue_time"
+    about = events.MessageFrame(Address("anne", "x.example"), NULL_SENDER, 61.0)
+    delivered = replace(here.DELIVERED, about=about)
+    assert written(delivered, chosen).startswith("=> bob@there.example F=<anne@x.example> P=<> R=smart T=smtp ")
+    assert " QT=1m1s" in written(delivered, chosen)
+    assert {"F", "P", "QT"}.isdisjoint(each.partition("=")[0] for each in written(delivered).split())
+    nowhere = events.MessageFrame(about.sender)
+    failed = events.AddressFailed(here.ID, Address("bob", "there.example"), "", "", Failed("no"), about=nowhere)
+    assert written(failed, chosen) == "** bob@there.example F=<anne@x.example> : no"
+
+
+def test_the_id_of_a_connection() -> None:
+    session = replace(here.PLAIN, connection_id="17")
+    assert f"{CLIENT} Ci=17 P=esmtp" in written(replace(here.ARRIVED, session=session), "+connection_id")
+    assert "Ci=" not in written(replace(here.ARRIVED, session=session))
+    chosen = "+connection_id +smtp_connection"
+    opened = written(events.ConnectionOpened(session, 2), chosen)
+    assert opened == f"SMTP connection from {CLIENT} Ci=17 (TCP/IP connection count = 2)"
+    closed = written(events.ConnectionClosed(session, "by QUIT"), chosen)
+    assert closed == f"SMTP connection Ci=17 from {CLIENT} D=0s closed by QUIT"
+    local = replace(session, peer=None, local=None, hello=None, ident="anne")
+    assert " U=anne Ci=17 P=" in written(replace(here.ARRIVED, session=local), chosen)
+
+
 @pytest.mark.parametrize(
     ("dnssec", "selectors", "mark"),
     [
@@ -112,6 +163,61 @@ def test_the_mark_of_signed_records(dnssec: DNSSEC, selectors: str, mark: str) -
     assert f"{field} : 550 no" in written(failed, f"{selectors} -outgoing_port")
     at_the_host = events.HostFailed(here.ID, Deferred("busy", host=host))
     assert written(at_the_host, f"{selectors} -outgoing_port") == f"{MX}: busy", "no more than Exim's"
+
+
+@pytest.mark.parametrize(
+    ("cut", "text"),
+    [
+        (events.DataCut("header"), "lost while reading message data (header)"),
+        (events.DataCut("", here.ID), "lost while reading message data"),
+    ],
+)
+def test_a_message_that_breaks_off(cut: events.DataCut, text: str) -> None:
+    closed = events.ConnectionClosed(here.PLAIN, "lost", cut=cut)
+    line = EximLines(parse_selector("")).line(closed)
+    assert line is not None
+    assert (line.message_id, line.text) == (cut.message_id, f"SMTP connection from (laptop.example) [192.0.2.7] {text}")
+    assert EximLines(parse_selector("-lost_incoming_connection")).line(closed) is None
+
+
+def test_no_network_is_told_in_the_systems_words() -> None:
+    outcome = Deferred("No route to the host: this machine is offline", ErrorClass.NO_NETWORK, host=here.HOST)
+    assert written(events.HostFailed(here.ID, outcome), "-outgoing_port") == f"{MX} Network is unreachable"
+    deferred = replace(here.DEFERRED, outcome=outcome)
+    assert written(deferred, "").endswith(" T=smtp defer (101): Network is unreachable")
+
+
+@pytest.mark.parametrize("error", [ErrorClass.NO_NETWORK, ErrorClass.NO_ROUTE])
+@pytest.mark.parametrize("number", [errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH])
+def test_no_way_to_a_host_is_told_with_the_systems_number(error: ErrorClass, number: int) -> None:
+    outcome, text = Deferred(os.strerror(number), error, host=here.HOST), os.strerror(number)
+    assert written(events.HostFailed(here.ID, outcome), "-outgoing_port") == f"{MX} {text}"
+    assert written(replace(here.DEFERRED, outcome=outcome), "").endswith(f" T=smtp defer ({number}): {text}")
+
+
+def test_a_program_that_is_refused_is_named_by_its_sender() -> None:
+    refused = events.CommandRejected(MINIMAL, events.BY_NON_SMTP_ACL, "no", sender=here.BOB)
+    assert written(refused, "") == "F=<bob@there.example> rejected by non-SMTP ACL: no"
+    assert written(replace(refused, temporary=True), "") == written(refused, "")
+
+
+def test_etrn_may_be_left_out() -> None:
+    note = events.ClientNote(here.PLAIN, "ETRN #a received from", False)
+    assert EximLines(parse_selector("-etrn")).line(note) is None
+    assert EximLines(parse_selector("")).line(note) is not None
+
+
+@pytest.mark.parametrize("left", [LEFT, Deferred("retry time not reached", not_before=1.0)])
+def test_what_nobody_was_asked_about_can_be_left_out(left: Deferred) -> None:
+    event = events.AddressDeferred(here.ID, here.BOB, "r", "t", left)
+    assert EximLines(parse_selector("")).line(event) is not None
+    assert EximLines(parse_selector("-retry_defer")).line(event) is None
+
+
+def test_a_host_that_no_transport_spoke_to() -> None:
+    named = events.AddressNames("bob", host="mx.there.example")
+    delivered = events.AddressDelivered(here.ID, here.BOB, "r", "file", Delivered(""), named=named)
+    assert written(delivered, "") == "=> bob <bob@there.example> R=r T=file H=mx.there.example"
 
 
 @pytest.mark.parametrize(
@@ -142,6 +248,11 @@ def test_the_group_of_the_key_exchange(group: str, selectors: str, field: str) -
         ),
         (here.DELIVERED, "-tls_fingerprint", f'=> {BOB} {MX} {X} CV=yes C="250 OK \\"id=1\\""'),
         (replace(here.DELIVERED, first=False), "-all +outgoing_port", f"-> {BOB} {MX}:25"),
+        (
+            replace(here.DELIVERED, first=False, outcome=Delivered("not sent", here.HOST, is_bypassed=True)),
+            "",
+            f'*> {BOB} {MX} C="not sent"',
+        ),
         (
             replace(here.DELIVERED, outcome=Delivered("250 OK", here.HOST, continued=True)),
             "",
@@ -190,6 +301,11 @@ def test_the_group_of_the_key_exchange(group: str, selectors: str, field: str) -
             "== bob@there.example R=r defer (111): Connection refused",
         ),
         (
+            events.AddressDeferred(here.ID, here.BOB, "r", "t", Deferred("it said 75", ErrorClass.COMMAND)),
+            "",
+            "== bob@there.example R=r T=t defer (0): it said 75",
+        ),
+        (
             events.AddressDeferred(
                 here.ID,
                 here.BOB,
@@ -207,10 +323,37 @@ def test_the_group_of_the_key_exchange(group: str, selectors: str, field: str) -
             "** bob@there.example: retry timeout exceeded",
         ),
         (
+            events.AddressDeferred(
+                here.ID,
+                here.BOB,
+                "r",
+                "t",
+                Deferred("450 busy", ErrorClass.OTHER, Reply(450, "", ("busy",)), here.HOST),
+            ),
+            "",
+            f"== bob@there.example R=r T=t defer (0) {MX}: 450 busy",
+        ),
+        (
             events.AddressDeferred(here.ID, here.BOB, "", "", Deferred("domain is held", ErrorClass.HELD)),
             "",
             "== bob@there.example defer (-23): domain is held",
         ),
+        (
+            events.AddressDeferred(here.ID, here.BOB, "", "", replace(LEFT, error=ErrorClass.QUEUED)),
+            "",
+            "== bob@there.example routing defer (-56): left",
+        ),
+        (
+            events.AddressDeferred(here.ID, here.BOB, "r", "t", replace(LEFT, error=ErrorClass.ROUTED_ONLY)),
+            "-retry_defer",
+            "== bob@there.example R=r T=t defer (0): left",
+        ),
+        (
+            events.AddressDeferred(here.ID, here.BOB, "r", "t", replace(LEFT, error=ErrorClass.ROUTED_ONLY_DOMAIN)),
+            "",
+            "== bob@there.example R=r T=t defer (-1): left",
+        ),
+        (events.AddressDeferred(here.ID, here.BOB, "", "t", LEFT), "", "== bob@there.example T=t defer (-55): left"),
         (
             replace(here.FAILED, router="", transport="", outcome=Failed("no", host=here.HOST)),
             "",
@@ -269,6 +412,12 @@ def test_the_group_of_the_key_exchange(group: str, selectors: str, field: str) -
             "+smtp_connection",
             f"SMTP connection from {CLIENT} D=2m5s closed by QUIT",
         ),
+        (
+            events.NoMail(here.PLAIN, 125.0, ("EHLO", "QUIT")),
+            "+smtp_no_mail",
+            f"no MAIL in SMTP connection from {CLIENT} D=2m5s C=EHLO,QUIT",
+        ),
+        (events.NoMail(here.PLAIN, 0.25), "+smtp_no_mail", f"no MAIL in SMTP connection from {CLIENT} D=0s"),
         (
             events.ConnectionClosed(here.PLAIN, "lost", 0.25, in_transaction=True),
             "",
@@ -332,10 +481,22 @@ def test_the_group_of_the_key_exchange(group: str, selectors: str, field: str) -
             "",
             f"H={CLIENT} F=<> RCPT <a@b>: discarded by MAIL ACL",
         ),
+        (
+            events.TransactionBroken(MINIMAL, NULL_SENDER, (), "RSET"),
+            "+smtp_incomplete_transaction",
+            f"H={CLIENT} incomplete transaction (RSET) from <>",
+        ),
+        (
+            events.TransactionBroken(MINIMAL, here.ANNE, (here.BOB,), "connection lost"),
+            "+smtp_incomplete_transaction",
+            f"H={CLIENT} incomplete transaction (connection lost) from <anne@example.org> for bob@there.example",
+        ),
+        (events.ClientGone(MINIMAL, here.ID), "", f"SMTP connection lost after final dot H={CLIENT} P=esmtp"),
         (events.ClientNote(MINIMAL, "VRFY failed for a@b"), "", f"VRFY failed for a@b H={CLIENT}"),
         (events.ClientNote(MINIMAL, "ETRN #a received from", False), "", f"ETRN #a received from {CLIENT}"),
         (events.Trouble("disk full", "make room"), "", "disk full (make room)"),
         (events.WrittenByACL("a\nb"), "", "a\\nb"),
+        (events.WrittenByACL("a\tb\r"), "", "a\tb\\r"),
         (events.MessageNote(here.ID, "removed by root"), "", "removed by root"),
         (events.DaemonNote("started"), "", "started"),
     ],
@@ -443,6 +604,37 @@ def test_a_resumed_session_is_marked() -> None:
     assert f" {X}* " in written(replace(here.ARRIVED, session=session), "+tls_resumption")
 
 
+@pytest.mark.parametrize(
+    ("event", "is_one"),
+    [
+        (events.ConnectionRefused(here.PLAIN, "host_reject_connection"), True),
+        (events.CommandRejected(here.PLAIN, 'connection in "connect" ACL', "no"), True),
+        (events.CommandRejected(here.PLAIN, "EHLO", "no"), False),
+    ],
+)
+def test_refused_connections_can_be_left_out_of_the_main_log(event: events.Event, is_one: bool) -> None:
+    """Exim: connection_reject."""
+    busy = events.ConnectionRefused(here.PLAIN, "too busy", temporary=True)
+    assert EximLines(parse_selector("-connection_reject")).line(busy) is None
+    told, silent = (EximLines(parse_selector(each)).line(event) for each in ("", "-connection_reject"))
+    assert told is not None
+    assert silent is not None
+    assert (told.logs, silent.logs) == (MAIN_AND_REJECT, (Log.REJECT,) if is_one else MAIN_AND_REJECT)
+
+
+@pytest.mark.parametrize(
+    ("event", "what"),
+    [
+        (events.CommandRejected(here.PLAIN, 'connection in "connect" ACL', "no"), "dropped by 'connect' ACL: no"),
+        (events.ConnectionRefused(here.PLAIN, "host_reject_connection"), "dropped by host_reject_connection"),
+    ],
+)
+def test_a_port_where_tls_comes_first_drops(event: Any, what: str) -> None:
+    early = replace(event, session=replace(here.PLAIN, tls_on_connect=True))
+    assert written(early).endswith(f"] {what}")
+    assert "dropped" not in written(event)
+
+
 def test_an_unverified_and_an_absent_certificate() -> None:
     assert " CV=no " in written(replace(here.ARRIVED, session=replace(here.SESSION, tls=here.UNKNOWN)))
     nobody = replace(here.TLS, peer=None)
@@ -514,6 +706,7 @@ def hostile_events(draw: st.DrawFn) -> events.Event:
                 events.Warned(session, text),
                 events.ConnectionOpened(session, 1),
                 events.ConnectionClosed(session, text),
+                events.NoMail(session, 1.0),
                 events.HostFailed(here.ID, Deferred(text, host=host)),
                 events.WrittenByACL(text),
                 events.MessageNote(here.ID, text),
@@ -530,7 +723,16 @@ def hostile_events(draw: st.DrawFn) -> events.Event:
 def test_no_peer_forges_a_line(event: events.Event) -> None:
     line = EximLines(parse_selector("+all")).line(event)
     assert line is not None
-    assert re.fullmatch(r"[ -~]*", line.text)
+    assert line.text.isprintable(), "no control character, no mark of a direction, no end of a line"
+
+
+def test_an_address_is_shown_in_its_own_letters_as_far_as_they_can_be_seen() -> None:
+    session = SessionFacts(peer=Endpoint("192.0.2.7", 1))
+    sender = Address("\u0438\u0432\u0430\u043d x", "b\u00fccher.test\u202e\u3164\udcff")
+    line = EximLines(parse_selector("")).line(events.Arrived(here.ID, sender, session, 1, "", "\u00fc", (sender,)))
+    assert line is not None
+    assert '<= "\u0438\u0432\u0430\u043d x"@' in line.text
+    assert "b\u00fccher.test\\342\\200\\256\\343\\205\\244\\377 H=" in line.text
 
 
 @settings(max_examples=100)
@@ -549,10 +751,98 @@ def test_no_peer_forges_a_field(helo: str, subject: str, dn: str) -> None:
     fields = bare.split(" ")
     assert fields[:2] == ["<=", "anne@example.org"]
     names = [field.partition("=")[0] for field in fields[2:] if "=" in field and field[:1].isalpha()]
-    assert names == ["H", "I", "P", "X", "CV", "DN", "SNI", "FP", "PEER", "S", "id", "T"]
+    assert names == ["H", "I", "P", "X", "CV", "DN", "SNI", "FP", "PEER", "S", "M8S", "id", "T"]
+
+
+def test_a_refusal_names_the_layer_that_it_came_in() -> None:
+    refused = Failed("no", host=here.HOST, tls=here.SESSION.tls)
+    told = written(events.AddressFailed(here.ID, Address("bob", "there.example"), "r", "t", refused))
+    assert " X=TLS1.3:" in told
+    stepped = replace(refused, steps="ese")
+    failed = events.AddressFailed(here.ID, Address("bob", "there.example"), "r", "t", stepped)
+    assert " PS=ese X=" in written(failed, "+protocol_detail")
+    assert told.index(" H=") < told.index(" X=") < told.index(" : no")
+
+
+def test_what_mail_has_declared_of_a_message() -> None:
+    assert " M8S=0" in written(here.ARRIVED, "+8bitmime")
+    assert " M8S=7" in written(replace(here.ARRIVED, body="7BIT"), "+8bitmime")
+    assert " M8S=8" in written(replace(here.ARRIVED, body="8BITMIME"), "+8bitmime")
+
+
+def test_whom_we_have_named_to_a_server() -> None:
+    outcome = replace(here.DELIVERED.outcome, dialog=Dialog("plain:anna", sender="bert@b.test"))
+    delivered = replace(here.DELIVERED, outcome=outcome)
+    assert " A=plain:anna:bert@b.test " in written(delivered, "+smtp_mailauth")
+    assert " A=plain:anna " in written(delivered)
+
+
+def test_whom_auth_of_mail_has_named() -> None:
+    session = replace(here.PLAIN, authentication=Authentication("plain", "anna", "bert@b.test"))
+    arrived = replace(here.ARRIVED, session=session)
+    assert " A=plain:anna " in written(arrived)
+    assert " A=plain:anna:bert@b.test " in written(arrived, "+smtp_mailauth")
 
 
 def test_every_event_has_its_line_or_its_silence() -> None:
     assert {type(event) for event in here.ALL} == set(get_args(events.Event))
     for event in here.ALL:
         EximLines(parse_selector("+all")).line(event)
+
+
+def test_a_sender_that_is_looked_at_again_at_the_end_of_its_message() -> None:
+    line = EximLines(parse_selector("")).line(events.SenderUnverified(MINIMAL, "a@b.test", "no", message_id=here.ID))
+    assert line is not None
+    assert line.message_id == here.ID
+
+
+def test_the_first_recipient_shows_how_its_connection_came_about() -> None:
+    host = RemoteHost("mx.test", "198.51.100.9", 25)
+    dialog = Dialog(by_chunks=True, prdr=True, steps="ese")
+    delivered = events.AddressDelivered(here.ID, here.BOB, "r", "t", Delivered("250 OK", host, dialog=dialog))
+    told, further = (EximLines(parse_selector(each)) for each in ("+protocol_detail", ""))
+    line = told.line(delivered)
+    assert line is not None
+    assert line.text.endswith('R=r T=t H=mx.test [198.51.100.9] PS=ese PRDR K C="250 OK"')
+    for each in (told.line(replace(delivered, first=False)), further.line(delivered)):
+        assert each is not None
+        assert "PS=" not in each.text
+
+
+def test_how_a_message_came_is_told() -> None:
+    session = SessionFacts(
+        peer=Endpoint("192.0.2.1", 1), hello=Hello("x", True), tls=TLSFacts("TLS1.3", "S", 256), tls_on_connect=True
+    )
+    arrived = events.Arrived(here.ID, here.BOB, session, 1, prdr=True, by_chunks=True)
+    for selector, protocol in (("", "esmtps"), ("+tls_on_connect", "essmtp")):
+        line = EximLines(parse_selector(selector)).line(arrived)
+        assert line is not None
+        assert f" P={protocol} X=" in line.text
+        assert line.text.endswith(" PRDR K S=1")
+
+
+def test_an_address_that_waits_for_the_operator_is_in_the_panic_log_as_well() -> None:
+    outcome = Deferred("no such option", ErrorClass.LOCAL, is_misconfigured=True)
+    line = EximLines(parse_selector("")).line(replace(here.DEFERRED, outcome=outcome))
+    assert line is not None
+    assert line.logs == (Log.MAIN, Log.PANIC)
+
+
+def test_trouble_of_several_lines() -> None:
+    line = EximLines(parse_selector("")).line(events.Trouble("one", more=("two\n", "")))
+    assert line is not None
+    assert line.more == ("two\\n", "")
+
+
+def test_how_much_was_delivered() -> None:
+    event = replace(here.DELIVERED, outcome=Delivered("/mail/bob", size=47, shadow="copy"))
+    assert written(event, "+delivery_size") == "=> bob@there.example R=smart T=smtp S=47 ST=copy"
+    assert " S=" not in written(event, "")
+    assert " S=" not in written(replace(event, transport=""), "+delivery_size")
+
+
+def test_the_line_of_a_time_that_is_over_names_no_sender() -> None:
+    outcome = Failed("busy: retry timeout exceeded", is_expired=True)
+    about = events.MessageFrame(here.ANNE, None, 1.0)
+    line = written(replace(here.FAILED, outcome=outcome, about=about), "+sender_on_delivery")
+    assert line == "** bob@there.example: retry timeout exceeded"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from observe import happenings as here
 from relay.mail import events
-from relay.observe.lines import Log
+from relay.observe.line import Log
 from relay.observe.logs import MainLog, Stamp
 from relay.observe.selectors import parse_selector
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from relay.expand.lists import NamedLists
+from relay.expand.notes import Notes
 from relay.expand.scope import AddressView, MessageView, Scope
 from relay.mail import events
 from relay.mail.address import Address, address_from_text
 from relay.mail.facts import Endpoint, Hello, LocalCaller, SessionFacts
 from relay.mail.header import split_header
-from relay.mail.ports import HintChange, HostNotFound, TemporaryFailure
+from relay.mail.ports import Found, HintChange, HostNotFound, TemporaryFailure
 from relay.mail.source import Location
 from relay.policy.acl import run
 from relay.policy.acl_parse import inline_lines, parse_acl
@@ -71,10 +72,11 @@ class DNS:
     reverse: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
     forward: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
+    life: int = 600
 
-    async def records(self, name: str, kind: str) -> tuple[str, ...]:
+    async def records(self, name: str, kind: str) -> Found:
         self.asked.append((name, kind))
-        return self._found(self.told.get((name, kind), ()))
+        return Found(self._found(self.told.get((name, kind), ())), self.life)
 
     async def names(self, address: str) -> tuple[str, ...]:
         return self._found(self.reverse.get(address, ()))
@@ -137,6 +139,7 @@ class World:
     message: MessageView = field(default_factory=lambda: MessageView(sender=Address("anna", "laptop.test")))
     now: float = NOW
     details: bool = False
+    notes: Notes | None = None
 
     def local(self) -> World:
         """The same for a program on this host."""
@@ -157,6 +160,7 @@ class World:
             address=view if where is Where.RCPT else None,
             acl_variables=self.variables,
             resolver=self.dns,
+            notes=self.notes,
             more=dict(self.memory.found),
         )
         ports = ConditionPorts(records=self.dns, hints=self.hints, addresses=self.routes, tells_details=self.details)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from relay.esmtp.sasl.scram_keys import salted_password
-from relay.expand.evaluate import Expansion, compile_expansion
+from relay.expand.evaluate import Expansion, compile_for_use
 from relay.expand.scope import Scope
 from relay.mail.facts import Certificate, Endpoint, SessionFacts, TLSFacts, Verified
 from relay.policy.auth_limits import FailureLimits, LimitSettings
@@ -54,7 +54,7 @@ class Block:
 
     def expansion(self, option: str) -> Expansion | None:
         text = self.options.get(option)
-        return None if text is None else compile_expansion(text)
+        return None if text is None else compile_for_use(text)
 
     def flag(self, option: str) -> bool:
         return self.options.get(option, "false") == "true"

@@ -728,9 +728,8 @@ def test_texts_are_told_where_they_are_reached() -> None:
         ("accept verify = certificate/x", "has no options", ""),
         ("accept verify = recipient/callot", "unknown option", 'did you mean "callout"?'),
         ("accept condition = perhaps", 'invalid "condition" value "perhaps"', ""),
-        ("accept condition = ${if eq{a}{b}", "condition: ", ""),
-        ("accept condition = $nosuch", "unknown variable", ""),
-        ("accept domains = +nosuch", "unknown named domain list", ""),
+        ("accept condition = ${perl{x}}", "condition: ", ""),
+        ("accept condition = $spf_result", "unknown variable", ""),
         ("accept delay = soon", "is not a time value", ""),
         ("accept set acl_x = 1", "does not set a variable", ""),
         ("accept malware = *", '"malware" is not supported', ""),
@@ -745,6 +744,47 @@ def test_mistakes_are_found_when_the_acl_is_read(text: str, what: str, remedy: s
     assert problem.location == Location("conf", 1)
     assert what in problem.what
     assert remedy in problem.remedy
+
+
+@pytest.mark.parametrize("line", ["accept domains = +nosuch", "accept domains = !+nosuch"])
+@pytest.mark.parametrize("before", ["", "warn domains = +nosuch\n"])
+def test_a_named_list_that_is_not_there_refuses_where_it_is_asked(line: str, before: str) -> None:
+    acl = read(f"{before}{line}")
+    place, what = acl.unknown_lists[-1]
+    assert (place.line, what) == (len(before.splitlines()) + 1, 'domain list "+nosuch"')
+    verdict = decide(f"{before}{line}")
+    assert isinstance(verdict, Deferred)
+    assert verdict.log_text == 'unknown named domain list "+nosuch"'
+    assert isinstance(decide(f"accept\n{line}"), Accepted)
+
+
+BROKEN = [
+    "accept condition = ${if eq{a}{b}",
+    "accept condition = $nosuch",
+    "deny condition = ${if nosuch{a}{b}}",
+    "deny !hosts = ${if",
+    "accept hosts = $nosuch",
+    "accept set acl_c_x = $nosuch",
+    "accept logwrite = $nosuch",
+    "require condition = $nosuch",
+    "discard domains = ${lc:",
+    "accept ratelimit = $nosuch / 1h",
+]
+
+
+@pytest.mark.parametrize("line", BROKEN)
+@pytest.mark.parametrize("before", ["", "warn condition = $neither\n", "warn hosts = ${if\n"])
+def test_what_can_not_be_expanded_lets_nobody_through(line: str, before: str) -> None:
+    acl = read(f"{before}{line}")
+    assert [place.line for place, _ in acl.faults] == list(range(1, len(before.splitlines()) + 2))
+    assert isinstance(decide(f"{before}{line}"), Deferred)
+    assert isinstance(decide(f"accept\n{line}"), Accepted)
+
+
+@pytest.mark.parametrize("line", ["warn hosts = ${if", "warn domains = $nosuch", "warn condition = ${if eq{a}"])
+def test_a_warning_that_can_not_be_expanded_is_not_passed_over(line: str) -> None:
+    """It might have set what a later statement refuses by."""
+    assert isinstance(decide(f"{line}\naccept"), Deferred)
 
 
 def test_all_mistakes_are_found_at_once() -> None:
@@ -850,3 +890,10 @@ def test_an_expansion_that_fails_is_named() -> None:
     verdict = decide("deny condition = ${eval:x$acl_m0}")
     assert isinstance(verdict, Deferred)
     assert verdict.log_text.startswith('failed to expand ACL string "${eval:x$acl_m0}": ')
+
+
+@pytest.mark.parametrize("text", ["freeze/no_tell", "${if eq{1}{1}{freeze}}"])
+def test_a_control_in_a_place_without_a_message(text: str) -> None:
+    verdict = decide(f"accept control = {text}", Where.QUIT)
+    assert isinstance(verdict, Deferred)
+    assert verdict.log_text == 'cannot use "control=freeze" in QUIT ACL'

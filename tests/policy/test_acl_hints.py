@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from policy.acl_world import NOW, World
 from relay.expand.lists import NamedLists
+from relay.expand.notes import Notes
 from relay.mail.address import Address
 from relay.mail.ports import TemporaryFailure
 from relay.mail.source import ConfigurationError, Location
@@ -109,6 +110,20 @@ def test_keys_are_counted_apart() -> None:
     world.message = type(world.message)(sender=Address("bert", "laptop.test"))
     assert not world.holds("ratelimit = 1.9 / 1h / per_cmd / $sender_address")
     assert world.holds("ratelimit = 1.9 / 1h / per_cmd / $sender_address")
+
+
+def test_who_watches_is_told_of_rates() -> None:
+    lines: list[str] = []
+    world = World(notes=Notes(lines.append))
+    for _ in range(2):
+        world.holds("ratelimit = 7.5 / 90m / per_mail / x")
+    told = [line for line in lines if line.startswith(">>> ratelimit ")]
+    assert told[0] == ">>> ratelimit condition count=1 7.5/90m/per_mail/x"
+    assert told[-3:] == [
+        ">>> ratelimit computed rate 1.0",
+        ">>> ratelimit condition count=1 7.5/90m/per_mail/x",
+        ">>> ratelimit found pre-computed rate 1.0",
+    ]
 
 
 def test_the_variables_of_a_limit() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from policy.acl_world import DNS, Routes, World, message
+from relay.expand.notes import Notes
 from relay.expand.values import Tainted
 from relay.mail import events
 from relay.mail.address import NULL_SENDER, Address
@@ -166,6 +167,15 @@ def test_a_sender_is_verified_once_in_a_message() -> None:
     assert len(world.routes.asked) == 2
 
 
+def test_at_the_end_of_a_message_its_id_stands_with_the_sender() -> None:
+    late = replace(World().message, message_id="1abcde-2fghij-3k")
+    world = World(routes=Routes({"anna@laptop.test": BAD}), message=late)
+    world.ask("require verify = sender\naccept", Where.DATA)
+    (event,) = world.journal.events
+    assert isinstance(event, events.SenderUnverified)
+    assert event.message_id == late.message_id
+
+
 def test_a_sender_that_can_not_be_answered() -> None:
     world = World(routes=Routes({"anna@laptop.test": BAD}))
     verdict = world.ask("require verify = sender\naccept")
@@ -247,6 +257,25 @@ def test_no_sender_in_the_header(header: str, found: dict[str, Verified], log: s
     verdict = world.ask("require verify = header_sender\naccept", Where.DATA)
     assert isinstance(verdict, Denied)
     assert verdict.log_text.startswith(log)
+
+
+def test_who_watches_is_told_each_address_of_the_header() -> None:
+    lines: list[str] = []
+    world = World(message=message("From: <a@x.test>, anna@laptop.test\n"), notes=Notes(lines.append))
+    world.routes = Routes({"a@x.test": BAD})
+    assert world.holds("verify = sender", Where.DATA)
+    assert ">>>  ----------- end verify ------------" in lines
+    lines.clear()
+    assert world.holds("verify = header_sender", Where.DATA)
+    place = lines.index(">>> check verify = header_sender")
+    assert lines[place + 1 : place + 4] == [
+        ">>> verifying From: header address <a@x.test>",
+        ">>> verifying From: header address anna@laptop.test",
+        ">>> previously checked as envelope sender",
+    ]
+    lines.clear()
+    world.ask("require verify = sender\naccept", Where.DATA)
+    assert ">>>  using cached sender verify result" in lines
 
 
 def test_a_header_sender_of_which_nothing_is_known_now() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from delivery.post import run
 from policy.routers.routing_world import Offering, Zone, accept, lookup, manual, redirect, when
+from relay.expand.lists import ListKind, compile_list
 from relay.mail.address import address_from_text
 from relay.policy.address_report import Inquiry, Report, Verdict, report_on
 from relay.policy.routers.ports import Purpose
@@ -47,6 +48,13 @@ def test_hosts_stand_in_columns() -> None:
         "  host a.test         [192.0.2.1]   MX=5",
         "  host long-name.test [192.0.2.100] MX=10",
     )
+
+
+def test_a_host_that_is_vouched_for_is_marked() -> None:
+    zone = Zone({"x.test MX": ("5 a.test.",), "a.test A": ("192.0.2.1",)}, frozenset({"x.test", "a.test"}))
+    router = lookup(dnssec_request=compile_list(ListKind.DOMAIN, "*"))
+    found = report("anna@x.test", router, dns=zone).lines
+    assert found[-1] == "  host a.test [192.0.2.1] MX=5 AD"
 
 
 def test_a_port_is_shown() -> None:

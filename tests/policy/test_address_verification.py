@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from policy.acl_world import DNS, answer
 from relay.expand.evaluate import compile_expansion
-from relay.expand.lists import ListKind, compile_list
+from relay.expand.lists import ListKind, NamedList, NamedLists, compile_list
+from relay.expand.notes import Notes
 from relay.expand.scope import MessageView, Scope
 from relay.mail.address import NULL_SENDER, Address, address_from_text
 from relay.mail.source import Location
@@ -44,6 +45,12 @@ def test_what_no_router_takes_is_bad() -> None:
 
 def test_a_router_that_can_not_answer_leaves_it_open() -> None:
     assert verify(Address("anna", "far.test"), BROKEN).finding is Finding.UNKNOWN
+
+
+def test_who_only_gets_a_copy_does_not_make_an_address_good() -> None:
+    archive = Accept(name="archive", location=Location("conf", 3), transport=compile_expansion("box"), unseen=True)
+    assert verify(Address("anna", "far.test"), archive, HERE).finding is Finding.BAD
+    assert verify(Address("anna", "here.test"), archive, HERE).address_data == "for anna"
 
 
 def test_a_list_is_shown_by_one_step() -> None:
@@ -142,3 +149,18 @@ def test_success_on_redirect() -> None:
     options = VerifyOptions(success_on_redirect=True, callout=CalloutOptions())
     found, asked = called(Address("anna", "alias.test"), options)
     assert (found.finding, asked.questions) == (Finding.GOOD, [])
+
+
+def test_lists_are_asked_anew_about_each_address() -> None:
+    lines: list[str] = []
+    named = NamedLists.of(NamedList(ListKind.DOMAIN, "ours", "here.test"))
+    inside = Preconditions(domains=compile_list(ListKind.DOMAIN, "+ours", named))
+    text = compile_expansion("${if eq{$local_part}{bob}{anna}}")
+    alias = Redirect(name="alias", location=Location("conf", 1), data=text, preconditions=inside)
+    ports = RoutingPorts(resolver=DNS(), transports={"box": LOCAL}, qualify_recipient="here.test")
+    scope = Scope(named_lists=named, notes=Notes(lines.append))
+    addresses = RoutedAddresses([alias, replace(HERE, preconditions=inside)], ports)
+    assert answer(addresses.verify(Address("bob", "here.test"), Role.RECIPIENT, scope)).finding is Finding.GOOD
+    routed = "\n".join(lines).split("routing ")
+    assert [each.partition("@")[0] for each in routed[1:]] == ["bob", "anna"]
+    assert all("end sublist" in each for each in routed[1:])

@@ -133,7 +133,7 @@ def test_neither_yes_nor_no_is_told_to_the_client() -> None:
     assert failed.log_text == "435 Unable to authenticate at present: the database sleeps"
 
 
-@pytest.mark.parametrize("text", ["${eval:1/0}", "${lookup{x}lsearch{/nowhere}}"])
+@pytest.mark.parametrize("text", ["${eval:1/0}", "${lookup{x}lsearch{/nowhere}}", "${if eq{$auth1}", "$nosuch"])
 def test_a_condition_without_an_answer(text: str) -> None:
     time = Time()
     failed = refused(run(login(block("plaintext", server_condition=text), ports(time)).start(None)))

@@ -128,7 +128,13 @@ def test_client_send_is_cut_before_it_is_expanded() -> None:
     assert isinstance(driver, Plaintext)
     assert [each.source for each in driver.client_send] == ["", "${if eq{a}{a}{x;y}}", "z"]
     with pytest.raises(ExpansionError):
-        block("plaintext", client_send="a : ${if")
+        block("plaintext", client_send="a : ${perl{x}}")
+
+
+def test_an_item_of_client_send_that_can_not_be_expanded_fails_when_it_is_sent() -> None:
+    driver = block("plaintext", client_send="a : ${if").driver
+    assert isinstance(driver, Plaintext)
+    assert [each.fault is not None for each in driver.client_send] == [False, True]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policy.acl_world import DNS, World
+from relay.expand.notes import Notes
 from relay.mail.facts import Endpoint, SessionFacts
 from relay.policy.acl_values import Accepted, Deferred, Where
 from relay.policy.dnslists import ListItem, answers_match, read_item, turned_round
@@ -238,3 +239,54 @@ def test_what_is_remembered_is_bounded() -> None:
         ours.variables["acl_m_key"] = str(number)
         ours.holds("dnslists = bl.test/$acl_m_key")
     assert len(ours.memory.listings) <= 1000
+
+
+# Told, and asked again
+
+
+def test_an_answer_is_asked_for_again_when_its_time_is_over() -> None:
+    asking = world(LISTED)
+    for seconds in (0, 599, 1):
+        asking.now += seconds
+        assert asking.holds("dnslists = bl.test")
+    assert asking.dns.asked.count(("7.2.0.192.bl.test", "A")) == 2
+
+
+@pytest.mark.parametrize(
+    "item, why",
+    [
+        ("bl.test=127.0.0.3", "was no match for =127.0.0.3"),
+        ("bl.test!=127.0.0.2", "was an exclude match for =127.0.0.2"),
+        ("bl.test=&0.0.0.4", "was an IP address that did not match for =&0.0.0.4"),
+        ("bl.test!==127.0.0.2", "were no IP addresses that did not match for ==127.0.0.2"),
+    ],
+)
+def test_who_watches_is_told_why_an_answer_does_not_count(item: str, why: str) -> None:
+    lines: list[str] = []
+    asking = world(LISTED)
+    asking.notes = Notes(lines.append)
+    asking.holds(f"dnslists = {item}")
+    start = lines.index(f">>> dnslists check: {item}") + 1
+    assert lines[start : start + 5] == [
+        ">>> new DNS lookup for 7.2.0.192.bl.test",
+        ">>> dnslists: wrote cache entry, ttl=600",
+        ">>> DNS lookup for 7.2.0.192.bl.test succeeded (yielding 127.0.0.2)",
+        ">>> => but we are not accepting this block class because",
+        f">>> => there {why}",
+    ]
+
+
+def test_who_watches_is_told_what_is_listed_and_what_is_known() -> None:
+    lines: list[str] = []
+    asking = world(LISTED)
+    asking.notes = Notes(lines.append)
+    asking.holds("dnslists = other.test : bl.test")
+    assert ">>> DNS lookup for 7.2.0.192.other.test failed" in lines
+    assert ">>> => that means 192.0.2.7 is not listed at other.test" in lines
+    assert ">>> => that means 192.0.2.7 is listed at bl.test" in lines
+    lines.clear()
+    asking.holds("dnslists = bl.test")
+    assert ">>> dnslists: using result of previous lookup" in lines
+    asking.now += 10000
+    asking.holds("dnslists = bl.test")
+    assert ">>> cached data found but past valid time; new DNS lookup for 7.2.0.192.bl.test" in lines

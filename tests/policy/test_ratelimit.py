@@ -25,6 +25,7 @@ from relay.policy.ratelimit import (
     is_kept,
     kept_until,
     read_request,
+    told,
 )
 
 PERIOD = 3600.0
@@ -293,3 +294,40 @@ def test_what_is_counted(text: str, where: Where, per: Per, count: float) -> Non
 def test_per_addr_counts_each_recipient_once() -> None:
     request = read("1/1h/per_addr", scope=Scope(session=PEER, address=AddressView("anna", "x.test")))
     assert (request.per, request.unique, request.key) == (Per.ADDRESS, "anna@x.test", "1h/per_addr/unique/192.0.2.7")
+
+
+# Told
+
+
+@pytest.mark.parametrize(
+    "text, before, now, lines",
+    [
+        ("2/1h", None, Rate(9, 1), ["creating new rate data block", "initializing new key's rate data", "db updated"]),
+        ("2/1h", Rate(1, 1), Rate(9, 1.5), ["found key in database", "db updated"]),
+        ("2/1h", Rate(1, 1), Rate(9, 2), ["found key in database", "db not updated: over the limit, but leaky"]),
+        ("2/1h/readonly", Rate(1, 1), Rate(9, 2), ["found key in database", "db not updated: readonly mode"]),
+        (
+            "2 / 1h / unique=x",
+            Rate(1.0, 1.0, 1.0, b"a"),
+            Rate(9.0, 1.0, 1.0, b"a"),
+            ["found key in database", "checking uniqueness of x", "event found in Bloom filter", "db updated"],
+        ),
+        (
+            "2 / 1h / unique=x",
+            Rate(1.0, 1.0, 1.0, b"a"),
+            Rate(9999.0, 1.0, 1.0, b"b"),
+            [
+                "found key in database",
+                "discarding old Bloom filter",
+                "creating new Bloom filter",
+                "checking uniqueness of x",
+                "event added to Bloom filter",
+                "db updated",
+            ],
+        ),
+    ],
+)
+def test_what_becomes_of_a_rate_is_told(text: str, before: Rate | None, now: Rate, lines: list[str]) -> None:
+    *told_lines, last = told(read(text), before, now)
+    assert told_lines == [f"ratelimit {line}" for line in lines]
+    assert last == f"ratelimit computed rate {now.value:.1f}"

@@ -326,8 +326,16 @@ def test_what_can_not_be_read_stays_and_the_others_change() -> None:
     assert header(raw, "*@hitch.test new@hitch.test", journal=journal) == raw.replace(b"fp42", b"new")
     (note,) = journal.recorded
     assert isinstance(note, MessageNote)
-    assert note.text.startswith("qualify/rewrite: ")
-    assert "a b c" in note.text
+    assert note.text.startswith("qualify/rewrite: missing or malformed local part")
+
+
+def test_what_can_not_be_read_is_noted_where_no_rule_is_for_it() -> None:
+    journal = Events()
+    raw = b"To: <open@x.test\r\n"
+    assert header(raw, "*@hitch.test new@hitch.test f", journal=journal) == raw
+    assert [each.text for each in journal.recorded if isinstance(each, MessageNote)] == [
+        "qualify/rewrite: '>' missing at end of address"
+    ]
 
 
 def test_a_long_header_leaves_others_their_turn() -> None:

@@ -7,10 +7,13 @@ from dataclasses import replace
 import pytest
 
 from policy.routers.routing_world import Offering, accept, manual, offer, when
-from relay.expand.evaluate import compile_expansion
+from relay.expand.evaluate import compile_expansion, compile_for_use
+from relay.expand.lists import ListKind, compile_list_for_use
 from relay.expand.notes import Notes
 from relay.expand.values import is_tainted
 from relay.policy.routers.answers import UNROUTEABLE, Routed, RouteDeferred, Unroutable
+from relay.policy.routers.ports import Purpose
+from relay.policy.routers.settings import Preconditions
 
 
 def test_without_routers_nothing_is_routeable() -> None:
@@ -69,8 +72,19 @@ def test_conditions(condition: str, takes: bool) -> None:
     assert isinstance(offer(accept(preconditions=when(condition=condition))), Routed) is takes
 
 
-def test_a_condition_that_can_not_be_expanded_defers() -> None:
-    broken = accept(preconditions=when(condition="${if >{x}{1}{yes}{no}}"))
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        Preconditions(conditions=(compile_for_use("${if >{x}{1}{yes}{no}}"),)),
+        Preconditions(conditions=(compile_for_use("${if eq{$local_part}"),)),
+        Preconditions(require_files=(compile_for_use("$nosuch"),)),
+        Preconditions(domains=compile_list_for_use(ListKind.DOMAIN, "! ${if")),
+        Preconditions(senders=compile_list_for_use(ListKind.ADDRESS, "*@$nosuch")),
+    ],
+)
+def test_a_condition_that_can_not_be_expanded_defers(conditions: Preconditions) -> None:
+    """The next router might send it elsewhere."""
+    broken = accept(preconditions=conditions)
     answer = offer(broken, accept("next"))
     assert isinstance(answer, RouteDeferred)
     assert answer.router == "local"
@@ -103,6 +117,15 @@ def test_address_data_is_kept() -> None:
     assert answer.carried.address_data == "seen bert"
 
 
+def test_address_data_is_known_of_what_nobody_takes() -> None:
+    attaches = manual("else.test hub.test", address_data=compile_expansion("seen $local_part"))
+    found = Unroutable(UNROUTEABLE, "", UNROUTEABLE, "seen bert")
+    assert offer(attaches, accept(preconditions=when(domains="near.test"))) == found
+    answer = offer(attaches, accept(fail_verify=frozenset({Purpose.DELIVER})))
+    assert isinstance(answer, Unroutable)
+    assert (answer.router, answer.address_data) == ("local", "seen bert")
+
+
 def test_who_watches_is_told_which_routers_are_asked() -> None:
     lines: list[str] = []
     world = Offering(notes=Notes(lines.append))
@@ -119,3 +142,12 @@ def test_who_watches_is_told_which_routers_are_asked() -> None:
     lines.clear()
     world.offer(skipped)
     assert lines[-1] == ">>> no more routers"
+
+
+def test_what_lists_have_said_of_another_address_counts_for_that_one_alone() -> None:
+    notes = Notes(lambda line: None)
+    notes.results[("domain", "near.test", "far.test")] = "said before"
+    before = notes.results
+    Offering(notes=notes).offer(accept("local", preconditions=when(domains="near.test : far.test")))
+    assert notes.results is before
+    assert len(before) == 1

@@ -14,6 +14,7 @@ from relay.expand.lists import ListKind, compile_list
 from relay.expand.scope import HostView, Scope
 from relay.mail.facts import Endpoint, LocalCaller, SessionFacts, TLSFacts
 from relay.mail.ports import TemporaryFailure
+from relay.policy.hosts import matches_client
 from relay.policy.tls import (
     ClientTLSRules,
     NoCertificateConfigured,
@@ -145,7 +146,8 @@ def test_the_ciphers_of_older_options() -> None:
 )
 def test_to_whom_tls_is_offered(advertise: str | None, old: str | None, offered: bool) -> None:
     rules = ServerTLSRules(**{"advertise_hosts": None, **compiled({"advertise_hosts": advertise, "hosts": old})})
-    assert answer(offers_tls(rules, Scope(session=SessionFacts(peer=PEER)))) is offered
+    scope = Scope(session=SessionFacts(peer=PEER))
+    assert answer(offers_tls(rules, lambda hosts: matches_client(hosts, scope))) is offered
 
 
 # The name that a client asks for
@@ -328,8 +330,15 @@ MUST, TRY = VerifyServer.MUST, VerifyServer.TRY
         (None, ("A" * 64,), None, None, MUST),
         ("/relay.crt", (), IN, None, MUST),
         ("/relay.crt", (), OUT, None, TRY),
+        ("/relay.crt", (), OUT, "", VerifyServer.NOT),
+        ("/relay.crt", (), None, "", MUST),
+        ("/relay.crt", (), "", "", MUST),
+        ("/relay.crt", (), None, ":", MUST),
+        ("/relay.crt", (), "<; ;", ":", MUST),
+        ("/relay.crt", (), OUT, ":", VerifyServer.NOT),
         ("/relay.crt", (), None, "*", TRY),
-        ("/relay.crt", (), None, OUT, TRY),
+        ("/relay.crt", (), None, OUT, VerifyServer.NOT),
+        (None, (), None, "", VerifyServer.NOT),
         ("/relay.crt", (), IN, IN, MUST),
         ("/relay.crt", (), OUT, IN, TRY),
         (None, (), IN, None, MUST),

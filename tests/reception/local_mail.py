@@ -95,16 +95,19 @@ class Told:
 
     background: list[str] = field(default_factory=list)
     interactive: list[str] = field(default_factory=list)
+    routed_only: set[str] = field(default_factory=set)
     is_full: bool = False
 
     def takes_new(self) -> bool:
         return not self.is_full
 
-    def arrived(self, message_id: str) -> None:
+    def arrived(self, message_id: str, *, routes_only: bool = False) -> None:
         self.background.append(message_id)
+        self.routed_only |= {message_id} if routes_only else set()
 
-    async def attempt_now(self, message_id: str) -> None:
+    async def attempt_now(self, message_id: str, *, routes_only: bool = False) -> None:
         self.interactive.append(message_id)
+        self.routed_only |= {message_id} if routes_only else set()
 
 
 class Pieces:

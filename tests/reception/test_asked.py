@@ -115,6 +115,8 @@ def test_etrn(text: str, code: int, line: str) -> None:
     asking.session.heard(esmtp.CommandRead("ETRN", f"ETRN {text}"))
     reply = asking.ask(esmtp.EtrnAsked(text)).reply
     assert (reply.code, reply.text) == (code, line)
+    faults = [(each.what, each.input) for each in asking.shelf.of(events.ProtocolViolated)]
+    assert faults == ([(line, f"ETRN {text}")] if code == 501 else [])
     (note,) = asking.shelf.of(events.ClientNote)
     assert (note.text, note.with_ident) == (f"ETRN {text} received from", False)
 

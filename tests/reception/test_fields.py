@@ -205,3 +205,9 @@ def test_a_peers_control_characters_are_not_in_our_trace_field() -> None:
     scope = Scope(session=SessionFacts(hello=greeting))
     field = answer(received_field(compile_expansion("Received: from $sender_helo_name"), scope, 0.0))
     assert b"from x?[2J??.test" in field.raw
+
+
+@pytest.mark.parametrize("text", ["", "${if eq{a}{b}{by relay.test}}", "Received: "])
+def test_without_a_text_there_is_no_received_field(text: str) -> None:
+    field = answer(received_field(compile_expansion(text), Scope(), NOW))
+    assert (field.raw, field.value) == (b"", b"")

@@ -75,7 +75,7 @@ def test_without_fixing_only_fields_of_deliveries_go() -> None:
 
 def test_what_the_log_wants() -> None:
     found = fix_header(split_header(WHOLE + b"Subject: a\r\n b\r\n")[0], NEEDS)
-    assert (found.given_message_id, found.subject) == ("<a@b>", "a b")
+    assert (found.given_message_id, found.subject) == ("<a@b>", "a\n b")
 
 
 @pytest.mark.parametrize(
@@ -120,3 +120,22 @@ def test_a_prefix_or_suffix_may_stand_in_from(author: str, own: bool) -> None:
     header = f"From: {author}@example.org\r\n".encode()
     assert ("Sender: " not in fixed(header, from_affixes=affixes)) is own
     assert ("Sender: " not in fixed(header)) is (author == "anne")
+
+
+def test_fields_of_deliveries_may_be_left() -> None:
+    header = b"Return-Path: <x@y>\r\nEnvelope-To: x\r\nSubject: s\r\n"
+    kept = fixed(header, fixing=Fixing.NONE, delivery_fields=frozenset({"envelope-to"}))
+    assert kept == "Return-Path: <x@y>\r\nSubject: s\r\n"
+
+
+def test_of_a_message_that_is_sent_again_date_and_id_stand_on_top() -> None:
+    made = fixed(WHOLE + b"Resent-To: x@y\r\nResent-From: boss@example.org\r\n")
+    names = [line.partition(":")[0] for line in made.splitlines()]
+    assert names == [
+        "Resent-Date", "Resent-Message-Id", "Message-ID", "Date", "Resent-To", "Resent-From", "Resent-Sender",
+    ]  # fmt: skip
+
+
+def test_encoded_words_of_a_subject_are_read_for_the_log() -> None:
+    found = fix_header(split_header(WHOLE + b"Subject: =?iso-8859-1?Q?M=FCll?= out\r\n")[0], NEEDS)
+    assert found.subject == "M\udcfcll out"

@@ -21,6 +21,7 @@ SAID = {
     "protocol": "uucp",
     "authenticator": "plain",
     "authenticated_id": "carl",
+    "authenticated_sender": "carla@b.test",
 }
 
 
@@ -32,8 +33,13 @@ def test_a_trusted_caller_describes_the_client() -> None:
         "laptop.test",
     )
     assert (facts.user, facts.protocol()) == ("bert", "uucp")
-    assert facts.authentication == Authentication("plain", "carl")
+    assert facts.authentication == Authentication("plain", "carl", "carla@b.test")
     assert facts.caller == ROOT
+
+
+def test_a_sender_alone_leaves_the_caller_who_he_is() -> None:
+    facts = session_of(ROOT, read_given({"authenticated_sender": "carla@b.test"}))
+    assert facts.authentication == Authentication("", "root", "carla@b.test")
 
 
 @pytest.mark.parametrize(
@@ -56,6 +62,7 @@ def test_nobody_else_is_believed() -> None:
 
 
 def test_batched_smtp_has_a_protocol_of_its_own() -> None:
+    assert replace(session_of(ANNA, Given()), in_dialog=True).protocol() == "local-smtp"
     assert session_of(ANNA, Given(), batched=True).protocol() == "local-bsmtp"
 
 
@@ -66,7 +73,7 @@ def test_what_is_no_address(name: str) -> None:
 
 
 def test_what_is_said_goes_through_a_request() -> None:
-    assert set(SAID) < NAMES
+    assert set(SAID) == NAMES
     request = SubmissionRequest(("you@far.test",), given=tuple(SAID.items()))
     assert decode_request(encode_request(request)) == request
     broken = encode_request(request).replace(b'"uucp"', b"1")

@@ -15,7 +15,7 @@ from relay.esmtp.xclient import read_attributes
 from relay.expand.evaluate import compile_expansion
 from relay.expand.lists import ListKind, MatchList, compile_list
 from relay.mail import events, reply
-from relay.mail.facts import Endpoint, LocalCaller, SessionFacts
+from relay.mail.facts import Endpoint, LocalCaller, ProxyFacts, SessionFacts
 from relay.mail.ports import HostNotFound
 from relay.policy.acl_values import Where
 from relay.reception.greeting import size_of
@@ -72,11 +72,11 @@ def keywords(asking: Client) -> list[str]:
 
 
 def test_the_lines_of_ehlo_stand_in_exims_order() -> None:
-    offers = OfferRules(True, *[ANYBODY] * 7, 3600)
+    offers = OfferRules(True, *[ANYBODY] * 7, prdr=True, future_release_max=3600)
     acls = {**ANY_RCPT, Where.ETRN: "accept", Where.VRFY: "accept", Where.EXPN: "accept"}
     assert keywords(client(acls, offers=offers)) == [
         "SIZE", "LIMITS", "8BITMIME", "DSN", "ETRN", "VRFY", "EXPN", "PIPELINING", "CHUNKING", "BINARYMIME", "STARTTLS",
-        "XCLIENT", "SMTPUTF8", "FUTURERELEASE", "ENHANCEDSTATUSCODES", "HELP",
+        "XCLIENT", "PRDR", "SMTPUTF8", "FUTURERELEASE", "ENHANCEDSTATUSCODES", "HELP",
     ]  # fmt: skip
 
 
@@ -112,6 +112,16 @@ def test_what_exim_has_not_is_offered_only_where_it_is_asked_for() -> None:
 
 def test_a_local_caller_is_greeted_by_name() -> None:
     assert local().hello("test").reply.text == "relay.test Hello anna at test"
+
+
+@pytest.mark.parametrize(("text", "expected"), [("{4}{9}", 4), ("{}{9}", 7), ("{many}{9}", 7), ("{0}{9}", 0)])
+def test_how_many_recipients_depends_on_the_client(text: str, expected: int) -> None:
+    rules = ClientRules(recipients_max=compile_expansion(f"${{if eq{{$sender_host_address}}{{192.0.2.7}}{text}}}"))
+    asking = client(offers=OfferRules(limits_hosts=ANYBODY), clients=rules, recipients_max=7)
+    asking.ask(esmtp.Connected())
+    answered = asking.hello()
+    assert answered.offers is not None
+    assert (("LIMITS", f"RCPTMAX={expected}") in answered.offers.items) is (expected > 0)
 
 
 def test_limits_say_what_holds() -> None:
@@ -262,6 +272,7 @@ def test_xclient_makes_a_new_client_of_the_session() -> None:
     assert facts.hello.name == "far"
     assert facts.authentication is not None
     assert facts.authentication.identity == "bert"
+    assert facts.proxy == ProxyFacts(PEER)
     assert asking.session.scope().message is None
     assert "XCLIENT" in keywords(asking), "the proxy may speak for the next one"
     assert proxied(asking, "ADDR=198.51.100.1") == 554, "whom the proxy speaks for is judged as if he had connected"
@@ -286,6 +297,20 @@ def test_what_a_proxy_does_not_know_is_unknown() -> None:
     assert proxied(asking, "NAME=[UNAVAILABLE] LOGIN=[UNAVAILABLE]") == 220
     facts = asking.session.facts
     assert (facts.peer, facts.peer_host, facts.authentication) == (PEER, "", None)
+
+
+def test_a_proxy_says_where_its_client_was_going_and_need_not_repeat_it() -> None:
+    asking = client(offers=OfferRules(xclient_hosts=US))
+    asking.hello("proxy.test")
+    local = asking.session.facts.local
+    proxied(asking, "ADDR=203.0.113.5 PORT=99 DESTADDR=203.0.113.9 DESTPORT=25")
+    facts = asking.session.facts
+    assert facts.proxy == ProxyFacts(PEER, Endpoint("203.0.113.9", 25))
+    assert facts.local == local
+    assert facts.hello is not None
+    assert facts.hello.name == "proxy.test", "the log calls the client so until the next greeting"
+    proxied(asking, "NAME=far.test")
+    assert asking.session.facts.proxy == facts.proxy
 
 
 def test_the_reply_to_a_success_is_the_one_that_is_known() -> None:

@@ -71,11 +71,15 @@ def test_a_refusal_is_told_to_the_program() -> None:
     (event,) = place.events.recorded
     assert isinstance(event, events.CommandRejected)
     assert (event.command, event.reason, event.temporary) == ("by non-SMTP ACL", "it is Sunday", False)
+    assert event.message is not None
+    assert event.message.header[0].startswith("Received: ")
+    assert [str(each) for each in event.message.recipients] == [str(each) for each in ONE.recipients]
     assert place.queue.accepted == []
 
 
 def test_the_end_of_the_acl_refuses() -> None:
-    assert submit(office("accept senders = nobody@x.test")).status is Status.REFUSED
+    why = "message rejected by non-SMTP ACL: local configuration problem"
+    assert submit(office("accept senders = nobody@x.test")) == SubmissionAnswer(Status.REFUSED, text=why)
 
 
 def test_what_can_not_be_decided_now_is_not_accepted() -> None:
@@ -140,12 +144,20 @@ def test_queue_only_waits_for_a_queue_run(mode: DeliveryMode) -> None:
     assert notes == ["no immediate delivery: queued by ACL"]
 
 
+def test_an_acl_may_leave_the_first_attempt_at_routing() -> None:
+    place = office("accept control = queue/first_pass_route")
+    assert submit(place).status is Status.ACCEPTED
+    (message,) = place.queue.accepted
+    assert (message.due, place.told.routed_only) == (None, {message.message_id})
+
+
 @dataclass
 class Machine:
     """The `Capacity` port."""
 
     busy: bool = True
     full: bool = False
+    routing: bool = False
 
     async def check(self, size: int | None) -> None:
         if self.full:
@@ -153,6 +165,9 @@ class Machine:
 
     async def only_queues(self, *, delivery_asked: bool = False) -> bool:
         return self.busy and not delivery_asked
+
+    async def routes_only(self) -> bool:
+        return self.routing
 
 
 @pytest.mark.parametrize(
@@ -177,6 +192,13 @@ def test_local_fixups_may_be_suppressed_before_the_message_is_read() -> None:
     plain = Office()
     submit(plain, b"Subject: bare\n\nbody\n")
     assert "Message-Id" in plain.queue.header()
+
+
+def test_the_first_acl_knows_who_is_said_to_send() -> None:
+    place = office(start="warn senders = boss@far.test\n logwrite = from $sender_address")
+    boss = replace(ANNE, caller=replace(ANNE.caller, trusted=True))
+    run(place.submission.submit(replace(ONE, sender="boss@far.test"), boss, Pieces([MESSAGE])))
+    assert written(place) == ["from boss@far.test"]
 
 
 def test_what_the_first_acl_says_is_not_heard() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from policy.logins import block, ports
+from policy.told import action
 from reception.test_session import ANY_RCPT, Client
 from relay.esmtp import questions as esmtp
 from relay.esmtp.limits import ServerSettings
@@ -17,6 +18,7 @@ from relay.mail import events, reply
 from relay.mail.facts import Authentication
 from relay.policy.acl_values import Where
 from relay.policy.authenticators import AuthRules
+from relay.policy.event_action import EventActions
 from relay.reception.session import Session
 
 import certs
@@ -73,6 +75,22 @@ def test_a_password_that_is_wrong() -> None:
     (failed,) = asking.shelf.of(events.AuthenticationFailed)
     assert (failed.authenticator, failed.reason) == ("plain", "535 Incorrect authentication data (set_id=anna)")
     assert asking.ask(esmtp.QuitGiven()).reply.text == "1 anna"
+
+
+@pytest.mark.parametrize("says", ["", "custom: $sender_host_authenticated"])
+def test_an_event_action_hears_of_a_wrong_password_and_may_word_its_line(says: str) -> None:
+    asking = client()
+    shown = "$event_name $event_data by $sender_host_authenticated as $authenticated_fail_id"
+    told_to = EventActions(action(asking.shelf, shown=shown, says=says))
+    session = asking.session
+    asking.session = Session(session._rules, replace(session._ports, events=told_to), session.facts)
+    asking.hello()
+    assert asking.code(esmtp.AuthAsked("PLAIN", WRONG)) == 535
+    assert asking.session.facts.authentication is None
+    lines = asking.shelf.of(events.WrittenByACL)
+    assert lines[0].text == "auth:fail 535 Incorrect authentication data by plain as anna"
+    assert [each.text for each in lines[1:]] == (["custom: plain"] if says else [])
+    assert len(asking.shelf.of(events.AuthenticationFailed)) == (0 if says else 1)
 
 
 def test_an_exchange_of_several_lines() -> None:
@@ -144,6 +162,23 @@ def test_a_certificate_logs_in_by_itself(known: bool, identity: str) -> None:
     assert (found.identity if found is not None else "") == identity
     asking.session.layer_down()
     assert asking.session.facts.authentication is None
+
+
+def test_what_the_acl_sees_of_commands() -> None:
+    laptop = certs.laptop()
+    acl = "accept logwrite = <$smtp_command>"
+    asking = client({Where.AUTH: acl}, auth=AuthRules((*SERVERS, BY_CERTIFICATE)))
+    asking.contexts.anchors = (laptop,)
+    asking.hello()
+    asking.session.heard(esmtp.CommandRead("STARTTLS", "starttls"))
+    asking.tls(laptop)
+    asking.session.heard(esmtp.CommandRead("EHLO", "EHLO laptop"))
+    asking.hello()
+    for line in ("AUTH EXTERNAL bGFwdG9w", f"AUTH PLAIN {RIGHT}"):
+        asking.session.heard(esmtp.CommandRead("AUTH", line))
+        asking.ask(esmtp.AuthAsked("PLAIN", RIGHT))
+    said = [each.text for each in asking.shelf.of(events.WrittenByACL)]
+    assert said == ["<starttls>", "<AUTH EXTERNAL bGFwdG9w>", "<AUTH PLAIN>"]
 
 
 def test_an_acl_keeps_a_certificate_from_logging_in() -> None:

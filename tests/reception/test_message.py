@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -10,10 +11,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from relay.mail.glance import BodyGlance
 from relay.mail.header import split_header
 from relay.mail.ports import SpoolFull, SpoolUnavailable
-from relay.mail.queue import CHUNK_SIZE, NewMessage
-from relay.reception.message import HEADER_LIMIT, BodyGlance, IncomingMessage
+from relay.mail.queue import CHUNK_SIZE, NewMessage, make_message_id
+from relay.reception.message import HEADER_LIMIT, IncomingMessage
 
 T = TypeVar("T")
 
@@ -307,3 +309,20 @@ def test_how_a_body_is_cut_makes_no_difference(pieces: list[bytes], room: int) -
     body = glance(*pieces, room=room)
     assert (body.start, body.end) == (whole[:room], whole[-room:] if room else b"")
     assert (body.lines, body.zeros) == (whole.count(b"\n"), whole.count(b"\0"))
+
+
+@pytest.mark.parametrize(("data", "lines"), [(b"A: b\r\n\r\none\r\n", 3), (b"one\r\ntwo\r\n", 3), (b"\r\none\r\n", 2)])
+def test_a_line_of_text_that_ends_the_header_is_counted_twice(data: bytes, lines: int) -> None:
+    incoming = IncomingMessage(MESSAGE_ID, Shelf())
+    answer(incoming.add(data))
+    answer(incoming.finish())
+    assert incoming.lines == lines
+
+
+def test_ids_stand_in_the_order_of_arrival() -> None:
+    source = random.Random(1)
+    times = [1_700_000_000 + step / 1000 for step in (0, 1, 2, 500, 999, 1000, 1001)]
+    ids = [make_message_id(each, source) for each in times]
+    assert sorted(ids) == ids
+    assert len({make_message_id(times[0], source) for _ in range(100)}) == 100
+    assert {len(each) for each in ids} == {len("tttttt-rrrrrrrrrrr-ffff")}

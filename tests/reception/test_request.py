@@ -31,6 +31,7 @@ REQUESTS = st.builds(
     delivery=st.sampled_from(DeliveryMode),
     fix_header=st.booleans(),
     qualify=st.booleans(),
+    deliver_really=st.booleans(),
 )
 
 

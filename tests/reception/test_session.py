@@ -119,8 +119,8 @@ class Shelf:
     def takes_new(self) -> bool:
         return self.has_room
 
-    def arrived(self, message_id: str) -> None:
-        self.story.append("runner told")
+    def arrived(self, message_id: str, *, routes_only: bool = False) -> None:
+        self.story.append("runner told to route" if routes_only else "runner told")
 
     # Journal
 
@@ -236,6 +236,13 @@ class Client:
         for start in range(0, len(message), 10_000):
             answer(self.session.body(message[start : start + 10_000]))
         return self.ask(esmtp.MessageEnded(len(message)))
+
+    def up_to_the_end(self, message: bytes) -> None:
+        """A transaction, and all of its data but the end."""
+        self.mail()
+        self.rcpt()
+        self.ask(esmtp.DataAsked())
+        answer(self.session.body(message))
 
     def message(self, message: bytes = MESSAGE, *recipients: str) -> Answer:
         """A whole transaction; the answer to its end."""
@@ -363,7 +370,7 @@ def test_an_acl_takes_pipelining_away() -> None:
 REFUSABLE = [
     (Where.CONNECT, 'connection in "connect" ACL'),
     (Where.HELO, "EHLO or HELO laptop"),
-    (Where.STARTTLS, "STARTTLS"),
+    (Where.STARTTLS, "STARTTLS "),
     (Where.MAIL, "MAIL <anna@laptop.test>"),
     (Where.RCPT, "RCPT <bert@far.test>"),
     (Where.PREDATA, "DATA"),
@@ -508,6 +515,8 @@ def test_an_accepted_message() -> None:
         header_message_id="<one@laptop.test>",
         subject="hello",
         recipients=(Address("bert", "far.test"),),
+        named=(Address("bert", "far.test"),),
+        body="8BITMIME",
     )
 
 
@@ -523,10 +532,7 @@ def test_the_trace_field_names_a_single_recipient(others: tuple[str, ...]) -> No
 def test_first_on_disk_then_in_the_log_then_the_runner_then_the_reply() -> None:
     client = Client()
     client.hello()
-    client.mail()
-    client.rcpt()
-    client.ask(esmtp.DataAsked())
-    answer(client.session.body(MESSAGE))
+    client.up_to_the_end(MESSAGE)
     client.shelf.slow = True
     decision = client.session.decide(esmtp.MessageEnded(len(MESSAGE)))
     assert decision.send(None) == "waiting for the disk"
@@ -540,10 +546,7 @@ def test_first_on_disk_then_in_the_log_then_the_runner_then_the_reply() -> None:
 def test_a_client_that_goes_during_the_commit_does_not_undo_it() -> None:
     client = Client()
     client.hello()
-    client.mail()
-    client.rcpt()
-    client.ask(esmtp.DataAsked())
-    answer(client.session.body(LONG))
+    client.up_to_the_end(LONG)
     client.shelf.slow = True
     decision = client.session.decide(esmtp.MessageEnded(len(LONG)))
     decision.send(None)
@@ -609,14 +612,25 @@ def test_after_trouble_there_is_no_transaction() -> None:
 def test_an_aborted_message_is_taken_back() -> None:
     client = Client()
     client.hello()
-    client.mail()
-    client.rcpt()
-    client.ask(esmtp.DataAsked())
-    answer(client.session.body(LONG))
+    client.up_to_the_end(LONG)
     assert client.shelf.pieces
     answer(client.session.abandon())
     assert client.shelf.pieces == {}
     assert client.shelf.accepted == []
+
+
+def test_who_will_not_hear_that_we_have_it_keeps_its_message() -> None:
+    """It sends it again, and the recipient would have it twice (RFC 1047)."""
+    client = Client()
+    client.hello()
+    client.up_to_the_end(LONG)
+    client.session.gone()
+    answered = client.ask(esmtp.MessageEnded(len(LONG)))
+    assert (answered.reply.code, answered.hang_up) == (421, True)
+    assert (client.shelf.accepted, client.shelf.pieces) == ([], {})
+    [told] = client.shelf.of(events.ClientGone)
+    assert told.session == client.session.facts
+    assert client.shelf.of(events.Arrived) == []
 
 
 # Our own configuration fails
@@ -862,6 +876,7 @@ class Machine:
 
     room: int = 10**9
     busy: bool = False
+    routing: bool = False
 
     async def check(self, size: int | None) -> None:
         if (size or 0) > self.room:
@@ -869,6 +884,9 @@ class Machine:
 
     async def only_queues(self, *, delivery_asked: bool = False) -> bool:
         return self.busy and not delivery_asked
+
+    async def routes_only(self) -> bool:
+        return self.routing
 
 
 def test_a_busy_machine_only_queues() -> None:
@@ -1041,12 +1059,30 @@ def test_what_the_edge_tells_goes_into_the_journal() -> None:
         events.TLSFailed(
             facts,
             "peer",
-            "(the client's side): no shared cipher"
-            " (the client offers no cipher suite that tls_require_ciphers and our keys allow)",
+            "(SSL_accept): error:no shared cipher (the client's side:"
+            " the client offers no cipher suite that tls_require_ciphers and our keys allow)",
         ),
-        events.TLSFailed(facts, "ours", "(our side): certificate expired"),
+        events.TLSFailed(facts, "ours", "(SSL_accept): error:certificate expired (our side)"),
         events.ConnectionClosed(facts, "by QUIT"),
+        events.NoMail(facts, 0.0),
     ]
+
+
+def test_who_has_sent_mail_is_not_told_as_one_without() -> None:
+    client = Client()
+    client.mail()
+    client.session.closed("by QUIT")
+    assert not client.shelf.of(events.NoMail)
+
+
+def test_the_command_that_is_one_too_many_is_not_among_those_that_were_had() -> None:
+    client = Client()
+    for verb in ("NOOP", "RSET"):
+        client.session.heard(esmtp.CommandRead(verb, verb))
+    client.session.violated("too many nonmail commands", "RSET")
+    client.session.closed("bad commands")
+    (told,) = client.shelf.of(events.NoMail)
+    assert told.commands == ("NOOP",)
 
 
 # Rewriting
@@ -1123,7 +1159,7 @@ def test_a_message_of_the_acl_for_quit_takes_the_place_of_ours() -> None:
 
 def test_nothing_can_be_refused_at_quit() -> None:
     client = Client({Where.QUIT: "deny message = stay"})
-    assert client.ask(esmtp.QuitGiven()).reply == reply.CLOSING.with_text("relay.test closing connection")
+    assert client.ask(esmtp.QuitGiven()).reply == reply.CLOSING.with_text("stay")
     (trouble,) = client.shelf.of(events.Trouble)
     assert trouble.text == (
         "ACL for QUIT returned ERROR: QUIT or not-QUIT toplevel ACL may not fail ('deny' verb used incorrectly)"
@@ -1405,3 +1441,47 @@ def test_a_percent_hack_is_no_way_around_the_acl() -> None:
     assert client.rcpt("you@relay.test").reply.code == 250
     assert client.rcpt("you%far.test@relay.test").reply.code == 550
     assert client.rcpt("you%relay.test@relay.test").reply.code == 250
+
+
+# A message that is given up
+
+
+@pytest.mark.parametrize(
+    ("way", "how"),
+    [
+        ("RSET", "RSET"),
+        ("EHLO", ""),
+        ("QUIT", "QUIT"),
+        ("lost", "connection lost"),
+        ("synchronization error", "sync failure"),
+        ("timed out", ""),
+    ],
+)
+def test_a_transaction_that_is_left_before_its_data(way: str, how: str) -> None:
+    client = Client()
+    client.hello()
+    client.mail()
+    client.rcpt()
+    client.session.heard(esmtp.CommandRead(way, way))
+    match way:
+        case "RSET" | "EHLO":
+            answer(client.session.abandon())
+        case "QUIT":
+            client.ask(esmtp.QuitGiven())
+        case _:
+            answer(client.session.left(way))
+    client.session.reset()
+    found = client.shelf.of(events.TransactionBroken)
+    assert [each.how for each in found] == [how] * bool(how)
+    if found:
+        assert [str(each) for each in found[0].recipients] == ["bert@far.test"]
+
+
+def test_what_came_to_its_data_is_no_broken_transaction() -> None:
+    client = Client()
+    client.hello()
+    client.mail()
+    client.rcpt()
+    client.ask(esmtp.DataAsked(esmtp.Transfer.LINES))
+    answer(client.session.left("lost"))
+    assert client.shelf.of(events.TransactionBroken) == []

@@ -41,6 +41,7 @@ def test_a_message_is_accepted_with_what_it_needs() -> None:
     assert message.due is None
     assert message.body_type is BodyType.SEVENBIT
     assert message.facts.received_at == NOW
+    assert message.facts.longest_header_line == len("Subject: hi")
     assert message.facts.session.caller == ANNE.caller
     assert office.queue.body() == b"Hello\r\n"
     lines = office.queue.header().split("\r\n")
@@ -95,7 +96,19 @@ def test_the_from_line_of_a_mailbox_is_dropped_and_names_the_sender_for_trusted_
         submit(office, who=who, pieces=(text,))
         assert str(office.queue.accepted[0].sender) == sender
         assert "1996" not in office.queue.header()
+        author = "boss@elsewhere.example" if who is ROOT else "Anne O'Neil <anne@example.org>"
+        assert f"From: {author}\r\n" in office.queue.header()
         assert office.queue.body() == b"Hello\r\n"
+
+
+def test_the_log_shows_recipients_as_they_were_named_and_an_id_that_was_made() -> None:
+    office = Office()
+    answer = submit(office, SubmissionRequest(recipients=("bob",)))
+    arrived = office.events.recorded[0]
+    assert isinstance(arrived, Arrived)
+    assert ([str(each) for each in arrived.named], arrived.header_message_id) == (["bob"], "")
+    assert arrived.made_message_id == f"<E{answer.message_id}@relay.example>"
+    assert arrived.session.connection_id.isdigit()
 
 
 def test_addresses_in_arguments() -> None:
@@ -170,7 +183,7 @@ def test_resent_fields_name_the_recipients_of_a_message_that_is_resent() -> None
     assert recipients(office) == ["new@n.example"]
     header = office.queue.header()
     assert "Resent-Message-Id: <E" in header
-    assert header.index("Resent-From: ") < header.index("To: old")
+    assert header.index("Resent-Message-Id: ") < header.index("To: old") < header.index("Resent-From: ")
     assert "\nDate: d\r\n" in header
 
 
@@ -187,6 +200,14 @@ def test_delivery_modes(mode, due, background, interactive) -> None:
     submit(office, replace(TO_BOB, delivery=mode))
     assert office.queue.accepted[0].due == due
     assert (len(office.told.background), len(office.told.interactive)) == (background, interactive)
+
+
+@pytest.mark.parametrize("mode", [DeliveryMode.BACKGROUND, DeliveryMode.INTERACTIVE])
+def test_the_first_attempt_may_only_route(mode: DeliveryMode) -> None:
+    office = Office()
+    submit(office, replace(TO_BOB, delivery=mode, routes_only=True))
+    (message,) = office.queue.accepted
+    assert (message.due, office.told.routed_only) == (None, {message.message_id})
 
 
 def test_a_message_waits_its_turn_where_deliveries_are_many() -> None:
@@ -215,10 +236,17 @@ def test_a_program_that_goes_half_way_leaves_nothing() -> None:
     assert office.queue.pieces == {}
 
 
-def test_eight_bit_text_says_so() -> None:
+@pytest.mark.parametrize("header,expected", [("Mime-version: 1.0\n", BodyType.EIGHTBITMIME), ("", BodyType.SEVENBIT)])
+def test_eight_bit_text_says_so_where_it_is_mime(header: str, expected: BodyType) -> None:
     office = Office()
-    submit(office, pieces=("Subject: x\n\ngrüße".encode(),))
-    assert office.queue.accepted[0].body_type is BodyType.EIGHTBITMIME
+    submit(office, pieces=(f"Subject: x\n{header}\ngrüße".encode(),))
+    assert office.queue.accepted[0].body_type is expected
+
+
+def test_mime_in_ascii_needs_no_eight_bits() -> None:
+    office = Office()
+    submit(office, pieces=(b"Subject: x\nMIME-Version: 1.0\n\nhello\n",))
+    assert office.queue.accepted[0].body_type is BodyType.SEVENBIT
 
 
 def test_a_dropped_file_is_removed_between_the_commit_and_the_delivery() -> None:
@@ -319,7 +347,10 @@ def test_with_bnq_header_addresses_stay_unqualified() -> None:
     assert "To: carl\r\n" in office.queue.header()
 
 
-def test_without_rules_the_header_is_left_alone() -> None:
+def test_addresses_in_the_header_get_a_domain_unless_the_caller_does_not_want_it() -> None:
     office = Office()
     submit(office, pieces=(b"To: carl\n\n",))
+    assert "To: carl@mail.example.org\r\n" in office.queue.header()
+    office = Office()
+    submit(office, replace(TO_BOB, qualify=False), pieces=(b"To: carl\n\n",))
     assert "To: carl\r\n" in office.queue.header()

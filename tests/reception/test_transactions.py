@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from reception.test_greeting import OTHERS, US, client, local
-from reception.test_session import ANY_RCPT, MESSAGE, NOW, Client
+from reception.test_session import ANY_RCPT, MESSAGE, NOW, Client, Machine
 from relay.esmtp import questions as esmtp
 from relay.expand.evaluate import compile_expansion
 from relay.expand.lists import ListKind, compile_list
+from relay.expand.notes import Notes
 from relay.mail import events
 from relay.mail.facts import Authentication
 from relay.mail.header import split_header
@@ -232,20 +233,33 @@ def test_a_submission_is_its_authors(options: str, sender: str, field: str | Non
 # When it leaves
 
 
-@pytest.mark.parametrize(
-    ("rules", "waits"),
-    [
-        (QueueRules(domains=compile_list(ListKind.DOMAIN, "far.test")), True),
-        (QueueRules(smtp_domains=compile_list(ListKind.DOMAIN, "*.test")), True),
-        (QueueRules(domains=compile_list(ListKind.DOMAIN, "near.test")), False),
-        (QueueRules(), False),
-    ],
-)
-def test_domains_that_wait_for_a_queue_run(rules: QueueRules, waits: bool) -> None:
-    asking = client(queueing=rules)
+@pytest.mark.parametrize("routes_only", [False, True])
+def test_the_first_attempt_may_only_route(routes_only: bool) -> None:
+    asking = client(queueing=QueueRules(routes_only=routes_only))
     asking.hello()
     asking.message(MESSAGE, "a@elsewhere.example", "b@far.test")
-    assert (asking.queued.due is not None) is waits
+    assert asking.queued.due is None
+    assert asking.shelf.story[-1] == ("runner told to route" if routes_only else "runner told")
+
+
+@pytest.mark.parametrize(
+    ("control", "is_told"), [("queue/first_pass_route", True), ("queue", False), ("queue_only", False)]
+)
+def test_an_acl_may_leave_the_first_attempt_at_routing(control: str, is_told: bool) -> None:
+    asking = Client({Where.RCPT: f"accept control = {control}"})
+    asking.hello()
+    asking.message(MESSAGE, "b@far.test")
+    assert (asking.queued.due is None) is is_told
+    assert ("runner told to route" in asking.shelf.story) is is_told
+    (note,) = asking.shelf.of(events.MessageNote)
+    assert note.text == events.QUEUED_BY_ACL
+
+
+def test_a_file_may_leave_first_attempts_at_routing() -> None:
+    asking = Client({Where.RCPT: "accept"}, capacity=Machine(routing=True))
+    asking.hello()
+    asking.message(MESSAGE, "b@far.test")
+    assert asking.shelf.story[-1] == "runner told to route"
 
 
 def test_after_so_many_messages_the_rest_is_only_queued() -> None:
@@ -254,6 +268,8 @@ def test_after_so_many_messages_the_rest_is_only_queued() -> None:
     for _ in range(3):
         asking.message()
     assert [message.due is not None for message, _ in asking.shelf.accepted] == [False, False, True]
+    (note,) = asking.shelf.of(events.MessageNote)
+    assert note.text == "no immediate delivery: more than 2 messages received in one connection"
 
 
 def test_a_message_is_held_until_it_is_released() -> None:
@@ -320,6 +336,16 @@ def test_etrn_delivers_what_waits() -> None:
     assert etrn("far.test", errands, EtrnRules())[1].code == 501
     assert etrn("#far.test", errands, EtrnRules(), "deny")[1].code == 458
     assert errands.domains == ["far.test"]
+
+
+def test_a_played_session_says_what_etrn_would_do() -> None:
+    told: list[str] = []
+    errands = Errands()
+    asking = with_ports(client({Where.ETRN: "accept"}, etrn=EtrnRules()), turns=errands, notes=Notes(told.append))
+    asking.hello()
+    assert asking.ask(esmtp.EtrnAsked("#far.test")).reply.code == 250
+    assert told[-2:] == [">>> ETRN command is: exim -R", ">>> ETRN command execution skipped"]
+    assert errands.domains == []
 
 
 def test_etrn_runs_a_command_whose_words_stay_words() -> None:

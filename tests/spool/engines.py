@@ -80,8 +80,8 @@ class PostgreSQLEngine:
     def store(self, **arguments: Any) -> PostgreSQLStore:
         from relay.spool.postgresql import PostgreSQLStore
 
-        pause = arguments.pop("pause", threading.Event().wait)
-        store = PostgreSQLStore(self.url, elapsed=time.monotonic, pause=pause, **arguments)
+        arguments = {"elapsed": time.monotonic, "pause": threading.Event().wait} | arguments
+        store = PostgreSQLStore(self.url, **arguments)
         self._stores.append(store)
         return store
 
@@ -105,7 +105,7 @@ class PostgreSQLEngine:
     def empty(self) -> None:
         """As new, without the cost of making tables."""
         self._close_stores()
-        tables = ("owner", "message", "recipient", "chunk", "arriving", "hint", "aside")
+        tables = ("owner", "batch", "message", "recipient", "chunk", "arriving", "hint", "aside")
         self.sql("; ".join(f"DELETE FROM {table}" for table in tables))
 
     def silence(self, store: PostgreSQLStore) -> None:

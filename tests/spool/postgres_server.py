@@ -3,7 +3,9 @@
 Nothing of a server that may be installed and running is touched. `fsync` stays on: what is tested is what survives.
 """
 
+import atexit
 import contextlib
+import functools
 import os
 import pwd
 import shutil
@@ -51,20 +53,25 @@ def missing() -> str:
 
 
 class Server:
-    """A server that may be stopped, in any way, and started again."""
+    """A server that may be stopped, in any way, and started again.
 
-    def __init__(self, directory: Path) -> None:
+    In a network namespace of the test's own (`network`) it listens on every address that is there.
+    """
+
+    def __init__(self, directory: Path, network: str = "") -> None:
+        self._network = network
         self._home = directory
         self._data = directory / "data"
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
-        self._user = USER if os.geteuid() == 0 else None
-        if self._user:
-            account = pwd.getpwnam(self._user)
-            os.chown(directory, account.pw_uid, account.pw_gid)
+        if os.geteuid() == 0:
+            shutil.chown(directory, USER, pwd.getpwnam(USER).pw_gid)
 
     def make(self) -> None:
-        self._call("initdb", "--auth=trust", "--username=post", "--encoding=UTF8", "--locale=C", "-D", str(self._data))
+        subprocess.run(["cp", "-a", _new_cluster(), self._data], check=True)
+        if self._network:
+            with (self._data / "pg_hba.conf").open("a") as file:
+                file.write("host all all 192.0.2.0/24 trust\n")
 
     def url(self, schema: str = "public", extra: str = "") -> str:
         """The connection string of a queue of its own; made where it does not exist."""
@@ -79,15 +86,19 @@ class Server:
         postgres = program("postgres")
         assert postgres is not None
         settings = {
-            "listen_addresses": "127.0.0.1", "port": self.port, "unix_socket_directories": self._home,
-            "fsync": "on", "log_min_messages": "fatal",
+            "listen_addresses": "*" if self._network else "127.0.0.1", "port": self.port,
+            "unix_socket_directories": self._home, "fsync": "on", "log_min_messages": "fatal",
         }  # fmt: skip
         words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with (self._home / "log").open("ab") as log:
+            command, user = [str(postgres), "-D", str(self._data), *words, *options], _as_user()
+            if self._network:
+                # Only root enters a namespace: the programs before the server's name step down, in this order.
+                step_down = ["setpriv", f"--reuid={USER}", f"--regid={user['group']}", "--clear-groups"]
+                command, user = ["ip", "netns", "exec", self._network, *step_down, *command], {}
             self._process = subprocess.Popen(
-                [postgres, "-D", str(self._data), *words, *options],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
-                env={"PATH": "/usr/bin:/bin"}, **self._as_user(),
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
+                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}, **user,
             )  # fmt: skip
         self._wait()
 
@@ -97,6 +108,11 @@ class Server:
 
     def stop(self) -> None:
         self._end(signal.SIGINT)
+
+    def start_again_if_it_ended(self) -> None:
+        """As whoever runs a server does after a panic."""
+        if self._process is None or self._process.poll() is not None:
+            self.start()
 
     def end_sessions(self, purpose: str = "") -> int:
         """Cuts every connection of a store's (`purpose`: writer, reader, lease); how many there were."""
@@ -127,30 +143,44 @@ class Server:
             return False
         return True
 
-    def _call(self, name: str, *arguments: str) -> None:
-        path = program(name)
-        assert path is not None
-        done = subprocess.run(
-            [path, *arguments], capture_output=True, text=True, check=False, cwd="/",
-            env={"PATH": "/usr/bin:/bin"}, **self._as_user(),
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
 
-    def _as_user(self) -> dict[str, Any]:
-        if self._user is None:
-            return {}
-        return {"user": self._user, "group": pwd.getpwnam(self._user).pw_gid, "extra_groups": []}
+def _as_user() -> dict[str, Any]:
+    """Whose the processes are: PostgreSQL refuses to be root's."""
+    if os.geteuid() != 0:
+        return {}
+    return {"user": USER, "group": pwd.getpwnam(USER).pw_gid, "extra_groups": []}
+
+
+@functools.cache
+def _new_cluster() -> Path:
+    """The files of a server that has never run, made once for all that are to have a copy.
+
+    They are not synced: no test turns the machine off, and what a server writes later it syncs itself.
+    """
+    place = Path(tempfile.mkdtemp(prefix="fingerpost-postgresql-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    if os.geteuid() == 0:
+        shutil.chown(place, USER)
+    path = program("initdb")
+    assert path is not None
+    words = ["--auth=trust", "--username=post", "--encoding=UTF8", "--locale=C", "--no-sync", "-D", place / "data"]
+    done = subprocess.run(
+        [path, *words], capture_output=True, text=True, check=False, cwd="/", env={"PATH": "/usr/bin:/bin"},
+        **_as_user(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return place / "data"
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Server]:
-    """A server for as long as the block."""
+def running(network: str = "", parent: Path | None = None) -> Iterator[Server]:
+    """A server for as long as the block; in that network namespace where one is named, its files under `parent`."""
     reason = missing()
     if reason:
         pytest.skip(reason)
-    directory = Path(tempfile.mkdtemp(prefix="fingerpost-postgresql-"))
+    directory = Path(tempfile.mkdtemp(prefix="fingerpost-postgresql-", dir=parent))
     directory.chmod(0o755)
-    server = Server(directory)
+    server = Server(directory, network)
     try:
         server.make()
         server.start()

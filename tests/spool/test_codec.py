@@ -15,6 +15,7 @@ from relay.mail.envelope import BodyType, Parameters, Recipient
 from relay.mail.facts import (
     Authentication,
     Certificate,
+    DroppedField,
     Endpoint,
     Hello,
     LocalCaller,
@@ -74,6 +75,9 @@ facts = st.builds(
     received_at=st.floats(0, 1e11),
     acl_variables=st.dictionaries(texts, texts, max_size=3),
     local_scan_data=texts,
+    longest_header_line=st.none() | st.integers(0, 10**6),
+    is_rehearsal=st.booleans(),
+    dropped=st.lists(st.builds(DroppedField, st.integers(0, 9), st.binary(max_size=9)), max_size=3).map(tuple),
 )
 addresses = st.builds(Address, texts, texts)
 parameters = st.builds(Parameters, st.lists(st.tuples(texts, texts), max_size=3).map(tuple))
@@ -91,6 +95,8 @@ def test_facts_come_back(value: MessageFacts) -> None:
 
 def filled(hint: Any, name: str) -> Any:
     """A value of a type that is the default of no field; a dataclass has all of its fields filled in this way."""
+    if get_origin(hint) is tuple:
+        return (filled(get_args(hint)[0], name),)
     kinds = [kind for kind in get_args(hint) or (hint,) if kind not in (NoneType, NotAsked)]
     kind = get_origin(hint) if get_origin(hint) is dict else kinds[0]
     if dataclasses.is_dataclass(kind):
@@ -116,7 +122,7 @@ def test_envelopes_come_back(sender: Address, body_type: BodyType, given: Parame
 
 
 @settings(max_examples=100)
-@given(st.builds(Recipient, addresses, parameters))
+@given(st.builds(Recipient, addresses, parameters, st.none() | addresses, st.none() | addresses))
 def test_recipients_come_back(recipient: Recipient) -> None:
     assert codec.decode_recipient(codec.encode_recipient(recipient)) == recipient
 

@@ -167,6 +167,8 @@ class Proxy:
         self.cut_at: bytes | None = None
         self.lose_answer = False
         self.is_down = False
+        self.at_cut: Callable[[], object] = lambda: None
+        """Happens before either end learns of it."""
         self._sockets: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -179,7 +181,11 @@ class Proxy:
             if self.is_down:
                 near.close()
                 continue
-            far = socket.create_connection(("127.0.0.1", self._server))
+            try:
+                far = socket.create_connection(("127.0.0.1", self._server))
+            except ConnectionRefusedError:
+                near.close()
+                continue
             self._sockets += [near, far]
             threading.Thread(target=self._carry, args=(near, far, True), daemon=True).start()
             threading.Thread(target=self._carry, args=(far, near, False), daemon=True).start()
@@ -194,6 +200,7 @@ class Proxy:
                         target.settimeout(10)
                         # The server has done it; its answer goes nowhere.
                         self._lost.wait(10)
+                    self.at_cut()
                     break
                 if not upwards and self.lose_answer and self.cut_at is None:
                     self.lose_answer = False
@@ -249,7 +256,7 @@ def test_a_commit_that_nobody_can_be_asked_about_is_unknown(
     postgresql: PostgreSQLEngine, proxied: Proxy, happened: bool
 ) -> None:
     waits: list[float] = []
-    store = postgresql.opened(pause=waits.append)
+    store = postgresql.opened(pause=waits.append, elapsed=lambda: sum(waits))
     do(store, lambda queue: queue.accept_message(message("sent"), 0, b"x"))
     proxied.lose(b"COMMIT", answer=happened)
     proxied.is_down = True
@@ -268,6 +275,68 @@ def test_a_commit_that_nobody_can_be_asked_about_is_unknown(
     assert settled is (Settled.LOST if happened else Settled.COMPLETED)
     do(store, lambda queue: queue.withdraw(ID))
     assert ids(store) == []
+
+
+def test_what_becomes_of_other_transactions_says_nothing_about_ours() -> None:
+    """A server that crashes may give a transaction's id to another one, if nothing of the first had got to its disk."""
+    with postgres_server.running() as server:
+        server.stop()
+        server.start("-c", "wal_writer_delay=10s")
+        engine = PostgreSQLEngine(server, "queue")
+        proxy = Proxy(server.port)
+        engine.url = engine.url.replace(f":{server.port}", f":{proxy.port}") + "&sslmode=disable"
+
+        has_crashed = threading.Event()
+
+        def crash() -> None:
+            server.stop_at_once()
+            has_crashed.set()
+
+        def come_back(seconds: float) -> None:
+            assert has_crashed.wait(30)
+            server.start_again_if_it_ended()
+            with server.connect() as others:
+                for _ in range(50):
+                    others.execute("SELECT pg_current_xact_id()")
+
+        try:
+            store = engine.opened(pause=come_back)
+            do(store, lambda queue: queue.accept_message(message("before"), 0, b"x"))
+            proxy.at_cut = crash
+            proxy.lose(b"COMMIT", answer=False)
+
+            [result] = store.run([lambda queue: queue.accept_message(message("lost"), 0, b"x")])
+
+            assert isinstance(result, Refused)
+            assert ids(store) == ["before"]
+        finally:
+            engine.close()
+            proxy.close()
+
+
+def test_patience_is_over_in_time_where_every_try_takes_long(
+    postgresql: PostgreSQLEngine, proxied: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is cut off hears of no refusal: a connection that nobody answers takes five seconds to fail."""
+    now = 0.0
+
+    def pass_by(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    def connect_in_vain(link: DatabaseLink) -> object:
+        pass_by(5.0)
+        raise psycopg.OperationalError("timeout expired")
+
+    store = postgresql.opened(pause=pass_by, elapsed=lambda: now)
+    proxied.lose(b"COMMIT", answer=False)
+    proxied.is_down = True
+    with monkeypatch.context() as patch:
+        patch.setattr(DatabaseLink, "_connect", connect_in_vain)
+        [result] = store.run([lambda queue: queue.accept_message(message(), 0, b"x")])
+
+    assert isinstance(result, Unknown)
+    assert now <= 5.0 + 5.0 + 0.5, "patience, and what one try may take beyond it"
 
 
 def test_a_server_that_is_away_is_tried_less_and_less(server: Server) -> None:

@@ -13,6 +13,7 @@ from relay.mail.queue import (
     QueuedMessage,
     RecipientState,
     RecipientUpdate,
+    Replacement,
     Settlement,
 )
 from relay.spool import schema
@@ -155,6 +156,48 @@ def test_what_is_done_of_a_recipient_is_added_up(store: Store) -> None:
     first, second = found.recipients
     assert (first.done, first.attempts, first.last_error) == (keys, 1, "451 later")
     assert second.done == ()
+
+
+def replaced(key: str, *, is_attempt: bool = True) -> Settlement:
+    """Of recipient 0 a part waits, which becomes a recipient; another part is dealt with."""
+    wish = Recipient(Address("new", "b.test"), original=Address("list", "b.test"))
+    part = RecipientUpdate(0, RecipientState.PENDING, done=("old@b.test",), is_attempt=False)
+    kept = Replacement(wish, 0, key, "451 later", NOW, is_attempt)
+    return Settlement(ID, (part, RecipientUpdate(1, RecipientState.DELIVERED)), NOW + 900, replacements=(kept,))
+
+
+def test_a_recipient_gives_place_to_another(store: Store) -> None:
+    do(store, lambda queue: queue.accept_message(message(recipients=2), 0, b""))
+    assert do(store, lambda queue: queue.settle(replaced(""))) == [Settled.KEPT]
+    found = store.read(lambda queue: queue.message(ID))
+    assert found is not None
+    (waiting,) = found.pending
+    assert (waiting.number, str(waiting.recipient.address), str(waiting.recipient.original)) == (
+        2, "new@b.test", "list@b.test",
+    )  # fmt: skip
+    assert (waiting.attempts, waiting.last_error, waiting.first_failed) == (1, "451 later", NOW)
+    assert (found.recipients[0].state, found.recipients[0].done) == (RecipientState.DELIVERED, ("old@b.test",))
+
+
+def test_a_part_of_a_recipient_gives_place_to_another(store: Store) -> None:
+    do(store, lambda queue: queue.accept_message(message(recipients=2), 0, b""))
+    assert do(store, lambda queue: queue.settle(replaced("list@b.test", is_attempt=False))) == [Settled.KEPT]
+    found = store.read(lambda queue: queue.message(ID))
+    assert found is not None
+    first, _, new = found.recipients
+    assert (first.state, first.done) == (RecipientState.PENDING, ("old@b.test", "list@b.test"))
+    assert (new.state, new.attempts) == (RecipientState.PENDING, 0)
+
+
+def test_nobody_gives_place_in_a_message_that_is_anothers_now(store: Store) -> None:
+    do(store, lambda queue: queue.accept_message(message(recipients=2), 0, b""))
+    do(store, lambda queue: queue.settle(deferred(ID)))
+    assert do(store, lambda queue: queue.settle(replaced(""))) == [Settled.LOST]
+    found = store.read(lambda queue: queue.message(ID))
+    assert found is not None
+    first, second = found.recipients
+    assert (first.state, first.done) == (RecipientState.PENDING, ("old@b.test",))
+    assert second.state is RecipientState.DELIVERED
 
 
 def test_what_was_done_is_recorded_although_the_claim_is_gone(store: Store) -> None:
@@ -492,3 +535,24 @@ def test_what_failed_before_can_be_made_due(store: Store) -> None:
     [claim] = do(store, lambda queue: queue.claim_due(NOW + 1, 9))
     assert isinstance(claim, Claim)
     assert [each.message_id for each in claim.messages] == ["tried"]
+
+
+def test_who_waits_for_a_host_is_claimed_for_it_whether_due_or_not(store: Store, engine: Engine) -> None:
+    hosts = {"one": "mx.test:25", "two": "other.test:25", "three": "mx.test:25", "four": ""}
+    for number, (name, host) in enumerate(hosts.items()):
+        do(store, lambda queue, name=name: queue.accept_message(message(name), 0, b""))
+        waits = replace(deferred(name, NOW + 900 - number), waits_for=host)
+        do(store, lambda queue, waits=waits: queue.settle(waits))
+    do(store, lambda queue: queue.freeze("two"))
+
+    [first] = do(store, lambda queue: queue.claim_waiting("mx.test:25", 1))
+    [second] = do(engine.opened(), lambda queue: queue.claim_waiting("mx.test:25", 9))
+    assert isinstance(first, Claim)
+    assert isinstance(second, Claim)
+    assert [each.message_id for each in first.messages] == ["three"], "the oldest due first"
+    assert [each.message_id for each in second.messages] == ["one"]
+    for host in ("other.test:25", "", "unknown:25"):
+        assert do(store, lambda queue, host=host: queue.claim_waiting(host, 9)) == [Claim(())]
+
+    do(store, lambda queue: queue.settle(deferred("three", NOW + 900)))
+    assert do(store, lambda queue: queue.claim_waiting("mx.test:25", 9)) == [Claim(())], "it waits for nobody now"

@@ -5,7 +5,7 @@
         relay.arrived("a subject")          # the message, as soon as it is there
 
 Who may relay is anna with PASSWORD by any mechanism, and the laptop by its certificate. Connections from PROXY begin
-with a PROXY header, those from XCLIENT may say for whom they speak.
+with a PROXY header, those from XCLIENT may say for whom they speak, those from LATE are greeted a second late.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from interop import peers
 
 USER, PASSWORD = "anna", "correct horse"
 SENDER, OUTSIDE, INSIDE = "anna@relay.test", "you@example.org", "you@relay.test"
-PROXY, XCLIENT = "127.0.0.2", "127.0.0.3"
+PROXY, XCLIENT, LATE = "127.0.0.2", "127.0.0.3", "127.0.0.4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +87,16 @@ hosts_proxy = {PROXY}
 hosts_xclient = {XCLIENT}
 recipients_max = 5000
 trusted_users = root
+acl_smtp_connect = connect
 acl_smtp_rcpt = rcpt
 {main}
 
 begin acl
+
+connect:
+    accept  hosts         = {LATE}
+            delay         = 1s
+    accept
 
 rcpt:
     accept  domains       = relay.test

@@ -51,7 +51,8 @@ def test_the_sender_gets_a_report(tmp_path: Path) -> None:
             done = relay.sendmail("-i", "-f", "me@relay.test", "nobody@refused.test", message=MESSAGE)
             assert done.returncode == 0, done.stderr
             peers.wait_until("the report", relay.messages)
-            peers.wait_until("an empty queue", lambda: relay.waiting() == 0)
+            relay.wait_for_log("Completed", times=2)
+            assert relay.waiting() == 0
             (raw,) = relay.messages()
             log = relay.log_text()
         listener.shutdown(socket.SHUT_RDWR)

@@ -5,6 +5,7 @@ leaves in clear or into the wrong hands, and the message waits.
 """
 
 import contextlib
+import smtplib
 import socket
 import ssl
 import threading
@@ -43,9 +44,13 @@ class Thief:
         return line
 
     def drain(self, connection: socket.socket) -> None:
-        """Answers everything with 250 and keeps it, until the client goes."""
+        """Answers every command, and the end of data, with 250 and keeps all, until the client goes."""
         while line := self.read_line(connection):
-            connection.sendall(b"354 go on\r\n" if line.strip().upper() == b"DATA" else b"250 OK\r\n")
+            if line.strip().upper() == b"DATA":
+                connection.sendall(b"354 go on\r\n")
+                while self.read_line(connection) not in (b".\r\n", b""):
+                    pass
+            connection.sendall(b"250 OK\r\n")
 
 
 @contextlib.contextmanager
@@ -149,26 +154,59 @@ SCRIPTS: dict[str, Callable[[Path], Callable[[Thief, socket.socket], None]]] = {
 }
 
 
-@pytest.mark.parametrize("tempfail_tryclear", [True, False], ids=["tryclear", "no tryclear"])
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_no_octet_of_the_message_leaves(name: str, tempfail_tryclear: bool, tmp_path: Path) -> None:
-    anchor = tmp_path / "relay.crt"
+@dataclass(frozen=True)
+class Laptop:
+    """A laptop that has one of the impostors for its smarthost, by the domain of the recipient."""
+
+    daemon: daemons.Daemon
+    thieves: dict[str, Thief]
+
+    @staticmethod
+    def recipient(name: str) -> str:
+        return f"you@{list(SCRIPTS).index(name)}.example.org"
+
+
+@pytest.fixture(scope="module")
+def laptop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
+    """With `tls_tempfail_tryclear` as the parameter has it. Behind its end nobody has heard anything more."""
+    directory, port = tmp_path_factory.mktemp("laptop"), peers.free_port()
+    anchor = directory / "relay.crt"
     anchor.write_bytes(certs.relay().cert_pem)
     lines = f"hosts_require_tls =\n  tls_verify_certificates = {anchor}"
-    if not tempfail_tryclear:
+    if not request.param:
         lines += "\n  tls_tempfail_tryclear = false"
-    with serving(SCRIPTS[name](tmp_path)) as thief:
-        port = peers.free_port()
-        configuration = daemons.laptop_configuration(tmp_path, port, certs.laptop(), thief.port, lines)
-        with daemons.running(tmp_path, configuration, port) as laptop:
-            assert laptop.sendmail("-i", "-f", "me@laptop.test", "you@example.org", message=MESSAGE).returncode == 0
-            laptop.wait_for_log("== you@example.org")
-            assert laptop.waiting() == 1
-            assert thief.connections >= 1
-        heard = bytes(thief.heard)
+    with contextlib.ExitStack() as stack:
+        thieves = {name: stack.enter_context(serving(script(directory))) for name, script in SCRIPTS.items()}
+        text = daemons.laptop_configuration(directory, port, certs.laptop(), 0, lines)
+        routes = " ; ".join(
+            f"{Laptop.recipient(name).partition('@')[2]} 127.0.0.1::{thief.port}" for name, thief in thieves.items()
+        )
+        everything = "route_list = * 127.0.0.1::0"
+        assert everything in text
+        text = text.replace(everything, f"route_list = <; {routes}")
+        with daemons.running(directory, text, port) as daemon:
+            yield Laptop(daemon, thieves)
+        for thief in thieves.values():
+            assert_nothing_was_heard(thief)
+
+
+def assert_nothing_was_heard(thief: Thief) -> None:
+    heard = bytes(thief.heard)
     assert SECRET not in heard
     assert b"MAIL FROM" not in heard.upper()
     assert b"example.org" not in heard
+
+
+@pytest.mark.parametrize("laptop", [True, False], ids=["tryclear", "no tryclear"], indirect=True)
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_no_octet_of_the_message_leaves(name: str, laptop: Laptop) -> None:
+    thief, recipient = laptop.thieves[name], laptop.recipient(name)
+    with smtplib.SMTP("127.0.0.1", laptop.daemon.port, local_hostname="me.test", timeout=20) as client:
+        assert client.sendmail("me@laptop.test", [recipient], MESSAGE.replace(b"\n", b"\r\n")) == {}
+    laptop.daemon.wait_for_log(f"== {recipient} ")
+    assert f"{recipient}\n" in laptop.daemon.sendmail("-bp").stdout.decode()
+    assert thief.connections >= 1
+    assert_nothing_was_heard(thief)
 
 
 def test_the_true_relay_gets_it(tmp_path: Path) -> None:

@@ -130,11 +130,11 @@ def test_a_command_that_fails_is_returned() -> None:
         peers.wait_until("the bounce", lambda: daemon.log_text().count("Completed") == 2)
         log = daemon.log_text()
         assert "<broken@relay.test>: broken transport output: no room" in log
-        assert 'Child process of broken transport returned 1 from command: /bin/sh -c "echo no room; exit 1"' in log
+        assert 'Child process of broken transport returned 1 from command: /bin/sh' in log
         bounce = (home / "box").read_text()
         assert bounce.startswith("From MAILER-DAEMON ")
-        assert "Details: local delivery failed" in bounce
-        assert "\n    no room\n" in bounce
+        assert "\n    local delivery failed\n" in bounce.replace("\r\n", "\n")
+        assert "\nno room\n" in bounce
         assert "Child process" not in bounce
 
 
@@ -214,9 +214,10 @@ def test_lmtp_with_a_command() -> None:
         names = [f"{name}@lmtp.test" for name in ("a", "full", "nobody")]
         assert daemon.sendmail("-i", "-f", "me@relay.test", *names, message=MESSAGE).returncode == 0
         daemon.wait_for_log("** nobody@lmtp.test R=lmtp T=lmtp : LMTP error after RCPT TO:<nobody@lmtp.test>")
-        log = daemon.log_text()
-        assert f'=> a <a@lmtp.test> R=lmtp T=lmtp C="250 2.1.5 in {home}/got"' in log
-        assert "== full@lmtp.test R=lmtp T=lmtp defer (-46): LMTP error after end of data: 452 4.2.2 full" in log
+        daemon.wait_for_log(f'=> a <a@lmtp.test> R=lmtp T=lmtp C="250 2.1.5 in {home}/got"')
+        daemon.wait_for_log(
+            "== full@lmtp.test R=lmtp T=lmtp defer (-46): LMTP error after end of data: 452 4.2.2 full"
+        )
         lines = (home / "got").read_text().splitlines()
         assert lines[:3] == [*(f"RCPT TO:<{name}> IGNOREQUOTA" for name in names[:2]), "Return-path: <me@relay.test>"]
         assert lines[lines.index("X-Router: here") + 1] == "X-Transport: there"

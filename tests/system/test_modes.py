@@ -76,7 +76,8 @@ def test_messages_that_come_while_the_daemon_is_down_wait_in_the_maildrop(instal
     assert installation.sendmail("-bd").returncode == 0
     try:
         peers.wait_until("the message", installation.messages)
-        assert list((installation.spool / "maildrop").glob("new.*")) == []
+        maildrop = installation.spool / "maildrop"
+        peers.wait_until("an empty maildrop", lambda: not list(maildrop.glob("new.*")))
         assert len(installation.messages()) == 1
     finally:
         stop(installation)

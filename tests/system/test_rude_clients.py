@@ -113,6 +113,10 @@ class Client:
 
 def test_more_sessions_than_there_may_be(relay: daemons.Daemon) -> None:
     """The crowd is told 421, and nobody of it holds a place for long."""
+    with Client(relay) as client:
+        # Whoever came before has gone when this one has.
+        assert client.say(b"QUIT\r\n") == 221
+        assert client.reply() == 0
     with contextlib.ExitStack() as stack:
         crowd = [stack.enter_context(socket.create_connection(("127.0.0.1", relay.port), 30)) for _ in range(MOST * 4)]
         first = [each.recv(3) for each in crowd]

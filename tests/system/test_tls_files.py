@@ -103,7 +103,7 @@ def test_a_certificate_and_its_key(
     put(path, octets)
     told = f"{KEPT}{path}: "
     peers.wait_until("the fault to be told", lambda: (relay.shows(), told in daemon.log_text())[1])
-    assert told in daemon.log_text("panic")
+    daemon.wait_for_log(told, log="panic")
     assert relay.shows() == relay.ours.der
     command = [sys.executable, "-m", "relay", "check", "-C", daemon.configuration]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -138,7 +138,7 @@ def test_a_file_of_trusted_certificates(relay: Relay, daemon: daemons.Daemon, oc
     else:
         put(relay.anchors, octets)
     peers.wait_until("the rights to be gone", lambda: not relay.relays())
-    assert f"{NOBODY}{relay.anchors}: " in daemon.log_text("panic")
+    daemon.wait_for_log(f"{NOBODY}{relay.anchors}: ", log="panic")
     before = daemon.log_text("panic").count(NOBODY)
     assert not relay.relays()
     assert daemon.log_text("panic").count(NOBODY) == before == 1, "said once, not for each client"

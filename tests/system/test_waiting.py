@@ -46,7 +46,9 @@ def test_the_sender_is_told_that_a_message_waits(tmp_path: Path) -> None:
         "<>",
         "help@relay.test",
     )
-    assert "could be reached, but does not accept mail connections" in " ".join(human.get_content().split())
+    told = " ".join(human.get_content().split())
+    assert "has not yet been delivered" in told
+    assert "you@away.test" in told
     assert machine.get_payload()[1]["Action"] == "delayed"  # type: ignore[index, call-overload]
     assert "Subject: to you" in original.get_content()
     assert "== you@away.test R=away T=remote defer (111): Connection refused" in log
@@ -65,11 +67,11 @@ def test_who_asked_for_it_is_told_of_a_delivery(tmp_path: Path) -> None:
         (raw,) = (each for each in relay.messages() if b"multipart/report" in each)
     report, (human, machine, original) = parts_of(raw)
     assert (report["Subject"], report["Auto-Submitted"]) == ("Delivery Status Notification", "auto-generated")
-    assert "The message was delivered." in human.get_content()
+    assert "had successful delivery notifications -----\n<you@relay.test>" in human.get_content()
     about, block = machine.get_payload()
     assert about["Original-Envelope-Id"] == "QQ1"  # type: ignore[index, call-overload]
     assert block["Action"] == "delivered"  # type: ignore[index, call-overload]
-    assert block["Original-Recipient"] == "rfc822; you@old.test"  # type: ignore[index, call-overload]
+    assert block["Original-Recipient"] == "rfc822;you@old.test"  # type: ignore[index, call-overload]
     assert original.get_content_type() == "text/rfc822-headers"
 
 

@@ -165,3 +165,41 @@ def test_a_batch(installation: daemons.Daemon) -> None:
     assert len(installation.messages()) == 4
     done = installation.sendmail("-odi", "-bS", message=b"RCPT TO:<x@y>\n")
     assert done.returncode == 2
+
+
+def with_acl(installation: daemons.Daemon, option: str) -> None:
+    """The option names an ACL that refuses."""
+    text = installation.configuration.read_text().replace("begin acl\n", "begin acl\nno:\n  deny\n")
+    installation.configuration.write_text(f"{option} = no\n{text}")
+
+
+def test_who_starts_a_process_sees_what_it_writes_into_the_panic_log(installation: daemons.Daemon) -> None:
+    with_acl(installation, "acl_smtp_quit")
+    done = installation.sendmail("-bs", message=b"QUIT\n")
+    assert (done.returncode, codes(done.stdout)) == (0, [b"220", b"221"])
+    assert "ACL for QUIT returned ERROR: " in installation.log_text("panic")
+    assert done.stderr.decode() == installation.log_text("panic")
+
+
+def test_no_client_of_the_network_sees_it(installation: daemons.Daemon) -> None:
+    with_acl(installation, "acl_smtp_quit")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname(), timeout=20)
+        connection, _ = listener.accept()
+    command = [sys.executable, "-m", "relay.cli.sendmail", "-C", str(installation.configuration), "-bs"]
+    with connection:
+        process = subprocess.Popen(command, stdin=connection, stdout=connection, stderr=connection)
+    with client:
+        client.sendall(b"QUIT\r\n")
+        client.shutdown(socket.SHUT_WR)
+        said = b"".join(iter(lambda: client.recv(1000), b""))
+    assert process.wait(20) == 0
+    assert codes(said) == [b"220", b"221"]
+    assert b"ERROR" not in said
+    assert "ACL for QUIT returned ERROR: " in installation.log_text("panic")
+
+
+def test_a_session_whose_client_is_turned_away_has_not_failed(installation: daemons.Daemon) -> None:
+    with_acl(installation, "acl_smtp_connect")
+    done = installation.sendmail("-bs")
+    assert (done.returncode, codes(done.stdout)) == (0, [b"550"])

@@ -7,7 +7,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from OpenSSL import crypto
+from OpenSSL import SSL, crypto
 
 from relay.mail.facts import Unverified, Verification, Verified
 from relay.tls.anchors import CLIENT, SERVER, AnchorSet, Purpose, date_fault, load_anchors
@@ -310,6 +310,34 @@ def test_each_issuer_needs_its_list_once_there_is_one() -> None:
     assert verify(anchors(ca, crls=[ca.crl(), middle.crl()]), leaf) == BY_ANCHOR
     revoked = anchors(ca, crls=[ca.crl([middle.own]), middle.crl()])
     assert reason(verify(revoked, leaf)) .startswith("an issuing certificate was revoked on 20")
+
+
+def test_lists_of_a_set_that_holds_an_intermediate_and_its_root() -> None:
+    ca = authority()
+    middle = ca.intermediate()
+    good, bad = middle.issue("good.test"), middle.issue("bad.test")
+    trusted = anchors(ca, middle, crls=[ca.crl(), middle.crl([bad])])
+    assert verify(trusted, good) == BY_ANCHOR
+    assert reason(verify(trusted, bad)).startswith("the certificate was revoked on 20")
+    revoked = anchors(ca, middle, crls=[ca.crl([middle.own]), middle.crl()])
+    assert reason(verify(revoked, good)).startswith("an issuing certificate was revoked on 20")
+
+
+def test_what_is_wrong_with_one_certificate_leaves_no_trace_for_other_connections() -> None:
+    """OpenSSL's list of errors is one for all: its next call for anybody would report what is still in it."""
+    ca, like, other = authority(), certs.laptop(), certs.stranger()
+    forged = (
+        x509.CertificateBuilder()
+        .subject_name(like.certificate.subject)
+        .issuer_name(ca.own.certificate.subject)
+        .public_key(like.certificate.public_key())
+        .serial_number(5)
+        .not_valid_before(like.certificate.not_valid_before_utc)
+        .not_valid_after(like.certificate.not_valid_after_utc)
+        .sign(other.key, hashes.SHA256())
+    )
+    assert "signature" in reason(anchors(ca).verify((forged,), CLIENT, NOW))
+    assert SSL._lib.ERR_peek_error() == 0
 
 
 def test_a_list_of_somebody_else_does_not_count() -> None:

@@ -109,7 +109,7 @@ def demanding(directory: Path, *anchors: CertKey | Authority, crl: bytes = b"", 
     certificate, key = certs.relay().write(directory, "relay")
     named = put(directory / "anchors.pem", *(each.cert_pem for each in anchors))
     lists = put(directory / "crl.pem", crl) if crl else ""
-    return make_server_context(ServerTLS(str(certificate), str(key), named, lists, request))
+    return make_server_context(ServerTLS(str(certificate), str(key), named, lists, request), now=NOW)
 
 
 def for_purpose(purpose: x509.ObjectIdentifier, issuer: CertKey | None = None) -> CertKey:
@@ -193,9 +193,11 @@ class TestMust:
         ca = authority()
         own_purpose = for_purpose(ExtendedKeyUsageOID.SERVER_AUTH)
         pinned, revoked_pin = authority("Elsewhere").issue("pinned.test"), ca.issue("revoked-pin.test")
-        trusted = (ca, own_purpose, pinned, revoked_pin, certs.laptop())
-        crl = ca.crl([revoked_pin])
-        for leaf in (own_purpose, pinned, revoked_pin, certs.laptop(), certs.stranger(), ca.issue("x.test")):
+        middle = ca.intermediate()
+        below = middle.issue("y.test")
+        trusted = (ca, middle, own_purpose, pinned, revoked_pin, certs.laptop())
+        crl = ca.crl([revoked_pin]) + middle.crl()
+        for leaf in (own_purpose, pinned, revoked_pin, certs.laptop(), certs.stranger(), ca.issue("x.test"), below):
             tried = shake(demanding(tmp_path, *trusted, crl=crl, request=TRY), leaf, version)
             demanded = shake(demanding(tmp_path, *trusted, crl=crl), leaf, version)
             assert tried.server_error == ""

@@ -32,7 +32,7 @@ from relay.tls.faults import (
         ("no suitable key share", False, PEER, "tls_eccurve"),
         ("peer did not return a certificate", False, PEER, "tls_verify_hosts"),
         ("the certificate has expired on 2026-01-01 00:00 UTC: /CN=a", False, PEER, "renewed"),
-        ("the client wants to speak h2 (ALPN)", False, PEER, "another service"),
+        ("Bad ALPN presented (h2)", False, PEER, "another service"),
         ("timed out", True, NETWORK, "nothing more"),
         ("the peer closed the connection during the handshake", True, NETWORK, "hung up"),
         ("no TLS context for this client: /x: no such file (make it)", False, OURS, ""),
@@ -45,18 +45,32 @@ def test_whose_fault_and_what_to_do(reason: str, by_peer: bool, whose: str, reme
     assert (fault.whose, fault.what) == (whose, reason)
     assert remedy in fault.remedy
     assert fault.line.count("\n") == 0
-    assert reason in fault.line
 
 
 def test_the_line() -> None:
-    assert Fault(PEER, "no shared cipher", "do this").line == "(the client's side): no shared cipher (do this)"
-    assert Fault(OURS, "x").line == "(our side): x"
-    assert Fault(NETWORK, "x").line == "(the network): x"
+    assert Fault(PEER, "no shared cipher", "do this").line == (
+        "(SSL_accept): error:no shared cipher (the client's side: do this)"
+    )
+    assert Fault(OURS, "x").line == "(SSL_accept): error:x (our side)"
+    assert Fault(NETWORK, "x").line == "(SSL_accept): error:x (the network)"
+
+
+@pytest.mark.parametrize(
+    ("reason", "line"),
+    [
+        ("timed out", "(tls lib accept fn): timed out"),
+        ("the peer closed the connection during the handshake", "(tls lib accept fn): TCP connection closed by peer"),
+        ("Bad ALPN presented (h2)", "(handshake): Bad ALPN presented (h2)"),
+        ("ALPN required but not negotiated", "(handshake): ALPN required but not negotiated"),
+    ],
+)
+def test_what_exim_has_words_for(reason: str, line: str) -> None:
+    assert explain(reason, True).line == line
 
 
 @given(st.text(max_size=60), st.booleans())
 def test_any_reason_has_a_line(reason: str, by_peer: bool) -> None:
-    assert reason in explain(reason, by_peer).line
+    assert reason in explain(f"{reason}.", by_peer).line or "tls lib" in explain(f"{reason}.", by_peer).line
 
 
 def begun(guard: HandshakeGuard, address: str, now: float, tries: int = 1000) -> int:

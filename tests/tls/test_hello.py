@@ -306,7 +306,7 @@ def test_wishes() -> None:
     ("offered", "required", "fault"),
     [
         ((), False, ""),
-        ((), True, "hosts_require_alpn"),
+        ((), True, "ALPN required"),
         (("smtp",), True, ""),
         (("esmtp",), False, ""),
         (("h2",), False, "h2"),

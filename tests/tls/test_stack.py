@@ -117,6 +117,10 @@ class Wire:
         self.run()
 
 
+def drained(stack: Stack) -> list[StackEvent]:
+    return list(iter(stack.next_event, None))
+
+
 def plain(events: list[StackEvent]) -> bytes:
     return b"".join(event.data for event in events if isinstance(event, PlainReceived))
 
@@ -288,6 +292,46 @@ def test_a_refusal_says_which_alert(files: Files, alert: int, words: str) -> Non
     failed = client.next_event()
     assert isinstance(failed, LayerFailed)
     assert words in failed.reason
+
+
+@pytest.mark.parametrize("step", [1, 3, 1000])
+def test_after_a_handshake_that_failed_clear_text_comes_out_and_no_record(files: Files, step: int) -> None:
+    stack, client = Stack(), Stack()
+    client.connect(client_context(files).ssl)
+    stack.accept(client.data_to_send())
+    assert isinstance(stack.next_event(), ContextNeeded)
+    stack.refuse("no certificate for this name")
+    alert = stack.data_to_send()
+    assert isinstance(stack.next_event(), LayerFailed)
+    stack.go_on_in_clear()
+    late = b"\x14\x03\x03\x00\x01\x01" + b"\x17\x03\x03\x00\x05QUIT\n" + b"\x15\x03\x03\x00\x02\x02\x28"
+    sent = late + b"NOOP\r\nQUIT\r\n"
+    for start in range(0, len(sent), step):
+        stack.receive(sent[start : start + step])
+    assert plain(drained(stack)) == b"NOOP\r\nQUIT\r\n"
+    stack.send(b"554 no\r\n")
+    assert stack.data_to_send() == b"554 no\r\n"
+    assert alert[:1] == b"\x15"
+
+
+def test_what_came_with_a_handshake_that_failed_is_dropped(files: Files) -> None:
+    stack = Stack()
+    stack.accept(b"MAIL FROM:<evil@x>\r\nRCPT TO:<y@z>\r\n")
+    assert isinstance(stack.next_event(), LayerFailed)
+    stack.go_on_in_clear()
+    stack.receive(b"QUIT\r\n")
+    assert plain(drained(stack)) == b"QUIT\r\n"
+
+
+def test_a_record_of_a_failed_handshake_that_is_none_fails_once_more(files: Files) -> None:
+    stack = Stack()
+    stack.accept(b"clear\r\n")
+    assert isinstance(stack.next_event(), LayerFailed)
+    stack.go_on_in_clear()
+    stack.receive(b"\x17\x07\x07\xff\xff")
+    again = stack.next_event()
+    assert isinstance(again, LayerFailed)
+    assert not again.during_handshake
 
 
 @pytest.mark.parametrize("version", VERSIONS)

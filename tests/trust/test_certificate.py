@@ -63,6 +63,29 @@ def with_subject(*common_names: str, extensions: tuple[x509.ExtensionType, ...] 
     return builder.sign(like.key, hashes.SHA256())
 
 
+# What Exim's log says of it
+
+
+def faults(verdict: Verification) -> tuple[str, ...]:
+    assert isinstance(verdict, Unverified)
+    return verdict.faults
+
+
+def test_what_is_wrong_in_exims_words() -> None:
+    ca, stranger = authority(), certs.stranger()
+    leaf = ca.issue("one.test", sans=("one.test",))
+    wrong_name = 'certificate name mismatch: DN="/CN=one.test" H="two.test"'
+    assert faults(server(leaf, trusted(ca), "two.test")) == (wrong_name,)
+    no_issuer, not_verifiable = (
+        f"depth=0 error={text} cert=/CN=one.test"
+        for text in ("unable to get local issuer certificate", "unable to verify the first certificate")
+    )
+    assert faults(server(leaf, trusted(certs.relay()), "one.test")) == (no_issuer, not_verifiable)
+    assert faults(server(leaf, trusted(certs.relay()), "two.test")) == (no_issuer, not_verifiable, wrong_name)
+    (own,) = faults(server(stranger, trusted(ca)))
+    assert own == f"depth=0 error=self-signed certificate cert={read_certificate(stranger.certificate).subject}"
+
+
 # A client's certificate
 
 

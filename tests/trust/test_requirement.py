@@ -7,6 +7,9 @@ from relay.tls.policy import ClientTLS, TLSDemand, VerifyServer
 from relay.trust.requirement import Met, Unmet, holds, may_go_clear
 
 CLEAR = {
+    (TLSDemand.AVOID, VerifyServer.NOT): True,
+    (TLSDemand.OPPORTUNISTIC, VerifyServer.NOT): True,
+    (TLSDemand.REQUIRED, VerifyServer.NOT): False,
     (TLSDemand.AVOID, VerifyServer.TRY): True,
     (TLSDemand.AVOID, VerifyServer.MUST): False,  # the strictest holds, however odd the pair
     (TLSDemand.OPPORTUNISTIC, VerifyServer.TRY): True,

@@ -81,6 +81,8 @@ class Direct:
     """As it was written; a command with its bar."""
     unique: str
     answer: Routed | Unroutable | RouteDeferred
+    is_hidden: bool = False
+    """Reports name the address alone that it was made of (Exim: hide_child_in_errmsg)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,8 @@ class Unroutable:
     router: str = ""
     user_message: str = ""
     """What a peer may be told; "": nothing in particular."""
+    address_data: str = ""
+    """What the routers that saw it have attached to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,8 @@ class RouteDeferred:
     error: ErrorClass = ErrorClass.OTHER
     freeze: bool = False
     user_message: str = ""
+    note: str = ""
+    """A line of the log by itself, before that of the address."""
 
 
 Route = Routed | Redirected | Discarded | Unroutable | RouteDeferred

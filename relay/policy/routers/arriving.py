@@ -13,6 +13,7 @@ import stat
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
+from relay.expand.debug_print import tell_watcher
 from relay.expand.errors import ExpansionFailed, ForcedFailure
 from relay.expand.evaluate import Expansion
 from relay.expand.lists import HostSubject, MatchList
@@ -93,10 +94,13 @@ async def holds(condition: Expansion, scope: Scope) -> bool:
     return text.lower() not in ("", "0", "no", "false")
 
 
-async def is_ignored(hosts: MatchList | None, name: str, address: str, scope: Scope) -> bool:
-    """Exim: ignore_target_hosts."""
+async def is_ignored(hosts: MatchList | None, name: str, address: str, visit: Visit) -> bool:
+    """Exim: ignore_target_hosts, disable_ipv6."""
+    if visit.ports.without_ipv6 and ":" in address:
+        return True
     if hosts is None:
         return False
+    scope = visit.scope
     seen = scope.child(host=HostView(name, address))
     return await hosts.match(HostSubject(address, name), seen) is not None
 
@@ -230,6 +234,7 @@ async def arrive(
         sender = own.message.sender if own.message is not None else None
         if await conditions.senders.match(sender or NULL_SENDER, own) is None:
             return None
+    await tell_watcher(router.debug_print, own, visit.ports.watch)
     if conditions.require_files and not await _files_are_there(conditions.require_files, visit):
         return None
     for condition in conditions.conditions:

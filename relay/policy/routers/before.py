@@ -22,7 +22,7 @@ _DOMAIN = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 async def before_routing(
     item: AddressItem, scope: Scope, ports: RoutingPorts, purpose: Purpose
 ) -> Redirected | RouteDeferred | None:
-    """None: the routers are to be asked. Exim: deliver_split_address, hold_domains."""
+    """None: the routers are to be asked. Exim: deliver_split_address, hold_domains, queue_domains."""
     try:
         address = await without_percent(item.address, scope, ports.percent_hack_domains)
     except (ExpansionFailed, TemporaryFailure):
@@ -36,6 +36,11 @@ async def before_routing(
             return RouteDeferred("domain is held", error=ErrorClass.HELD)
     except (ExpansionFailed, TemporaryFailure):
         return RouteDeferred("hold_domains lookup deferred", error=ErrorClass.HELD)
+    try:
+        if await _is_in(ports.queue_domains, address.domain, scope):
+            return RouteDeferred("domain is in queue_domains", error=ErrorClass.QUEUED)
+    except (ExpansionFailed, TemporaryFailure):
+        return RouteDeferred("queue_domains lookup deferred", error=ErrorClass.QUEUED)
     return None
 
 
@@ -43,7 +48,8 @@ async def without_percent(address: Address, scope: Scope, domains: MatchList | N
     """`user%other` of one of the domains is `user@other`, which may be of one of them again (Exim:
     percent_hack_domains). ACLs see the same, or they would let through what is only ours to look at. Raises
     ExpansionFailed, TemporaryFailure."""
-    while "%" in address.local_part and await _is_in(domains, address.domain, scope):
+    # Exim asks the list about each address, and tells who watches; otherwise that would cost lookups for nothing.
+    while ("%" in address.local_part or scope.notes is not None) and await _is_in(domains, address.domain, scope):
         local_part, _, domain = address.local_part.rpartition("%")
         if not (local_part and _DOMAIN.fullmatch(domain)):
             break

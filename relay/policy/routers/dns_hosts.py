@@ -287,7 +287,7 @@ async def _addresses(name: str, question: _Question, search: Search) -> LookedUp
     wanted = question.wanted
     ignored = wanted.router.ignore_target_hosts
     if is_address(name):
-        if await is_ignored(ignored, name, name, question.visit.scope):
+        if await is_ignored(ignored, name, name, question.visit):
             return NotFound(name)
         return Found((RouteHost(name, None, (name,)),), name)
     kinds = ("A",) if wanted.families == (4,) else ("AAAA", "A")
@@ -310,8 +310,10 @@ async def _addresses(name: str, question: _Question, search: Search) -> LookedUp
     kept = [
         address
         for address in wanted.in_order(tuple(addresses))
-        if not await is_ignored(ignored, name, address, question.visit.scope)
+        if not await is_ignored(ignored, name, address, question.visit)
     ]
     if kept:
-        return Found((RouteHost(full_name, None, tuple(kept), dnssec=dnssec),), full_name)
+        # Exim: other letters in the DNS are for the domain; the host is called as it was asked for.
+        called = name if lower(full_name) == lower(name) else full_name
+        return Found((RouteHost(called, None, tuple(kept), dnssec=dnssec),), full_name)
     return trouble if trouble is not None and not addresses else NotFound(name)

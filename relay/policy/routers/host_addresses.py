@@ -89,7 +89,7 @@ def _not_now(router: Router, name: str, found: NotNow) -> RouterAnswer:
         return Passed()
     why = found.reason if found.is_offline else "DNS timeout?"
     reason = f"host lookup for {printable(name, 255)} did not complete ({why})"
-    return RouteDeferred(reason, router.name, ErrorClass.NO_NETWORK if found.is_offline else ErrorClass.OTHER)
+    return RouteDeferred(reason, router.name, ErrorClass.NO_NETWORK if found.is_offline else ErrorClass.LOOKUP)
 
 
 async def _look_up(
@@ -129,7 +129,7 @@ async def _by_name(host: RouteHost, wanted: Wanted, visit: Visit) -> LookedUp:
     kept = [
         address
         for address in wanted.in_order(addresses)
-        if not await is_ignored(ignored, host.name, address, visit.scope)
+        if not await is_ignored(ignored, host.name, address, visit)
     ]
     if not kept:
         return NotFound(host.name)

@@ -22,7 +22,9 @@ async def run_ipliteral(router: IPLiteral, visit: Visit) -> RouterAnswer:
         address = address[5:]
     if not is_address(address):
         return Declined()
-    if await is_ignored(router.ignore_target_hosts, domain, address, visit.scope):
+    if visit.ports.without_ipv6 and ":" in address:
+        return Declined()
+    if await is_ignored(router.ignore_target_hosts, domain, address, visit):
         return Declined("IP literal host explicitly ignored")
     transport = await transport_of(router.transport, router.name, visit)
     host = RouteHost(domain, None, (address,))

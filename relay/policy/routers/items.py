@@ -50,6 +50,8 @@ class AddressItem:
     """Whether that router minds the case of local parts."""
     is_hidden: bool = False
     """Reports name the address it was made of instead (Exim: hide_child_in_errmsg)."""
+    is_lasting: bool = False
+    """A further attempt begins with this one instead of what it was made of (Exim: one_time)."""
 
     def ancestors(self) -> Iterator[AddressItem]:
         """The parent, its parent, and so on."""
@@ -81,9 +83,12 @@ class AddressItem:
         return replace(self, router=router, is_caseful=is_caseful)
 
 
-def top_item(address: Address) -> AddressItem:
+def top_item(address: Address, errors_to: Address | None = None) -> AddressItem:
     """A recipient of a message, or an address to verify."""
-    return AddressItem(address, address.key())
+    carried = NOTHING_CARRIED
+    if errors_to is not None:
+        carried = ignoring_errors(carried) if errors_to.is_null else replace(carried, errors_to=errors_to)
+    return AddressItem(address, address.key(), carried=carried)
 
 
 def child_item(parent: AddressItem, address: Address, carried: Carried, start: str = "") -> AddressItem:

@@ -245,7 +245,11 @@ async def _fallback_hosts(option: Expansion, router: str, visit: Visit) -> tuple
         raise RoutingTrouble(f"fallback_hosts in {router} router: {error}") from error
     found: list[RouteHost] = []
     for host in hosts:
-        addresses = await addresses_of(host.name, visit)
+        addresses = tuple(
+            each
+            for each in await addresses_of(host.name, visit)
+            if not (visit.ports.without_ipv6 and ":" in each)
+        )
         if addresses:
             found.append(replace(host, addresses=addresses))
     return tuple(found)

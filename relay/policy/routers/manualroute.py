@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, replace
 
 from relay.expand.errors import ExpansionError, ExpansionFailed, ForcedFailure
-from relay.expand.evaluate import Expansion, compile_expansion
+from relay.expand.evaluate import Expansion, compile_for_use
 from relay.expand.lists import ListKind, NamedLists, compile_list
 from relay.expand.splitting import split_list
 from relay.expand.values import Tainted, taint_like
@@ -132,7 +132,7 @@ def compile_route_list(text: str, location: Location, named: NamedLists | None =
         pattern, rest = take_word(entry)
         hosts, words = take_word(rest)
         try:
-            expansion = compile_expansion(hosts)
+            expansion = compile_for_use(hosts)
             options = parse_options(words)
             constant = None if expansion.constant is None else parse_hosts(expansion.constant)
             # A pattern is one item, not a list: a separator that it can't hold keeps its colons.

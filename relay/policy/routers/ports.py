@@ -10,7 +10,7 @@ from typing import Protocol
 from relay.expand.lists import MatchList
 from relay.expand.scope import FileStatus, Scope
 from relay.mail.address import Address
-from relay.mail.ports import DNS, Resolver, TemporaryFailure
+from relay.mail.ports import DNS, Resolver, TemporaryFailure, Watch
 
 
 class Purpose(enum.Enum):
@@ -98,6 +98,8 @@ class RoutingPorts:
     percent_hack_domains: MatchList | None = None
     hold_domains: MatchList | None = None
     """What is for these stays in the queue. None as well where somebody forces a delivery."""
+    queue_domains: MatchList | None = None
+    """What is for these waits for a queue run. None as well in such a run."""
     dns: DNS | None = None
     accounts: Accounts | None = None
     files: RedirectionFiles | None = None
@@ -106,5 +108,9 @@ class RoutingPorts:
     rewrite_sender: Callable[[Address, Scope], Awaitable[Address]] | None = None
     """The same for senders that are verified."""
     qualify_recipient: str = ""
+    without_ipv6: bool = False
+    """Exim: disable_ipv6."""
     mx_to_address: bool = False
     """Exim: allow_mx_to_ip."""
+    watch: Watch | None = None
+    """Where debug_print of routers goes."""

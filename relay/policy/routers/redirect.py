@@ -259,10 +259,9 @@ async def _children(gathered: _Gathered, router: Redirect, visit: Visit) -> tupl
         match item:
             case Named():
                 children.append(await _child(item, parent, carried, domain, router, visit))
-            case Command(text):
-                children.append(await _direct(text, parent, carried, router, visit))
-            case FileName(text):
-                children.append(await _direct(text, parent, carried, router, visit))
+            case Command(text) | FileName(text):
+                direct = await _direct(text, parent, carried, router, visit)
+                children.append(replace(direct, is_hidden=router.hide_child_in_errmsg))
             case _ as never:
                 assert_never(never)
     return tuple(children)
@@ -288,7 +287,7 @@ async def _child(
     if router.check_ancestor and _is_ancestor(address, parent):
         address = parent.address
     child = child_item(parent, address, carried, router.redirect_router)
-    return replace(child, is_hidden=True) if router.hide_child_in_errmsg else child
+    return replace(child, is_hidden=router.hide_child_in_errmsg, is_lasting=router.one_time)
 
 
 def _is_ancestor(address: Address, parent: AddressItem) -> bool:

@@ -119,6 +119,7 @@ class _Router:
     dnssec_require: MatchList | None = None
     log_as_local: bool = False
     disable_logging: bool = False
+    debug_print: Expansion | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,6 +238,7 @@ class Redirect(_Router):
     rewrite: bool = True
     check_ancestor: bool = False
     hide_child_in_errmsg: bool = False
+    one_time: bool = False
     forbid_smtp_code: bool = False
     skip_syntax_errors: bool = False
     pipe_transport: Expansion | None = None

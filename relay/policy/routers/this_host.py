@@ -60,6 +60,9 @@ def self_action(router: Router, host: RouteHost, visit: Visit) -> RouterAnswer |
             return Passed(reason, host.name)
         case Fallback.FAIL:
             return Unroutable(reason, router.name)
+        case Fallback.FREEZE:
+            note = f"{reason}: {visit.item.address.domain}"
+            return RouteDeferred(reason, router.name, ErrorClass.OTHER, freeze=True, note=note)
         case Fallback() as action:
             return fall_back(action, reason, router.name, ErrorClass.OTHER)
         case _ as never:

@@ -50,7 +50,7 @@ def answer(directory: Path, query: bytes) -> bytes | None:
 def response(number: int, question: dns.message.Message, code: int, packet: bytes) -> bytes:
     """The packet that `fakens` has printed, with the question in it."""
     _, flags, _, answers, authorities, _ = _HEADER.unpack(packet[:12]) if len(packet) >= 12 else (0,) * 6
-    if len(packet) < 12 or _CODES.get(code, _SERVER_FAILURE):
+    if len(packet) < 12 or _CODES.get(code, _SERVER_FAILURE) not in (0, _NO_SUCH_NAME):
         answers = authorities = 0
         packet = b""
     flags = _RESPONSE | _RECURSION | (flags & _KEPT_FLAGS) | _CODES.get(code, _SERVER_FAILURE)

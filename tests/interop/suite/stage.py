@@ -90,7 +90,9 @@ class Stage:
 
     def saved(self, name: str) -> str:
         """What the suite expects of a file."""
-        return self.program_named(self.read(name)) if self.program.short_ids else self.read(name)
+        text = self.program_named(self.read(name)) if self.program.short_ids else self.read(name)
+        # Where both are the same account nothing tells which of them is meant.
+        return text.replace("EXIMUSER", "CALLER") if self.words.exim_user == self.words.caller else text
 
     def write(self, name: str, text: str, *, more: bool = False) -> None:
         """A file of the caller's, below the stage."""

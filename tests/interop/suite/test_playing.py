@@ -254,3 +254,10 @@ def test_a_report_counts_causes_and_names_failures(tmp_path: Path):
     text = compared(ours, {("one", "0001"): Verdict("0001", "Ours", Result.PASSED)})
     assert "| 1 | 1 | 1 | -x is not served | 0001 |" in text
     assert "- one/0001 Ours: returns line 2: exim returned 1, not 0" in text
+
+
+def test_one_account_for_both_users_is_shown_as_the_caller(suite: Suite):
+    stage = suite("exim\n****\n", stdout_0001="by EXIMUSER for CALLER\n")
+    assert stage.saved("stdout/0001") == "by EXIMUSER for CALLER\n"
+    both = replace(stage, words=replace(stage.words, exim_user=stage.words.caller))
+    assert both.saved("stdout/0001") == "by CALLER for CALLER\n"

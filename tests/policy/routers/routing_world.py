@@ -163,6 +163,7 @@ class Offering:
     ours: tuple[str, ...] = ()
     purpose: Purpose = Purpose.DELIVER
     mx_to_address: bool = False
+    without_ipv6: bool = False
     notes: Notes | None = None
 
     def ports(self) -> RoutingPorts:
@@ -175,6 +176,7 @@ class Offering:
             files=self.disk,
             qualify_recipient="home.test",
             mx_to_address=self.mx_to_address,
+            without_ipv6=self.without_ipv6,
         )
 
     def scope(self) -> Scope:

@@ -10,9 +10,12 @@ import pytest
 from delivery.post import run
 from policy.routers.routing_world import Offering, accept
 from relay.expand.lists import ListKind, compile_list
+from relay.expand.notes import Notes
+from relay.expand.scope import Scope
 from relay.mail.address import address_from_text
 from relay.mail.outcome import ErrorClass
 from relay.policy.routers.answers import Redirected, Route, Routed, RouteDeferred
+from relay.policy.routers.before import without_percent
 from relay.policy.routers.items import AddressItem, top_item
 from relay.policy.routers.ports import Purpose
 from relay.policy.routing import route
@@ -61,3 +64,15 @@ def test_a_list_that_cant_be_looked_at_holds_the_mail() -> None:
     assert offered("a@far.test", hold_domains=broken) == RouteDeferred(
         "hold_domains lookup deferred", error=ErrorClass.HELD
     )
+
+
+def test_who_watches_is_told_of_the_list_also_where_nothing_is_to_be_changed() -> None:
+    lines: list[str] = []
+    domains = compile_list(ListKind.DOMAIN, "gate.test")
+    scope = Scope(notes=Notes(lines.append))
+    for text in ("anna@gate.test", "anna@far.test"):
+        assert str(run(without_percent(address_from_text(text), scope, domains))) == text
+    assert [line for line in lines if line.endswith("?")] == [
+        '>>> gate.test in "gate.test"?',
+        '>>> far.test in "gate.test"?',
+    ]

@@ -51,6 +51,7 @@ ZONE = {
     "_smtp._tcp.unserved.test SRV": ("0 0 0 .",),
     "short.home.test A": ("192.0.2.6",),
     "Spelled.test MX": ("1 b.test.",),
+    "Alone.test A": ("192.0.2.8",),
 }
 US = ("203.0.113.1",)
 
@@ -71,6 +72,11 @@ def test_exchangers_in_the_order_of_their_preference_with_ipv6_first() -> None:
         RouteHost("b.test", None, ("192.0.2.3",), 20, 20, DNSSEC.NO),
     )
     assert answer.order is HostOrder.EXCHANGERS
+
+
+def test_without_ipv6_its_addresses_are_no_hosts() -> None:
+    (first, _) = taken(at("far.test", without_ipv6=True)).hosts  # type: ignore[arg-type]
+    assert first.addresses == ("192.0.2.1", "192.0.2.2")
 
 
 def test_a_domain_without_mx_is_its_own_host() -> None:
@@ -147,10 +153,13 @@ def test_hosts_that_are_no_better_than_this_one_are_left_out() -> None:
     assert hosts_of(at("ours.test", ours=US)) == ["a.test:None"]  # type: ignore[arg-type]
 
 
+OURS_IS_BEST = "lowest numbered MX record points to local host"
+
+
 @pytest.mark.parametrize(
     ("action", "expected"),
     [
-        (Fallback.FREEZE, RouteDeferred("lowest numbered MX record points to local host", "dns", freeze=True)),
+        (Fallback.FREEZE, RouteDeferred(OURS_IS_BEST, "dns", freeze=True, note=f"{OURS_IS_BEST}: best.test")),
         (Fallback.DEFER, RouteDeferred("lowest numbered MX record points to local host", "dns")),
         (Fallback.FAIL, Unroutable("lowest numbered MX record points to local host", "dns")),
         (Fallback.PASS, Unroutable("lowest numbered MX record points to local host", "", "")),
@@ -217,6 +226,11 @@ def test_endings_to_try() -> None:
 
 def test_the_official_spelling_is_taken_over() -> None:
     assert str(taken(at("sPELLED.test")).item.address) == "bert@Spelled.test"  # type: ignore[arg-type]
+
+
+def test_a_domain_that_is_its_own_host_is_called_as_it_was_asked_for() -> None:
+    answer = taken(at("alone.test"))  # type: ignore[arg-type]
+    assert (str(answer.item.address), [each.name for each in answer.hosts]) == ("bert@Alone.test", ["alone.test"])
 
 
 def test_services() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from delivery.post import Names
 from policy.routers.routing_world import PLACE, accept, by_data, hosts_of, manual, offer
+from relay.expand.evaluate import compile_expansion
 from relay.mail.outcome import ErrorClass, RemoteHost
 from relay.mail.source import ConfigurationError
 from relay.policy.routers.answers import UNROUTEABLE, HostOrder, Routed, RouteDeferred, RouteHost, Unroutable
@@ -42,6 +43,22 @@ GONE = 'lookup of host "gone.test" failed in smarthost router'
 )
 def test_route_lists(route_list: str, hosts: list[str]) -> None:
     assert hosts_of(offer(manual(route_list))) == hosts
+
+
+def test_without_ipv6_its_addresses_are_of_no_host() -> None:
+    hosts = '* "<, [2001:db8::1]:2525, 192.0.2.1, hub.test"'
+    assert isinstance(offer(manual(hosts), without_ipv6=True), RouteDeferred)
+    routed = offer(manual(hosts, host_find_failed=Fallback.IGNORE), without_ipv6=True)
+    assert isinstance(routed, Routed)
+    assert [each.addresses for each in routed.hosts] == [("192.0.2.1",), ("192.0.2.7",)]
+
+
+def test_without_ipv6_its_addresses_are_nothing_to_fall_back_to() -> None:
+    fallback = compile_expansion("<, 2001:db8::1, 192.0.2.1")
+    for without, hosts in ((False, ["2001:db8::1", "192.0.2.1"]), (True, ["192.0.2.1"])):
+        routed = offer(manual("* hub.test", fallback_hosts=fallback), without_ipv6=without)
+        assert isinstance(routed, Routed)
+        assert [each.name for each in routed.fallback_hosts] == hosts
 
 
 def test_hosts_are_expanded() -> None:
@@ -157,6 +174,7 @@ def test_a_host_that_is_this_one() -> None:
     frozen = offer(manual("* spare.test"), ours=ours)
     assert isinstance(frozen, RouteDeferred)
     assert frozen.freeze
+    assert frozen.note == "remote host address is the local host: far.test"
     assert hosts_of(offer(manual("* spare.test", self_action=Fallback.SEND), ours=ours)) == ["spare.test:None"]
     assert hosts_of(offer(manual("* 192.0.2.1:spare.test:hub.test"), ours=ours)) == ["192.0.2.1:None"]
 
@@ -170,7 +188,7 @@ def test_a_host_that_is_this_one() -> None:
         ("* hub.test::99999", "99999 is no port"),
         ("* hub.test::0", "0 is no port"),
         ("* hub.test one two", 'unknown routing option "two"'),
-        ("* ${if", "route_list item"),
+        ("* ${run{x}}", "route_list item"),
         ("* hub.test/x", "is no host"),
     ],
 )
