@@ -66,7 +66,7 @@ def main(count: int) -> None:
                 directory, port, certs.relay(), [certs.laptop()], trusted=[certs.laptop()], main=main_lines
             )
             context = client_context(certs.relay().cert_pem, *certs.laptop().write(directory, "laptop"))
-            with daemons.running(directory, configuration, port) as daemon:
+            with daemons.running(directory, configuration, port, from_scratch=True) as daemon:
                 process = daemon.pid()
                 client = Client(daemon.port, context)
                 print(f"\n{title}, {count} messages of {len(BODY)} octets")
