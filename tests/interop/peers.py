@@ -12,6 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -36,6 +37,10 @@ STOP_SECONDS = 10.0
 PAUSE_SECONDS = 0.01
 """Between two looks whether something has happened."""
 
+_MOST_HELD = 256
+"""Of ports: more than any test has in use, and far below the limit of open files."""
+_held: deque[socket.socket] = deque()  # of the process, as its ports are
+
 
 class DidNotStart(Exception):
     """The text holds what the server printed and logged."""
@@ -56,9 +61,19 @@ def missing(name: str) -> str:
 
 
 def free_port() -> int:
-    """A port of the loopback address that nobody listened on a moment ago."""
-    with socket.create_server((HOST, 0)) as listener:
-        return int(listener.getsockname()[1])
+    """A port of the loopback address that nobody listens on, and that nobody is given by chance.
+
+    The port stays bound, without listening, for as long as it is among the last ones that were asked for: the
+    system then gives it neither to a connection that somebody else opens nor to who asks for any port, and a
+    server may listen on it, go, and come back (SO_REUSEADDR, which every server here sets).
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind((HOST, 0))
+    if len(_held) == _MOST_HELD:
+        _held.popleft().close()
+    _held.append(holder)
+    return int(holder.getsockname()[1])
 
 
 @contextlib.contextmanager
