@@ -34,14 +34,14 @@ def address_item(text: str, caseless: bool, inner: InnerList) -> ItemTest:
     shown = "" if local is None else local.removeprefix("*")
     star = _local_pattern(local, caseless) if local is not None else None
     # Exim: behind +caseful the domain of an item is compared as it is written, with the address's in lower case.
-    in_domains = inner(ListKind.DOMAIN, (taint_like(domain, text),), caseless) if domain else None
+    in_domains = inner(ListKind.DOMAIN, (taint_like(domain, text),) if domain else (), caseless)
 
     async def matches(subject: Subject, scope: Scope) -> Hit | None:
         if not subject.text:
             return None if text else Hit("")
         given = _as_compared(subject, caseless)
         subject_local, at, subject_domain = given.rpartition("@")
-        if not at or in_domains is None:
+        if not at:
             return None
         found = star(subject_local) if star is not None else ()
         if found is None:
