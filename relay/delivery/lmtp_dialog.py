@@ -46,6 +46,8 @@ _WORDS = (
     ("SMTP error from remote mail server after ", "LMTP error after "),
     ("Remote host closed connection in response to ", "LMTP connection closed after "),
     ("SMTP timeout after ", "LMTP timeout after "),
+    ("Malformed SMTP reply in response to pipelined ", "Malformed LMTP response after "),
+    ("Malformed SMTP reply in response to ", "Malformed LMTP response after "),
 )
 
 
@@ -211,8 +213,8 @@ class LMTPRun:
                 self._end(_deferred(_in_words(reason), ErrorClass.LOST_CONNECTION))
             case TimedOut(_, reason):
                 self._end(_deferred(_in_words(reason), ErrorClass.OTHER))
-            case Garbled(text):
-                self._end(_deferred(f"Malformed LMTP response: {printable(text)}", ErrorClass.OTHER))
+            case Garbled(text, error):
+                self._end(_deferred(_in_words(printable(text)), error))
             case _:
                 self._is_heard = False
 

@@ -363,7 +363,7 @@ class Client:
         if reply is None:
             return False
         if isinstance(reply, BadReply):
-            self._garbled(reply.text)
+            self._garbled(self._after.malformed(reply.text), ErrorClass.MALFORMED)
         elif reply.code == 421:
             self._closed_by_server(reply)
         elif not self._awaited:
@@ -582,9 +582,9 @@ class Client:
             self._transaction.broken_off(reason, error, self._is_possible_duplicate)
             self._settle()
 
-    def _garbled(self, text: str) -> None:
-        self._break_off(text, ErrorClass.OTHER)
-        self._close(Garbled(text))
+    def _garbled(self, text: str, error: ErrorClass = ErrorClass.OTHER) -> None:
+        self._break_off(text, error)
+        self._close(Garbled(text, error))
 
     def _closed_by_server(self, reply: Reply) -> None:
         stage, after = self.stage, self._after.text

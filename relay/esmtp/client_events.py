@@ -10,7 +10,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from relay.mail.outcome import Outcome
+from relay.mail.outcome import ErrorClass, Outcome
 from relay.mail.reply import Reply
 
 
@@ -133,6 +133,7 @@ class Garbled:
     """What the server says is no SMTP, or no answer to what was said. Close the connection."""
 
     text: str
+    error: ErrorClass = field(default=ErrorClass.OTHER, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

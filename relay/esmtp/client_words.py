@@ -42,6 +42,12 @@ class After:
         text = self.text.removeprefix("pipelined ") if self.stage is Stage.RCPT else self.text
         return f"SMTP timeout after {text}{f' ({self.written} bytes written)' if self.written else ''}"
 
+    def malformed(self, line: str) -> str:
+        """What came is no reply."""
+        if not line:
+            return f"Malformed SMTP reply (an empty line) in response to {self.text}"
+        return f"Malformed SMTP reply in response to {self.text}: {printable(line)}"
+
     def closed(self) -> str:
         """The connection has ended."""
         return f"Remote host closed connection in response to {self.text}"

@@ -21,7 +21,7 @@ _ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: (.*)|$)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class BadReply:
-    """What came is no reply; `text` says why and shows the line."""
+    """What came is no reply; `text` shows the line, or says why."""
 
     text: str
 
@@ -56,20 +56,20 @@ class ReplyReader:
         """The next whole reply; None as long as there is none."""
         while (line := self._lines.next_line()) is not None:
             if isinstance(line, LineFault):
-                return BadReply(f"malformed reply: {line.value}")
+                return BadReply(line.value)
             text = from_wire(line)
             match = _LINE.fullmatch(text)
             if not match:
-                return BadReply(f"malformed reply: {text[:200]}")
+                return BadReply(text.strip()[:200])
             code, mark, rest = match.groups()
             if self._texts and code != self._code:
-                return BadReply(f"malformed reply: code {self._code} goes on as {code}")
+                return BadReply(f"code {self._code} goes on as {code}")
             self._code = code
             self._texts.append(rest or "")
             if mark != "-":
                 return self._finish()
             if len(self._texts) >= self._max_lines:
-                return BadReply(f"malformed reply: more than {self._max_lines} lines")
+                return BadReply(f"more than {self._max_lines} lines")
         return None
 
     def _finish(self) -> Reply:

@@ -16,6 +16,7 @@ DEFER_NUMBERS = {
     ErrorClass.NO_NETWORK: 101,
     ErrorClass.NO_ROUTE: 113,
     ErrorClass.LOST_CONNECTION: -18,
+    ErrorClass.MALFORMED: -19,
     ErrorClass.QUOTA: -22,
     ErrorClass.HELD: -23,
     ErrorClass.FILTER: -24,

@@ -21,6 +21,8 @@ class ErrorClass(enum.Enum):
     TIMEOUT_CONNECT = "timeout_connect"
     TIMEOUT = "timeout"
     LOST_CONNECTION = "lost_connection"
+    MALFORMED = "malformed"
+    """What the server has said is no reply."""
     TLS_REQUIRED = "tls_required"
     TLS_FAILED = "tls_failed"
     MAIL_4XX = "mail_4xx"

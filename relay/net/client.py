@@ -496,8 +496,8 @@ def _failure_of(event: ClientEvent) -> LinkFailed:
             return LinkFailed(ErrorClass.LOST_CONNECTION, reason, possible_duplicate=possible_duplicate)
         case TimedOut(_, reason):
             return LinkFailed(ErrorClass.TIMEOUT, reason)
-        case Garbled(text):
-            return LinkFailed(ErrorClass.OTHER, printable(text))
+        case Garbled(text, error):
+            return LinkFailed(error, printable(text))
         case Closed():
             return LinkFailed(ErrorClass.LOST_CONNECTION, "connection closed")
         case _:

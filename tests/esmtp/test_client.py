@@ -525,6 +525,21 @@ def test_what_is_no_reply_ends_the_session(nonsense: bytes) -> None:
     assert talk.hear(b"250 OK\r\n") == []
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"\r\n", "Malformed SMTP reply (an empty line) in response to MAIL FROM:<a@b.example>"),
+        (b"hello\x1b\r\n", "Malformed SMTP reply in response to MAIL FROM:<a@b.example>: hello\\033"),
+    ],
+)
+def test_what_is_no_reply_is_told_with_its_command(line: bytes, said: str) -> None:
+    talk = in_transaction(0)
+    talk.hear(line)
+    outcome = talk.outcomes[0]
+    assert isinstance(outcome, Deferred)
+    assert (outcome.reason, outcome.error) == (said, ErrorClass.MALFORMED)
+
+
 @pytest.mark.parametrize("spoken", [b"250 OK\r\n", b"250", b"250-O\r\n"])
 def test_a_reply_before_its_command_is_no_reply(spoken: bytes) -> None:
     talk = ready()
