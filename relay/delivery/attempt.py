@@ -269,7 +269,8 @@ class _Attempt:
 
     async def _deliver_here(self, group: Group) -> tuple[Outcome, ...]:
         addresses = tuple(
-            local_address(self._scope, each.leaf.recipient.recipient, each.routed) for each in group.members
+            local_address(self._scope, each.leaf.recipient.recipient, each.routed, each.leaf.further)
+            for each in group.members
         )
         if addresses[0].file == _NOWHERE:
             return (Delivered(_NOWHERE),) * len(addresses)
@@ -496,8 +497,8 @@ class _Attempt:
             raise Unsettled(error, settlement, consequences) from error
 
     async def _record_expired(self, judgement: Judgement) -> None:
-        """Exim's second line for an address whose time is over: `**` behind its `==`."""
-        for each in judgement.given_up:
+        """Exim's second line for an address whose time is over: `**` behind its `==`, from the last to the first."""
+        for each in reversed(judgement.given_up):
             if each.last is not None:
                 await self._record(replace(each.result, outcome=each.failed), first=True, elapsed=0.0)
 

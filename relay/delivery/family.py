@@ -61,6 +61,12 @@ class Leaf:
         return self.origins[0].recipient.recipient.original or self.item.top.address
 
     @property
+    def further(self) -> tuple[Address, ...]:
+        """The other recipients as the message came for them, the last one first."""
+        others = (each.recipient.recipient for each in reversed(self.origins[1:]))
+        return tuple(each.original or each.address for each in others)
+
+    @property
     def lasting(self) -> AddressItem | None:
         """The address on the way to it that a further attempt begins with, instead of the recipient (one_time)."""
         item = next((each for each in (self.item, *self.item.ancestors()) if each.is_lasting), None)

@@ -368,7 +368,7 @@ class LocalDelivery:
             self._rules.header,
             errand.scope,
             return_path=errand.return_path,
-            recipients=[_original(each) for each in errand.addresses],
+            recipients=[each for address in errand.addresses for each in (*address.further, _original(address))],
             now=self._ports.clock.now(),
             journal=self._ports.journal,
             routers_add=errand.first.headers_add,

@@ -18,6 +18,8 @@ class LocalAddress:
     """A recipient that a local transport is to deliver. Directories are expanded and absolute, "" where unset."""
 
     recipient: Recipient
+    further: tuple[Address, ...] = ()
+    """Other recipients of the message that lead to the same delivery, as it came for them."""
     scope: Scope = field(default_factory=Scope)
     """What the transport's options see of the message and of this address."""
     file: str = ""

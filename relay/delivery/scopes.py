@@ -107,11 +107,14 @@ def without_affixes(address: Address, routed: Routed) -> Address:
     return replace(address, local_part=local_part)
 
 
-def local_address(scope: Scope, recipient: Recipient, routed: Routed) -> LocalAddress:
-    """What a local transport gets of a recipient."""
+def local_address(
+    scope: Scope, recipient: Recipient, routed: Routed, further: tuple[Address, ...] = ()
+) -> LocalAddress:
+    """What a local transport gets of a recipient, and of others that the delivery is for."""
     is_pipe = routed.text.startswith("|")
     return LocalAddress(
         recipient=recipient,
+        further=further,
         scope=address_scope(scope, routed),
         file="" if is_pipe else routed.text,
         pipe=taint_like(routed.text[1:].lstrip(), routed.text) if is_pipe else "",

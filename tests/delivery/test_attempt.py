@@ -39,6 +39,7 @@ from relay.mail.envelope import Envelope, Parameters
 from relay.mail.events import (
     AddressDeferred,
     AddressDelivered,
+    AddressFailed,
     Arrived,
     ChildrenComplete,
     Frozen,
@@ -245,6 +246,13 @@ def test_a_delay_that_lasted_too_long_is_logged_as_delay_and_as_failure() -> Non
     assert done.notebook.words() == ["AddressDeferred", "AddressFailed", "Settlement", "Arrived", "Completed"]
     assert row_states(settlement) == {0: FAILED}
     assert settlement.updates[0].error == "Connection refused: retry timeout exceeded"
+
+
+def test_failures_of_time_are_logged_from_the_last_to_the_first() -> None:
+    done = Attempted({"bert@far.test": BUSY, "carl@far.test": BUSY}, rules=())
+    done.run()
+    failed = [str(each.address) for each in done.notebook.of(AddressFailed)]
+    assert failed == ["carl@far.test", "bert@far.test"]
 
 
 def test_without_a_retry_rule_a_delay_is_a_failure() -> None:
@@ -629,6 +637,7 @@ def test_a_mailbox_that_two_recipients_lead_to_gets_one_copy() -> None:
     done = Attempted({"bert@far.test": SENT, "carl@far.test": BUSY}, "team@alias.test", "anna@here.test")
     settlement = done.run()
     assert done.filing.batches == [("anna@here.test",)]
+    assert done.filing.given[0].further == (address_from_text("anna@here.test"),)
     assert len(done.notebook.of(AddressDelivered)) == 2
     states_of = {
         update.number: update.state

@@ -192,6 +192,12 @@ def test_the_envelope_names_the_recipient_that_a_redirection_began_with() -> Non
     assert there.courier.octets.startswith(b"Envelope-to: list@top.test\n")
 
 
+def test_the_envelope_names_all_recipients_that_lead_to_a_mailbox() -> None:
+    there = Delivering(header=HeaderEdits(envelope_to_add=True))
+    there(further=(Address("second", "top.test"),))
+    assert there.courier.octets.startswith(b"Envelope-to: second@top.test,\n bert@far.test\n")
+
+
 def test_header_changes_that_fail_defer() -> None:
     edits = HeaderEdits(headers_add=(compile_expansion("X: ${if >{x}{1}{a}}"),))
     assert "failed to expand headers_add or headers_remove" in reason(Delivering(header=edits)())
