@@ -58,6 +58,8 @@ from relay.policy.verify_options import sender_lines
 
 NESTING_LIMIT = 20
 
+_VERIFY_MESSAGE = "acl_verify_message"
+
 
 @dataclass(frozen=True, slots=True)
 class ACLReference:
@@ -267,6 +269,8 @@ async def _walk(acl: ACL, state: Run) -> Holds:
     for statement in acl.statements:
         acl_notes.statement_begun(notes, acl, statement)
         state.user_message = state.log_message = ""
+        if state.scope.more.get(_VERIFY_MESSAGE):
+            _show_verify_message(state, "")
         state.details = False
         state.decided = statement.location
         try:
@@ -320,11 +324,18 @@ async def _conditions(acl: ACL, statement: Statement, state: Run) -> tuple[Holds
         finally:
             acl_notes.step_expanded(notes, step, state.shown)
             state.shown = ""
+        if step.name == "verify" and state.user_message:
+            _show_verify_message(state, state.user_message)
         if step.negated:
             holds = NEGATED[holds]
         if holds is not Holds.YES:
             return holds, step
     return Holds.YES, None
+
+
+def _show_verify_message(state: Run, text: str) -> None:
+    """What a verification has said, for the steps of the statement that follow it."""
+    state.scope = state.scope.child(more={**state.scope.more, _VERIFY_MESSAGE: text})
 
 
 async def _verb(acl: ACL, statement: Statement, state: Run, holds: Holds, step: Step | None) -> Holds | None:
@@ -398,8 +409,8 @@ async def _text(expansion: Expansion, state: Run, verify_message: str) -> str:
     if expansion.constant is not None:
         return expansion.constant
     scope = state.scope
-    if "acl_verify_message" in expansion.names_used:
-        scope = scope.child(more={**scope.more, "acl_verify_message": verify_message})
+    if _VERIFY_MESSAGE in expansion.names_used:
+        scope = scope.child(more={**scope.more, _VERIFY_MESSAGE: verify_message})
     try:
         return await expansion.lines(scope)
     except ForcedFailure:

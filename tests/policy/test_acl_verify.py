@@ -135,6 +135,17 @@ def test_a_message_of_ones_own_knows_the_reason() -> None:
     assert verdict.reply.text == "no: Unrouteable address"
 
 
+def test_the_reason_is_known_to_the_rest_of_its_statement() -> None:
+    world = World(routes=Routes({"Bert@far.test": BAD}))
+    world.ask("""warn !verify = recipient
+            logwrite = <$acl_verify_message>
+            set acl_m0 = $acl_verify_message
+        warn logwrite = [$acl_verify_message]
+        accept""")
+    assert world.journal.written == ["<Unrouteable address>", "[]"]
+    assert world.shown("$acl_m0") == "Unrouteable address"
+
+
 def test_a_recipient_of_which_nothing_is_known_now() -> None:
     world = World(routes=Routes({"Bert@far.test": UNKNOWN}))
     verdict = world.ask("require verify = recipient\naccept")
