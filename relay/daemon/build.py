@@ -479,6 +479,7 @@ def _submission(
             qualify_recipient=main.qualify_recipient,
             message_size_limit=size_limit(main.message_size_limit),
             header_maxsize=main.header_maxsize,
+            header_line_maxsize=main.header_line_maxsize,
             header_id=HeaderId(main.message_id_header_domain, main.message_id_header_text),
             recipients_max=recipients_limit(main.recipients_max),
             received_headers_max=main.received_headers_max,

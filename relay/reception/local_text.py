@@ -63,8 +63,11 @@ class HeaderCutter:
     header. A line `From address date` before the first field, which mailbox files have, is left out.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, field_limit: int = 0) -> None:
+        """`field_limit`: octets of a field with its continuation lines, 0: any number."""
         self._limit = limit
+        self._field_limit = field_limit
+        self._field_start = 0
         self._raw = bytearray()
         self._start = 0
         self._position = 0
@@ -74,7 +77,7 @@ class HeaderCutter:
     def feed(self, piece: bytes) -> tuple[bytes, bytes] | None:
         """(header with CRLF line ends, first octets of the body as they came), or None: more is needed.
 
-        HeaderTooLong if there is no end within the limit.
+        HeaderTooLong if there is no end within the limit, or a field is longer than its own.
         """
         self._raw += piece
         return self._cut(at_end=False)
@@ -105,6 +108,9 @@ class HeaderCutter:
             is_continuation = line[:1] in b" \t" and self._position > self._start
             if not is_continuation and not _FIELD.match(line):
                 return self._parts(self._position, self._position)
+            self._field_start = self._field_start if is_continuation else self._position
+            if 0 < self._field_limit < end - self._field_start:
+                raise HeaderTooLong(f"message header line longer than {self._field_limit} characters received")
             self._position = end
 
     def _check(self, size: int) -> None:

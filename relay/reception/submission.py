@@ -106,6 +106,7 @@ class SubmissionSettings:
     qualify_recipient: str
     message_size_limit: int = 50 * 1024 * 1024
     header_maxsize: int = 1024 * 1024
+    header_line_maxsize: int = 0
     header_id: HeaderId = field(default_factory=HeaderId)
     recipients_max: int = 50000
     received_headers_max: int = 30
@@ -299,7 +300,7 @@ class Submission:
         said = await self._sender(request, originator, "")
         before = MessageView(said, arguments, True, message_id=body.message_id, received_at=now)
         await judge.verdict(Where.NOT_SMTP_START, self._scope(session, before, now))
-        cutter = HeaderCutter(self._settings.header_maxsize)
+        cutter = HeaderCutter(self._settings.header_maxsize, self._settings.header_line_maxsize)
         raw_header, first = await self._header(cutter, pieces)
         sender = await self._sender(request, originator, cutter.from_line_sender)
         fields, _ = split_header(raw_header)

@@ -57,6 +57,24 @@ def test_where_the_header_ends_for_every_split(text: bytes, header: bytes, body:
         assert (found[0], found[1] + rest) == (header, body)
 
 
+@pytest.mark.parametrize(
+    ("text", "is_too_long"),
+    [
+        (b"A: b\nB: c\n\n", False),
+        (b"A: b\nB: ccccc\n\n", True),
+        (b"A: b\n c\n d\n\n", True),
+        (b"\nlong enough\n", False),
+    ],
+)
+def test_a_field_over_its_limit(text: bytes, is_too_long: bool) -> None:
+    cutter = HeaderCutter(1000, 8)
+    if is_too_long:
+        with pytest.raises(HeaderTooLong, match="header line longer than 8 characters"):
+            cutter.feed(text)
+    else:
+        assert cutter.feed(text) is not None
+
+
 @pytest.mark.parametrize("text", [b"A: " + b"x" * 200, b"A: b\n" * 40, b" \n" * 0 + b"A: b\n c\n" * 20])
 def test_a_header_over_its_limit(text: bytes) -> None:
     with pytest.raises(HeaderTooLong, match="longer than 100"):

@@ -142,6 +142,12 @@ def test_what_is_refused(request_: SubmissionRequest, text: bytes, complaint: st
     assert office.events.recorded == []
 
 
+def test_a_field_over_the_limit_is_refused() -> None:
+    office = Office(settings=replace(SETTINGS, header_line_maxsize=10))
+    answer = submit(office, pieces=(b"Subject: too long\n\nx\n",))
+    assert answer.text == "message header line longer than 10 characters received: message not accepted"
+
+
 def test_a_message_over_the_limit_leaves_nothing_behind() -> None:
     office = Office(settings=replace(SETTINGS, message_size_limit=200_000))
     answer = submit(office, pieces=(TEXT, *[b"x" * 65536] * 4))
