@@ -72,7 +72,8 @@ class _Complaints:
 
     def record(self, event: Event) -> None:
         if isinstance(event, MessageNote | Trouble):
-            print(f"LOG: {printable(event.text)}", file=sys.stderr)
+            logs = "MAIN" if isinstance(event, MessageNote) else "MAIN PANIC"
+            print(f"LOG: {logs}\n  {printable(event.text)}", file=sys.stderr)
 
 
 def test_addresses(path: Path, macros: dict[str, str], addresses: Sequence[str], wish: Wish) -> int:

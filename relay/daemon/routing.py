@@ -61,6 +61,7 @@ def routing_ports(
         accounts=SystemAccounts(call),
         files=LocalRedirectionFiles(call),
         watch=watch,
+        journal=journal,
         rewrite=rewriting(Flag.ENVELOPE_TO),
         rewrite_sender=rewriting(Flag.ENVELOPE_FROM),
         qualify_recipient=main.qualify_recipient,

@@ -28,7 +28,7 @@ from relay.expand.scope import Scope
 from relay.mail import reply
 from relay.mail.events import ConnectionOpened, Event
 from relay.mail.facts import Endpoint, SessionFacts, make_connection_id
-from relay.mail.ports import Concurrency
+from relay.mail.ports import Concurrency, Journal
 from relay.mail.queue import NewMessage
 from relay.net.server import ESMTPServer, ESMTPServerFactory
 from relay.net.standard_io import network_socket, start_on_pipes
@@ -115,13 +115,14 @@ def play_session(
 
     async def work(relay: Relay) -> int:
         ports = relay.reception.ports
+        log = _Told(tell, relay.logs.selectors)
         ports = replace(
             ports,
             intake=_NothingKept(),
             runner=_NothingDelivered(),
-            journal=_Told(tell, relay.logs.selectors),
+            journal=log,
             concurrency=_NoDelays(ports.concurrency),
-            conditions=_played(ports.conditions, tell, calls_out=calls_out),
+            conditions=_played(ports.conditions, tell, log, calls_out=calls_out),
             crowd=None,
             turns=None,
             notes=Notes(tell),
@@ -132,13 +133,15 @@ def play_session(
     return run_without_queue(configuration, macros, work)
 
 
-def _played(conditions: ConditionPorts, tell: Callable[[str], None], *, calls_out: bool) -> ConditionPorts:
+def _played(
+    conditions: ConditionPorts, tell: Callable[[str], None], log: Journal, *, calls_out: bool
+) -> ConditionPorts:
     hints, addresses = MemoryHints(), conditions.addresses
     if isinstance(addresses, RoutedAddresses):
         callouts: Callouts = _NobodyCalled(tell)
         if calls_out and isinstance(addresses.callouts, HostCallouts):
             callouts = addresses.callouts.with_hints(hints)
-        addresses = addresses.with_callouts(callouts)
+        addresses = addresses.with_callouts(callouts).with_journal(log)
     return replace(conditions, hints=hints, addresses=addresses)
 
 

@@ -24,6 +24,6 @@ async def tell_watcher(text: Expansion | None, scope: Scope, watch: Watch | None
         return
     shown = "\n".join(printable(line) for line in said.removesuffix("\n").split("\n"))
     if scope.notes is not None:
-        scope.notes.say(shown)
+        scope.notes.say_at_margin(shown)
     elif watch is not None:
         watch(shown)

@@ -10,6 +10,7 @@ from typing import assert_never
 
 from relay.expand.scope import Scope
 from relay.mail.address import NULL_SENDER, Address
+from relay.mail.ports import Journal
 from relay.policy.routers.answers import Direct, Discarded, Redirected, Routed, RouteDeferred, Unroutable
 from relay.policy.routers.items import AddressItem, top_item
 from relay.policy.routers.ports import Purpose, RoutingPorts
@@ -48,6 +49,10 @@ class RoutedAddresses:
     def with_callouts(self, callouts: Callouts | None) -> RoutedAddresses:
         """The same, asking somebody else, or nobody."""
         return RoutedAddresses(self._routers, self._ports, callouts)
+
+    def with_journal(self, journal: Journal) -> RoutedAddresses:
+        """The same, telling somebody else what operators should know."""
+        return RoutedAddresses(self._routers, replace(self._ports, journal=journal), self._callouts)
 
     async def verify(
         self, address: Address, role: Role, scope: Scope, options: VerifyOptions = ROUTED_ONLY

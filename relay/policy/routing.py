@@ -13,9 +13,11 @@ from dataclasses import replace
 from typing import assert_never
 
 from relay.expand.errors import ExpansionFailed, ForcedFailure
+from relay.expand.evaluate import compile_expansion
 from relay.expand.notes import Notes
 from relay.expand.scope import Scope
 from relay.mail.address import NULL_SENDER, Address
+from relay.mail.events import MessageNote
 from relay.mail.outcome import RemoteHost
 from relay.mail.ports import TemporaryFailure
 from relay.policy.routers.answers import (
@@ -47,6 +49,7 @@ from relay.policy.routers.settings import Accept, DNSLookup, IPLiteral, Manualro
 # How many times over an address may have been made of others.
 _ANCESTORS_LIMIT = 100
 _BEGINS = ">" * 35
+_CLIENT = compile_expansion("$sender_fullhost")
 
 
 async def route(
@@ -78,9 +81,18 @@ async def route(
         if found.router:
             notes.say(f"{found.router} router: defer for {item.address}\n  message: {found.reason}")
     elif not isinstance(found, Unroutable):
-        goes_on = isinstance(found, Routed) and found.clone is not None
-        notes.say(f"routed by {found.router} router{' (unseen)' if goes_on else ''}")
+        notes.say(_how(found, routers))
     return found
+
+
+def _how(found: Routed | Redirected | Discarded, routers: Sequence[Router]) -> str:
+    """What became of an address that some router has taken."""
+    if isinstance(found, Redirected) and found.children:
+        router, last = next((each for each in routers if each.name == found.router), None), found.children[-1]
+        if isinstance(last, AddressItem) and not isinstance(router, Redirect):
+            return f"re-routed to {last.address}"
+    goes_on = isinstance(found, Routed) and found.clone is not None
+    return f"routed by {found.router} router{' (unseen)' if goes_on else ''}"
 
 
 async def _search(
@@ -252,6 +264,8 @@ async def _run(router: Router, visit: Visit) -> RouterAnswer:
 async def _final(answer: Route, router: Router, visit: Visit, following: str) -> Route:
     """The answer of the router that ended the search, with the copy for the `following` router (Exim: unseen) and with
     the failure that `fail_verify` asks for. Raises RoutingTrouble."""
+    if isinstance(answer, RouteDeferred) and answer.note:
+        await _tell_note(answer.note, visit)
     if isinstance(answer, Unroutable | RouteDeferred):
         return answer
     if visit.purpose in router.fail_verify:
@@ -261,6 +275,15 @@ async def _final(answer: Route, router: Router, visit: Visit, following: str) ->
     if not await flag(router.unseen, "unseen", router.name, visit.scope) or not following:
         return answer
     return _doubled(answer, router, visit, following)
+
+
+async def _tell_note(note: str, visit: Visit) -> None:
+    """A line of the log that says whom it is about, where no delivery does."""
+    if visit.purpose is Purpose.DELIVER or visit.ports.journal is None:
+        return
+    address, client = visit.item.address, await _CLIENT.text(visit.scope)
+    why = f"verifying <{address}> from host {client}" if client else f"routing <{address}>"
+    visit.ports.journal.record(MessageNote("", f"{note} (while {why})"))
 
 
 def _doubled(answer: Routed | Redirected, router: Router, visit: Visit, following: str) -> Route:

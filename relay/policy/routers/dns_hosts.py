@@ -6,12 +6,14 @@ come out in groups of one preference; in which order those of a group are tried 
 
 from __future__ import annotations
 
+import contextlib
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import assert_never
 
 from relay.expand.lists import MatchList
+from relay.expand.notes import Notes
 from relay.expand.values import Tainted, lower
 from relay.mail.outcome import DNSSEC
 from relay.mail.ports import DNS, DNSAnswer, HostNotFound, NoRecords, TemporaryFailure
@@ -131,10 +133,29 @@ class _Question:
 async def _question(name: str, wanted: Wanted, visit: Visit) -> _Question:
     if visit.ports.dns is None:
         raise RoutingTrouble("the DNS can't be asked here")
-    router = wanted.router
-    requires = await requires_dnssec(router, name, visit)
-    requests = requires or router.dnssec_request is None or await _is_in(router.dnssec_request, name, visit)
+    router, notes = wanted.router, visit.scope.notes
+    with _told(notes, "check dnssec require list"):
+        requires = await requires_dnssec(router, name, visit)
+        if notes is not None and router.dnssec_require is None:
+            notes.say(f"{name} in dnssec_require_domains? no (option unset)")
+    with _told(notes, "check dnssec request list"):
+        requests = requires or router.dnssec_request is None or await _is_in(router.dnssec_request, name, visit)
     return _Question(visit.ports.dns, wanted, visit, requires, requests)
+
+
+@contextlib.contextmanager
+def _told(notes: Notes | None, what: str) -> Iterator[None]:
+    """What is tried meanwhile is told below that."""
+    if notes is None:
+        yield
+        return
+    notes.level += 1
+    notes.say(what)
+    notes.level += 1
+    try:
+        yield
+    finally:
+        notes.level -= 2
 
 
 async def requires_dnssec(router: Router, name: str, visit: Visit) -> bool:

@@ -10,7 +10,7 @@ from typing import Protocol
 from relay.expand.lists import MatchList
 from relay.expand.scope import FileStatus, Scope
 from relay.mail.address import Address
-from relay.mail.ports import DNS, Resolver, TemporaryFailure, Watch
+from relay.mail.ports import DNS, Journal, Resolver, TemporaryFailure, Watch
 
 
 class Purpose(enum.Enum):
@@ -114,3 +114,5 @@ class RoutingPorts:
     """Exim: allow_mx_to_ip."""
     watch: Watch | None = None
     """Where debug_print of routers goes."""
+    journal: Journal | None = None
+    """Who is told what operators should know of an address that is only verified; None: nobody."""

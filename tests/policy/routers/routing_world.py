@@ -12,6 +12,8 @@ from relay.expand.lists import ListKind, compile_list
 from relay.expand.notes import Notes
 from relay.expand.scope import FileStatus, MessageView, Scope
 from relay.mail.address import address_from_text
+from relay.mail.events import Event
+from relay.mail.facts import SessionFacts
 from relay.mail.ports import DNSAnswer, HostNotFound, NoRecords, TemporaryFailure
 from relay.mail.source import Location
 from relay.policy.routers.answers import Route, Routed
@@ -165,6 +167,11 @@ class Offering:
     mx_to_address: bool = False
     without_ipv6: bool = False
     notes: Notes | None = None
+    session: SessionFacts = field(default_factory=SessionFacts)
+    log: list[Event] = field(default_factory=list)
+
+    def record(self, event: Event) -> None:
+        self.log.append(event)
 
     def ports(self) -> RoutingPorts:
         return RoutingPorts(
@@ -177,11 +184,14 @@ class Offering:
             qualify_recipient="home.test",
             mx_to_address=self.mx_to_address,
             without_ipv6=self.without_ipv6,
+            journal=self,
         )
 
     def scope(self) -> Scope:
         message = MessageView(sender=address_from_text(self.sender))
-        return Scope(message=message, file_system=self.disk, resolver=self.names, notes=self.notes)
+        return Scope(
+            session=self.session, message=message, file_system=self.disk, resolver=self.names, notes=self.notes
+        )
 
     def offer(self, *routers: Router, to: str | AddressItem = "bert@far.test") -> Route:
         item = top_item(address_from_text(to)) if isinstance(to, str) else to

@@ -7,9 +7,12 @@ import random
 import pytest
 
 from delivery.post import Names
-from policy.routers.routing_world import NOT_NOW, Zone, accept, hosts_of, lookup, manual, offer, taken
+from policy.routers.routing_world import NOT_NOW, Offering, Zone, accept, hosts_of, lookup, manual, offer, taken
 from relay.expand.evaluate import compile_expansion
 from relay.expand.lists import ListKind, compile_list
+from relay.expand.notes import Notes
+from relay.mail.events import MessageNote
+from relay.mail.facts import Endpoint, SessionFacts
 from relay.mail.outcome import DNSSEC
 from relay.policy.routers.answers import (
     UNROUTEABLE,
@@ -169,6 +172,38 @@ def test_this_host_is_the_best(action: Fallback, expected: object) -> None:
     assert at("best.test", lookup(self_action=action), ours=US) == expected
 
 
+@pytest.mark.parametrize(
+    ("purpose", "session", "said"),
+    [
+        (Purpose.DELIVER, SessionFacts(), ()),
+        (Purpose.TEST, SessionFacts(), ("routing <b@best.test>",)),
+        (
+            Purpose.VERIFY_RECIPIENT,
+            SessionFacts(peer=Endpoint("192.0.2.9", 1025)),
+            ("verifying <b@best.test> from host [192.0.2.9]",),
+        ),
+    ],
+)
+def test_the_log_tells_of_a_loop_where_no_delivery_does(
+    purpose: Purpose, session: SessionFacts, said: tuple[str, ...]
+) -> None:
+    offering = Offering(dns=Zone(ZONE), ours=US, purpose=purpose, session=session)
+    offering.offer(lookup(self_action=Fallback.FREEZE), to="b@best.test")
+    assert offering.log == [MessageNote("", f"{OURS_IS_BEST}: best.test (while {each})") for each in said]
+
+
+def test_who_watches_is_told_what_is_asked_about_signatures() -> None:
+    told: list[str] = []
+    router = lookup(dnssec_request=compile_list(ListKind.DOMAIN, "far.test"))
+    Offering(dns=Zone(ZONE), notes=Notes(told.append)).offer(router, to="b@far.test")
+    place = told.index(">>>   check dnssec require list")
+    assert told[place + 1 : place + 4] == [
+        ">>>    far.test in dnssec_require_domains? no (option unset)",
+        ">>>   check dnssec request list",
+        '>>>    far.test in "far.test"?',
+    ]
+
+
 def test_sent_to_ourselves_all_the_same() -> None:
     assert hosts_of(at("best.test", lookup(self_action=Fallback.SEND), ours=US)) == [  # type: ignore[arg-type]
         "us.test:None", "a.test:None",
@@ -180,6 +215,13 @@ def test_passed_on_with_the_name_of_the_host() -> None:
     router = lookup(self_action=Fallback.PASS, more=False)
     answer = taken(offer(router, second, to="b@best.test", dns=Zone(ZONE), ours=US))
     assert (answer.carried.address_data, answer.self_hostname) == ("us.test", "us.test")
+
+
+def test_who_watches_is_told_of_another_domain() -> None:
+    told: list[str] = []
+    router = lookup(self_action=Reroute("else.test"))
+    Offering(dns=Zone(ZONE), ours=US, notes=Notes(told.append)).offer(router, to="b@best.test")
+    assert told[-1] == ">>> re-routed to b@else.test"
 
 
 def test_another_domain_in_place_of_ours() -> None:
