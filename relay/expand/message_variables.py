@@ -8,7 +8,7 @@ from relay.expand.headers import header_text
 from relay.expand.scope import AddressView, Evaluator, Frame, Getter, MessageView, Test
 from relay.expand.splitting import join_list
 from relay.expand.tree import HeaderForm
-from relay.expand.values import Tainted, Value, from_octets
+from relay.expand.values import Value, from_a_header, from_octets
 from relay.mail.address import Address
 
 _NO_MESSAGE = MessageView()
@@ -157,7 +157,7 @@ def header_getter(name: str, form: HeaderForm) -> Evaluator:
 
     async def get(frame: Frame) -> Value:
         text = header_text(_message(frame).header, name, form)
-        return Tainted(text) if text else ""
+        return from_a_header(text) if text else ""
 
     return get
 

@@ -28,9 +28,17 @@ class Quoted(Tainted):
 
 
 class Folded(Tainted):
-    """Text from outside in a header field that we have folded: behind each of its line breaks is white space."""
+    """Text from outside in a header field that is folded: behind each of its line breaks is white space, and more."""
 
     __slots__ = ()
+
+
+def from_a_header(text: str) -> Tainted:
+    """What a field has brought. Its line breaks are kept as far as they fold it: they begin no other field."""
+    first, *more = text.split("\n")
+    folds = bool(more) and all(line[:1] in (" ", "\t") and line.strip() for line in more)
+    has_others = any(len(line.splitlines()) > 1 for line in (first, *more))
+    return Folded(text) if folds and not has_others else Tainted(text)
 
 
 class Absent(str):

@@ -315,3 +315,23 @@ def test_line_breaks_are_the_configurations_own(text: str, lines: str) -> None:
         coroutine.send(None)
     assert stop.value.value == lines
     assert is_tainted(stop.value.value)
+
+
+@pytest.mark.parametrize(
+    ("raw", "lines"),
+    [
+        (b"X: a,\r\n b\r\n", "a,\n b"),
+        (b"X: a,\r\n\tb\r\n  c\r\n", "a,\n\tb\n  c"),
+        (b"X: a\r\n \r\n b\r\n", "a    b"),
+        (b"X: a\r\n b\x0bEvil: c\r\n", "a  b Evil: c"),
+        (b"X: =?utf-8?q?a=0AEvil:_b?=\r\n", "a Evil: b"),
+        (b"X: a\r\nX: Evil: b\r\n", "a Evil: b"),
+    ],
+)
+def test_folds_of_a_field_are_kept(raw: bytes, lines: str) -> None:
+    fields = tuple(Field("X", b"X:" + each) for each in raw.split(b"X:")[1:])
+    coroutine = compile_expansion("$h_x:").lines(Scope(message=MessageView(header=fields)))
+    with pytest.raises(StopIteration) as stop:
+        coroutine.send(None)
+    assert stop.value.value == lines
+    assert is_tainted(stop.value.value)
