@@ -84,17 +84,28 @@ _WILDCARDS = {"::": "(IPv6 and IPv4)", "::0": "(IPv6 and IPv4)", "0.0.0.0": "(IP
 
 
 def listening_on(ports: Iterable[tuple[Listener, Any]]) -> str:
-    """`listening for SMTP on [127.0.0.1]:25 [::1]:25 and for SMTPS on port 465 (IPv4)`: Exim's words."""
-    found: dict[bool, list[str]] = {False: [], True: []}
+    """`listening for SMTP on [127.0.0.1]:25 [::1]:{25,26} and for SMTPS on port 465 (IPv4)`: Exim's words."""
+    found: dict[bool, dict[str, list[int]]] = {False: {}, True: {}}
     for listener, port in ports:
         host = port.getHost()
         if not hasattr(host, "port"):
             continue
         wild = _WILDCARDS.get(host.host)
-        found[listener.tls_on_connect].append(f"port {host.port} {wild}" if wild else f"[{host.host}]:{host.port}")
+        place = f"port {host.port} {wild}" if wild else f"[{host.host}]:"
+        found[listener.tls_on_connect].setdefault(place, []).extend(() if wild else (host.port,))
     names = ((False, "SMTP"), (True, "SMTPS"))
-    kinds = [f"{name} on {' '.join(found[secure])}" for secure, name in names if found[secure]]
+    kinds = [
+        f"{name} on {' '.join(place + _numbers(ports) for place, ports in found[secure].items())}"
+        for secure, name in names
+        if found[secure]
+    ]
     return f"listening for {' and for '.join(kinds)}" if kinds else "not listening for SMTP"
+
+
+def _numbers(ports: list[int]) -> str:
+    """The ports of one address."""
+    text = ",".join(map(str, ports))
+    return f"{{{text}}}" if len(ports) > 1 else text
 
 
 def _remedy(port: int) -> str:
@@ -139,23 +150,32 @@ def override_interfaces(
 
 
 def split_interface(text: str, location: Location) -> tuple[str, int | None]:
-    """An item of `local_interfaces`: `127.0.0.1`, `127.0.0.1.2525`, `[::1]:2525`, `::0`. Raises ConfigurationError."""
+    """An item of `local_interfaces`: `127.0.0.1`, `127.0.0.1.2525`, `[::1]:2525`, `::1.2525`, `::0`.
+
+    Raises ConfigurationError.
+    """
     text = text.strip()
     if text.startswith("["):
         address, _, port = text[1:].partition("]")
         return address, int(port[1:]) if port[1:].isdigit() else None
-    parts = text.split(".")
-    if len(parts) == 5 and parts[4].isdigit():
-        return ".".join(parts[:4]), int(parts[4])
+    if _is_address(text):
+        return text, None
+    address, _, port = text.rpartition(".")
+    if port.isdigit() and _is_address(address):
+        return address, int(port)
+    raise ConfigurationError(
+        Problem(location, f'local_interfaces: "{text}" is not an address', "write 127.0.0.1, or [::1]:2525")
+    )
+
+
+def _is_address(text: str) -> bool:
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             socket.inet_pton(family, text)
         except OSError:
             continue
-        return text, None
-    raise ConfigurationError(
-        Problem(location, f'local_interfaces: "{text}" is not an address', "write 127.0.0.1, or [::1]:2525")
-    )
+        return True
+    return False
 
 
 def _without_ipv6(listeners: tuple[Listener, ...]) -> tuple[Listener, ...]:

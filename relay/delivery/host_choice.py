@@ -20,6 +20,7 @@ from relay.expand.scope import Scope
 from relay.expand.splitting import split_list
 from relay.mail.outcome import RemoteHost
 from relay.mail.ports import HostNotFound, TemporaryFailure
+from relay.policy.routers.host_lists import is_address
 
 _WITH_PORT = re.compile(r"\[([^\]]+)\](?::(\d+))?|([^:\[\]]+)(?:::?(\d+))?")
 
@@ -59,13 +60,11 @@ async def look_up(text: str, default_port: int, scope: Scope, source: random.Ran
     found: list[RemoteHost] = []
     trouble = ""
     for item in _shuffled(items, source) if rules.randomize else [each for each in items if each != "+"]:
-        match = _WITH_PORT.fullmatch(item)
-        if match is None:
+        named = _name_and_port(item)
+        if named is None:
             trouble = f'"{item[:60]}" is not a host'
             continue
-        name = match.group(1) or match.group(3)
-        number = match.group(2) or match.group(4)
-        port = int(number) if number else default_port
+        name, port = named[0], named[1] or default_port
         try:
             addresses = await find_host(name, rules, scope)
         except HostNotFound:
@@ -82,6 +81,16 @@ async def look_up(text: str, default_port: int, scope: Scope, source: random.Ran
             continue
         found += [RemoteHost(name, address, port, dnssec=addresses.dnssec) for address in addresses.literals]
     return Choice(candidates(found), trouble)
+
+
+def _name_and_port(item: str) -> tuple[str, int] | None:
+    """An item of the list; port 0 where it has none. What is an address as it stands has no port behind a colon."""
+    if is_address(item):
+        return item, 0
+    match = _WITH_PORT.fullmatch(item)
+    if match is None:
+        return None
+    return match.group(1) or match.group(3), int(match.group(2) or match.group(4) or 0)
 
 
 def _shuffled(items: list[str], source: random.Random) -> list[str]:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import pytest
 
 from relay.config.read import read_configuration
-from relay.daemon.listening import Listener, listening_on, smtp_listeners
+from relay.daemon.listening import Listener, listening_on, smtp_listeners, split_interface
 from relay.daemon.wishes import Wishes
-from relay.mail.source import Location
+from relay.mail.source import ConfigurationError, Location
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Port:
         ([("0.0.0.0", 465, True)], "listening for SMTPS on port 465 (IPv4)"),
         (
             [("::1", 465, True), ("::1", 25, False), ("::1", 466, True)],
-            "listening for SMTP on [::1]:25 and for SMTPS on [::1]:465 [::1]:466",
+            "listening for SMTP on [::1]:25 and for SMTPS on [::1]:{465,466}",
         ),
     ],
 )
@@ -43,6 +43,29 @@ def test_the_words_are_exims(ports: list[tuple[str, int, bool]], words: str) -> 
         for address, number, secure in ports
     ]
     assert listening_on(pairs) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "port"),
+    [
+        ("127.0.0.1", "127.0.0.1", None),
+        ("127.0.0.1.2525", "127.0.0.1", 2525),
+        ("[::1]:2525", "::1", 2525),
+        ("[::1]", "::1", None),
+        ("::1.2525", "::1", 2525),
+        ("::0.25", "::0", 25),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.1", None),
+        ("::ffff:192.0.2.1.25", "::ffff:192.0.2.1", 25),
+    ],
+)
+def test_an_address_may_have_a_port_behind_a_dot(text: str, address: str, port: int | None) -> None:
+    assert split_interface(text, Location("conf", 1)) == (address, port)
+
+
+@pytest.mark.parametrize("text", ["", "localhost", "::1.x", "::1.", "192.0.2.1.2.25"])
+def test_what_is_no_address_is_an_error(text: str) -> None:
+    with pytest.raises(ConfigurationError):
+        split_interface(text, Location("conf", 1))
 
 
 @pytest.mark.parametrize(
