@@ -53,11 +53,38 @@ _BY_SMTP_OPTION: Mapping[str, str] = {
 # Items that have a form of their own, so that they are in no table of `forms`.
 _OTHER_ITEMS = ("extract", "filter", "if", "listextract", "lookup", "map", "reduce", "sort")
 
+# Values of $tls_in_resumption and $tls_out_resumption by their bits: 1 it can be done here, 2 the client wants a
+# ticket, 4 it has offered a session, 8 the server has given a ticket, 16 the session was resumed.
+_RESUMPTION: Mapping[int, str] = {
+    0b00001: "not requested or offered",
+    0b00011: "client requested, no server ticket",
+    0b00111: "client offered session, no server action",
+    0b01001: "no client request",
+    0b01011: "client requested new ticket, server provided",
+    0b01101: "client offered session, not used",
+    0b01111: "client offered session, server only provided new ticket",
+    0b10001: "session resumed unasked",
+    0b10011: "session resumed unasked",
+    0b10111: "session resumed",
+    0b11001: "session resumed unasked",
+    0b11011: "session resumed unasked",
+    0b11101: "session resumed",
+    0b11111: "session resumed, also new ticket",
+}
+
 
 def built_in_macros() -> dict[str, str]:
-    """All of them, each of which stands for "y"; in Exim's order, which has the last that was made first."""
+    """All of them, for "y" all but one; in Exim's order, which has the last that was made first."""
     groups = (_features_and_acls(), _options_of_all(), _words_of_expansions())
-    return dict.fromkeys((name for group in reversed(groups) for name in group), "y")
+    macros = dict.fromkeys((name for group in reversed(groups) for name in group), "y")
+    if MAIN_OPTIONS["tls_resumption_hosts"].standing is Standing.USED:
+        macros["_RESUME_DECODE"] = resumption_words()
+    return macros
+
+
+def resumption_words() -> str:
+    """A list for `${listextract {$tls_in_resumption} {_RESUME_DECODE}}`: what each value says, in Exim's words."""
+    return ":".join(_RESUMPTION.get(value, f" {value:#04x} ") for value in range(1, 32))
 
 
 def _features_and_acls() -> list[str]:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
+
 from relay.config.built_in import built_in_macros
 from relay.config.driver_options import DRIVERS, GENERIC
 from relay.config.main_options import MAIN_OPTIONS
 from relay.config.options import Standing
+from relay.expand.evaluate import compile_expansion
+from relay.expand.scope import Scope
+from relay.mail.facts import SessionFacts, TLSFacts
 
 
 def test_an_option_has_one_unless_it_is_refused_or_not_of_such_an_exim() -> None:
@@ -43,7 +50,27 @@ def test_features_and_forms() -> None:
     assert there <= set(macros)
     absent = {"_HAVE_GNUTLS", "_HAVE_PERL", "_HAVE_SPF", "_HAVE_LOOKUP_MYSQL", "_EXP_ITEM_PERL", "_EXP_COND_=="}
     assert absent.isdisjoint(macros)
-    assert set(macros.values()) == {"y"}
+    assert {value for name, value in macros.items() if name != "_RESUME_DECODE"} == {"y"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        (TLSFacts("TLS1.3", "TLS_AES_256_GCM_SHA384", 256), "not requested or offered"),
+        (TLSFacts("TLS1.3", "TLS_AES_256_GCM_SHA384", 256, resumption=3), "client requested, no server ticket"),
+        (
+            TLSFacts("TLS1.3", "TLS_AES_256_GCM_SHA384", 256, resumption=11),
+            "client requested new ticket, server provided",
+        ),
+        (TLSFacts("TLS1.3", "TLS_AES_256_GCM_SHA384", 256, resumed=True), "session resumed"),
+        (TLSFacts("TLS1.3", "TLS_AES_256_GCM_SHA384", 256, resumption=31), "session resumed, also new ticket"),
+        (TLSFacts("TLS1.3", "TLS_AES_256_GCM_SHA384", 256, resumption=5), "0x05"),
+    ],
+)
+def test_what_became_of_a_ticket_can_be_said_in_words(facts: TLSFacts, words: str) -> None:
+    text = f"${{listextract {{$tls_in_resumption}} {{{built_in_macros()['_RESUME_DECODE']}}}}}"
+    scope = Scope(session=SessionFacts(tls=facts))
+    assert asyncio.run(compile_expansion(text).text(scope)) == words
 
 
 def test_they_stand_in_exims_order() -> None:
