@@ -71,7 +71,9 @@ class ToldRecipients:
         action = self._actions.of(result.transport) if result.transport else None
         if action is not None and isinstance(result.outcome, Delivered):
             data = result.outcome.confirmation if result.transport in self._remote else ""
-            await action.tell(Happening(Point.DELIVERED, data), self._seen(result, result.outcome.host))
+            # What the transport knew is all that is known by now of the layer that the message went through.
+            seen = self._seen(result, result.outcome.host).child(tls_out=result.outcome.tls)
+            await action.tell(Happening(Point.DELIVERED, data), seen)
 
     async def failing(self, result: Result) -> None:
         """Before its line. Where nobody is told of it, or other reports were asked for, it is told later or not."""

@@ -46,6 +46,7 @@ from relay.mail.events import (
     MessageNote,
     WrittenByACL,
 )
+from relay.mail.facts import Certificate, TLSFacts
 from relay.mail.outcome import Deferred, Delivered, Dialog, ErrorClass, Failed, Outcome, RemoteHost
 from relay.mail.ports import Body, SpoolUnavailable
 from relay.mail.queue import QueuedMessage, RecipientState, Settlement
@@ -291,6 +292,21 @@ def test_actions_are_told_of_a_delivery_and_of_the_end() -> None:
         "Completed",
         "msg:complete <> @ ",
     ]
+
+
+def test_an_action_that_is_told_of_a_delivery_sees_its_tls_layer() -> None:
+    shown = "$event_name $tls_out_ver ${if def:tls_out_peercert {$tls_out_peerdn}{nobody}}"
+    shown += " ${if def:tls_out_ourcert {as ourselves}{as nobody}}"
+    tls = TLSFacts(
+        "TLS1.3", "TLS_AES_256_GCM_SHA384", 256, ours=Certificate(b"", "/CN=us", "", ""),
+        peer=Certificate(b"", "/CN=hub", "", ""),
+    )  # fmt: skip
+    for sent, seen in ((replace(SENT, tls=tls), "TLS1.3 /CN=hub as ourselves"), (SENT, " nobody as nobody")):
+        done = Attempted({"bert@far.test": sent})
+        done.events = EventActions(None, {"smtp": action(done.notebook, "smtp", shown=shown)})
+        done.ports = replace(done.ports, events=done.events)
+        done.run()
+        assert f"msg:delivery {seen}" in heard(done)
 
 
 def test_actions_are_told_of_a_failure_before_its_line() -> None:
