@@ -37,7 +37,7 @@ from relay.tls.files import TLSFileError
 from relay.tls.policy import ClientTLS, TLSDemand, VerifyServer
 from relay.trust.certificate import judge_server
 from relay.trust.requirement import Unmet, holds, may_go_clear, session_fits
-from relay.trust.staple import staple_fault
+from relay.trust.staple import NOT_ASKED_FOR, judge_staple
 
 PROBE_LIMIT = 5.0
 """Seconds from our close_notify to the end of the reply to the clear EHLO."""
@@ -253,10 +253,10 @@ class Conversation:
         if policy.verify is not VerifyServer.NOT:
             verification = judge_server(handshake, anchors, policy, self._ports.clock.now())
             self._note_faults(link, verification, policy)
-        staple = ""
-        if policy.require_ocsp:
+        staple, ocsp = "", NOT_ASKED_FOR
+        if policy.require_ocsp or policy.request_ocsp:
             now = self._ports.clock.now()
-            staple = staple_fault(handshake.staple_received, handshake.chain, anchors.certificates, now)
+            staple, ocsp = judge_staple(handshake.staple_received, handshake.chain, anchors.certificates, now)
         fits = session_fits(policy, handshake.group, handshake.alpn, staple)
         for requirement in (holds(policy, verification), fits):
             if isinstance(requirement, Unmet):
@@ -269,6 +269,7 @@ class Conversation:
             sni=policy.sni,
             alpn=handshake.alpn,
             resumed=handshake.resumed,
+            ocsp=ocsp,
             ours=handshake.ours,
             peer=handshake.peer,
             verification=verification,

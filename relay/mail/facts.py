@@ -89,7 +89,7 @@ class TLSFacts:
     alpn: str = ""
     resumed: bool = False
     ocsp: int = 0
-    """$tls_in_ocsp: 0 no OCSP response was asked for, 1 none was given, 2 not verified, 3 refused, 4 good."""
+    """$tls_in_ocsp, $tls_out_ocsp: 0 no OCSP response was asked for, 1 none given, 2 not verified, 3 bad, 4 good."""
     resumption: int = 0
     """$tls_in_resumption as bits, where the layer knows more than `resumed`."""
     ours: Certificate | None = None

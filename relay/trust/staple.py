@@ -19,6 +19,17 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 # Seconds that clocks may differ by.
 SKEW = 300.0
 
+# What became of the question for a response, as $tls_out_ocsp has it.
+NOT_ASKED_FOR, NOT_GIVEN, BAD, GOOD = 0, 1, 3, 4
+
+
+def judge_staple(
+    octets: bytes, chain: tuple[x509.Certificate, ...], anchors: Iterable[x509.Certificate], now: float
+) -> tuple[str, int]:
+    """What `staple_fault` says of the answer of a server that was asked, and its number."""
+    fault = staple_fault(octets, chain, anchors, now)
+    return fault, NOT_GIVEN if not octets else BAD if fault else GOOD
+
 
 def staple_fault(
     octets: bytes, chain: tuple[x509.Certificate, ...], anchors: Iterable[x509.Certificate], now: float

@@ -345,6 +345,14 @@ def test_a_session_that_is_not_what_it_has_to_be(rules: dict[str, Any], words: s
         assert words in outcome.reason
 
 
+@pytest.mark.parametrize(("options", "status"), [({}, 0), ({"request_ocsp": EVERY}, 1)])
+def test_what_became_of_the_question_for_a_response_is_known(options: dict[str, Any], status: int) -> None:
+    outcome = Sent(Server(), **options).outcome
+    assert isinstance(outcome, Delivered)
+    assert outcome.tls is not None
+    assert outcome.tls.ocsp == status
+
+
 # Resumption
 
 

@@ -19,7 +19,7 @@ from relay.policy.tls import ClientTLSRules, client_policy
 from relay.tls.contexts import ServerContexts, make_client_context
 from relay.tls.policy import ServerTLS
 from relay.tls.stack import ContextNeeded, LayerUp, Stack
-from relay.trust.staple import staple_fault
+from relay.trust.staple import judge_staple, staple_fault
 
 import certs
 
@@ -81,6 +81,16 @@ def test_a_good_one() -> None:
 )
 def test_others(octets: bytes, words: str) -> None:
     assert words in fault(octets)
+
+
+@pytest.mark.parametrize(
+    ("octets", "status"),
+    [(b"", 1), (b"garbage", 3), (response(status=ocsp.OCSPCertStatus.REVOKED), 3), (response(), 4)],
+)
+def test_the_number_of_the_answer(octets: bytes, status: int) -> None:
+    fault, found = judge_staple(octets, (LEAF.certificate,), (CA.own.certificate,), NOW.timestamp())
+    assert found == status
+    assert (fault == "") is (status == 4)
 
 
 def test_whoever_issued_it_must_be_known() -> None:
