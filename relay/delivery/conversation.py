@@ -245,6 +245,10 @@ class Conversation:
             handshake, anchors = await link.start_tls(policy, on_connect=policy.on_connect, session_key=key)
         except StartTLSRefused:
             raise
+        except HandshakeFailed as failure:
+            if failure.verify_fault:
+                self._note_fault(link, failure.verify_fault)
+            raise
         except (TLSFileError, BadCipherList) as error:
             # Our own set-up is broken: an operator mends that, nothing goes out in clear meanwhile.
             self._trouble(error)
@@ -281,8 +285,11 @@ class Conversation:
         if isinstance(verification, Unverified):
             faults = verification.faults[:1] if policy.verify is VerifyServer.MUST else verification.faults
             for each in faults:
-                text = f"[{link.host.address}] SSL verify error: {each}"
-                self._ports.journal.record(MessageNote(self._errand.message_id, text))
+                self._note_fault(link, each)
+
+    def _note_fault(self, link: Link, fault: str) -> None:
+        text = f"[{link.host.address}] SSL verify error: {fault}"
+        self._ports.journal.record(MessageNote(self._errand.message_id, text))
 
     async def _session_key(self, link: Link) -> str:
         """Whose TLS session may be resumed: the host, and the name that it gives itself where one is cut out of its

@@ -39,7 +39,12 @@ class LinkFailed(Exception):
 
 
 class HandshakeFailed(LinkFailed):
-    """STARTTLS was accepted, or TLS begun on connect, and no session came about."""
+    """STARTTLS was accepted, or TLS begun on connect, and no session came about. `verify_fault`: what is wrong with
+    the server's certificate, where that is why."""
+
+    def __init__(self, error: ErrorClass, text: str, reply: Reply | None = None, *, verify_fault: str = "") -> None:
+        super().__init__(error, text, reply)
+        self.verify_fault = verify_fault
 
 
 class StartTLSRefused(Exception):

@@ -49,7 +49,8 @@ from relay.tls.contexts import ContextCache, TLSContext, make_client_context
 from relay.tls.engine import Handshake
 from relay.tls.policy import ClientTLS, VerifyServer
 from relay.tls.sessions import TLSSessions
-from relay.tls.stack import ContextNeeded, LayerFailed, LayerUp, PeerClosed, PlainReceived
+from relay.tls.stack import ContextNeeded, LayerFailed, LayerUp, PeerClosed, PlainReceived, State
+from relay.trust.requirement import does_not_verify
 
 HANDSHAKE_TIMEOUT = 60.0
 # Seconds that a server has for its reply to QUIT: the mail is safe, nobody waits for politeness.
@@ -320,8 +321,11 @@ class ESMTPClient(LayeredConnection):
                 self._transcript.shut_down()
 
     async def drop(self) -> None:
-        """The end, at once."""
-        self.abort()
+        """The end, at once, but for the alert that tells why there is no layer."""
+        if self.stack.state is State.FAILED:
+            self.close()
+        else:
+            self.abort()
         self._tell_closed()
 
     def _tell_closed(self) -> None:
@@ -383,8 +387,8 @@ class ESMTPClient(LayeredConnection):
             case LayerUp(handshake, _):
                 self._handshake_deadline = None
                 self._end_handshake(handshake)
-            case LayerFailed(reason, by_peer, during_handshake):
-                self._layer_failed(reason, by_peer, during_handshake)
+            case LayerFailed():
+                self._layer_failed(event)
             case PeerClosed():
                 # A server that ends its layer without being asked to has nothing more to say.
                 self._machine.receive_eof()
@@ -405,10 +409,13 @@ class ESMTPClient(LayeredConnection):
         else:
             self.reactor.callLater(0, waiting.errback, result)
 
-    def _layer_failed(self, reason: str, by_peer: bool, during_handshake: bool) -> None:
-        text = _layer_fault(reason, by_peer)
-        if during_handshake:
-            self._end_handshake(HandshakeFailed(ErrorClass.TLS_FAILED, f"TLS session: (SSL_connect): error:{text}"))
+    def _layer_failed(self, failed: LayerFailed) -> None:
+        text = _layer_fault(failed.reason, failed.by_peer)
+        if failed.during_handshake:
+            what = f"TLS session: (SSL_connect): error:{text}"
+            if failed.verify_fault:
+                what = does_not_verify(failed.reason)
+            self._end_handshake(HandshakeFailed(ErrorClass.TLS_FAILED, what, verify_fault=failed.verify_fault))
             return
         # TLS 1.3: the refusal of our certificate arrives with the first read after the handshake.
         self._fail(LinkFailed(ErrorClass.TLS_FAILED, text))

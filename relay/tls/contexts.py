@@ -20,7 +20,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from OpenSSL import SSL, crypto
 
-from relay.tls.anchors import AnchorSet, RevocationStore, is_authority, load_anchors, verify_faults
+from relay.tls.anchors import AnchorSet, RevocationStore, date_fault, is_authority, load_anchors, verify_faults
 from relay.tls.ciphers import BadCipherList, set_ciphers
 from relay.tls.dh_groups import DEFAULT, BadParameters, group_of_size, named_group, own_size, size_in_bits
 from relay.tls.engine import forget_errors, notes_of, set_groups, verify_error_text
@@ -29,7 +29,7 @@ from relay.tls.identity import Identity, IdentityStore, Loaded, load_identity
 from relay.tls.make import certificate_pem
 from relay.tls.names import read_certificate
 from relay.tls.parameters import ParameterCache, read_parameters
-from relay.tls.policy import CertificateRequest, ClientTLS, IdentityFiles, ServerTLS, staple_file
+from relay.tls.policy import CertificateRequest, ClientTLS, IdentityFiles, ServerTLS, VerifyServer, staple_file
 from relay.tls.priorities import CipherChoice
 from relay.tls.staples import Staple, der_of
 from relay.tls.switches import BadSwitch, read_switches
@@ -47,6 +47,10 @@ _NO_AUTO_CHAIN = 8
 _HINT_LIMIT = 16384
 # X509_V_ERR_UNABLE_TO_GET_CRL, X509_V_ERR_INVALID_PURPOSE
 _PARDONED = frozenset({3, 26})
+# X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, _DEPTH_ZERO_SELF_SIGNED_CERT, _SELF_SIGNED_CERT_IN_CHAIN,
+# _UNABLE_TO_GET_ISSUER_CERT_LOCALLY, _UNABLE_TO_VERIFY_LEAF_SIGNATURE; _CERT_NOT_YET_VALID, _CERT_HAS_EXPIRED
+_NO_WAY_TO_ANCHORS = frozenset({2, 18, 19, 20, 21})
+_DATES = frozenset({9, 10})
 
 Policy = TypeVar("Policy", ServerTLS, ClientTLS)
 
@@ -163,12 +167,15 @@ def make_client_context(policy: ClientTLS) -> TLSContext:
         _use_one(context, load_identity(IdentityFiles(policy.certificate, policy.privatekey)))
     if policy.alpn:
         context.set_alpn_protos([name.encode("ascii") for name in policy.alpn])
-    # Any server completes the handshake; nothing is sent before its certificate has been judged.
+    # Nothing is sent before the server's certificate has been judged, once the handshake is complete.
     context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
     if policy.request_ocsp or policy.require_ocsp:
         context.set_ocsp_client_callback(_note_staple)
     anchors, fault = _anchors_or_none(policy)
-    return TLSContext(context, anchors, fault)
+    moment = Moment()
+    if policy.verify is VerifyServer.MUST and not policy.pins and fault is None:
+        _refuse_strangers(context, anchors, moment)
+    return TLSContext(context, anchors, fault, moment=moment)
 
 
 def _note_staple(connection: SSL.Connection, staple: bytes, _: object) -> bool:
@@ -352,10 +359,43 @@ def _demand_certificate(context: SSL.Context, anchors: AnchorSet, moment: Moment
             forget_errors()
             return True
         notes = notes_of(connection)
-        notes.refusal, notes.fault = _refusal(anchors, octets, fault, depth)
+        notes.refusal, notes.fault = _refusal(anchors, octets, fault, depth, "client")
         return False
 
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, is_accepted)
+
+
+def _refuse_strangers(context: SSL.Context, anchors: AnchorSet, moment: Moment) -> None:
+    """A server whose certificate can't verify is told so by an alert, which its log has, and not just left.
+
+    Only what AnchorSet.verify refuses as well ends a handshake here; the whole verdict is given once it is complete.
+    """
+    store = context.get_cert_store()
+    assert store is not None
+    anchors.fill(store)
+
+    def is_accepted(connection: SSL.Connection, shown: crypto.X509, fault: int, depth: int, passed: int) -> bool:
+        if passed:
+            return True
+        octets = crypto.dump_certificate(crypto.FILETYPE_ASN1, shown)
+        forget_errors()
+        if anchors.holds(octets) or not _is_strange(fault, shown, moment.now):
+            return True
+        notes = notes_of(connection)
+        notes.refusal, notes.fault = _refusal(anchors, octets, fault, depth, "server")
+        return False
+
+    context.set_verify(SSL.VERIFY_PEER, is_accepted)
+
+
+def _is_strange(fault: int, shown: crypto.X509, now: float) -> bool:
+    """Whether a fault that OpenSSL has found is one for us, too."""
+    if fault in _DATES:
+        try:
+            return bool(date_fault(shown.to_cryptography(), now))
+        except (ValueError, x509.InvalidVersion):
+            return False
+    return fault in _NO_WAY_TO_ANCHORS
 
 
 def _name_authorities(context: SSL.Context, anchors: AnchorSet) -> None:
@@ -371,16 +411,18 @@ def _name_authorities(context: SSL.Context, anchors: AnchorSet) -> None:
             context.add_client_ca(each)
 
 
-def _refusal(anchors: AnchorSet, octets: bytes, fault: int, depth: int) -> tuple[str, str]:
-    """The reason for the log, with what the certificate at fault is known by; and Exim's words."""
+def _refusal(anchors: AnchorSet, octets: bytes, fault: int, depth: int, whose: str) -> tuple[str, str]:
+    """The reason for the log, with what a client's certificate at fault is known by; and Exim's words."""
     try:
         certificate = x509.load_der_x509_certificate(octets)
         facts = read_certificate(certificate)
     except (ValueError, x509.InvalidVersion):
-        return "the client's certificate can't be read", ""
+        return f"the {whose}'s certificate can't be read", ""
     text = verify_error_text(fault)
     why = anchors.reason(fault, depth, text, certificate)
     first = verify_faults(fault, depth, text, certificate)[0]
+    if whose == "server":
+        return why, first
     return f"{why}: {facts.subject} FP={facts.fingerprint} KEY={facts.key_digest}", first
 
 

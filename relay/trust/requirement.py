@@ -33,6 +33,11 @@ _OPENSSL = "TLS session: (SSL_connect): error:"
 _POST_QUANTUM = ("MLKEM", "KYBER")
 
 
+def does_not_verify(reason: str) -> str:
+    """What is logged where the server's certificate has ended a handshake, or has to end a session."""
+    return f"{_OPENSSL}the server's certificate does not verify: {reason}"
+
+
 def holds(policy: ClientTLS, verification: Verification) -> Requirement:
     """Whether the verification of the server's certificate is enough for the transport."""
     if policy.verify is not VerifyServer.MUST:
@@ -41,7 +46,7 @@ def holds(policy: ClientTLS, verification: Verification) -> Requirement:
         case Verified():
             return Met()
         case Unverified(reason):
-            return Unmet(f"{_OPENSSL}the server's certificate does not verify: {reason}")
+            return Unmet(does_not_verify(reason))
         case NotAsked():
             return Unmet(f"{_OPENSSL}the server's certificate was not verified")
         case _ as never:

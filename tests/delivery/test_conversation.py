@@ -19,7 +19,7 @@ from relay.expand.evaluate import compile_expansion
 from relay.expand.scope import Scope
 from relay.mail.address import address_from_text
 from relay.mail.envelope import Envelope, Recipient
-from relay.mail.events import HostFailed
+from relay.mail.events import HostFailed, MessageNote
 from relay.mail.outcome import Deferred, Delivered, ErrorClass
 from relay.mail.reply import Reply
 from relay.policy.tls import ClientTLSRules
@@ -322,6 +322,19 @@ def test_a_late_refusal_is_a_failed_handshake() -> None:
     again = Sent(Server(hello_in_tls=late))
     assert isinstance(again.outcome, Delivered), "as in TLS 1.2, where it may go in clear"
     assert again.servers[0].story[-2:] == ["send in clear", "quit"]
+
+
+def test_a_handshake_that_a_certificate_has_ended_is_told_of_and_never_goes_clear() -> None:
+    ended = HandshakeFailed(ErrorClass.TLS_FAILED, "it does not verify", verify_fault="depth=0 error=x cert=/CN=y")
+    sent = Sent(Server(starttls=ended), verify_hosts=EVERY)
+    outcome = sent.outcome
+    assert isinstance(outcome, Deferred)
+    assert (outcome.error, outcome.reason) == (ErrorClass.TLS_FAILED, "it does not verify")
+    notes = [each.text for each in sent.journal.of(MessageNote)]
+    assert notes == [f"[{ONE.address}] SSL verify error: depth=0 error=x cert=/CN=y"]
+    (server,) = sent.servers
+    assert server.story[:3] == ["dial", "hello", "tls"]
+    assert [each for each in server.story if each == "dial" or each.startswith("send")] == ["dial"]
 
 
 # What else a session has to be

@@ -61,6 +61,8 @@ class Heard:
     messages: list[tuple[bytes, bool]] = field(default_factory=list)
     in_clear: bytearray = field(default_factory=bytearray)
     resumed: list[bool] = field(default_factory=list)
+    alerts: list[str] = field(default_factory=list)
+    """What OpenSSL says of handshakes that failed."""
 
 
 class OddPeer:
@@ -177,7 +179,8 @@ class _Session:
             except ssl.SSLWantReadError:
                 self.flush()
                 self.feed()
-            except ssl.SSLError:
+            except ssl.SSLError as error:
+                self.heard.alerts.append(error.reason or "")
                 self.flush()
                 raise Gone from None
         self.flush()

@@ -285,6 +285,8 @@ async def test_a_certificate_that_is_not_the_right_one(name: str, tls13: bool, t
     assert outcome.error is ErrorClass.TLS_FAILED
     assert peer.messages == []
     nothing_private_in_clear(peer)
+    if not more:
+        assert [each.alerts for each in peer.connections] == [["TLSV1_ALERT_UNKNOWN_CA"]], "its log is to say why"
 
 
 @pytest.mark.parametrize("tls13", [True, False])

@@ -1,17 +1,19 @@
 """The TLS stack: up, down and up again, both ends ours and one end Python's ssl, cut at every octet."""
 
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from OpenSSL import SSL
 
-from relay.tls.contexts import TLSContext, make_client_context, make_server_context
+from relay.tls.contexts import ContextCache, TLSContext, make_client_context, make_server_context
 from relay.tls.engine import Handshake
-from relay.tls.policy import CertificateRequest, ClientTLS, ServerTLS
+from relay.tls.policy import CertificateRequest, ClientTLS, ServerTLS, VerifyServer
 from relay.tls.stack import (
     ACCESS_DENIED,
     INTERNAL_ERROR,
@@ -29,7 +31,7 @@ from relay.tls.stack import (
     State,
 )
 
-from certs import CertKey, self_signed
+from certs import CertKey, authority, self_signed
 
 VERSIONS = {"TLS1.2": SSL.TLS1_2_VERSION, "TLS1.3": SSL.TLS1_3_VERSION}
 
@@ -352,6 +354,54 @@ def test_a_demanded_certificate_that_is_missing_ends_the_handshake(files: Files,
     assert isinstance(wire.at_client[-1], LayerFailed)
     assert wire.at_client[-1].by_peer
     assert wire.at_client[-1].during_handshake == (version == "TLS1.2")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    ("verify", "pins", "is_told"),
+    [
+        (VerifyServer.MUST, (), True),
+        (VerifyServer.MUST, ("0" * 64,), False),
+        (VerifyServer.TRY, (), False),
+        (VerifyServer.NOT, (), False),
+    ],
+)
+def test_a_server_that_has_to_verify_is_told_by_an_alert_that_it_does_not(
+    files: Files, version: str, verify: VerifyServer, pins: tuple[str, ...], is_told: bool
+) -> None:
+    """Where pins decide, or nobody has to verify, the verdict is given behind the handshake."""
+    policy = ClientTLS(verify_certificates=files.server.verify_certificates, verify=verify, pins=pins)
+    wire = Wire(Stack(), Stack(), server_context(files, version))
+    wire.go_up(pinned(make_client_context(policy), version))
+    if not is_told:
+        assert [type(wire.at_server[-1]), type(wire.at_client[-1])] == [LayerUp, LayerUp]
+        return
+    at_client, at_server = wire.at_client[-1], wire.at_server[-1]
+    assert isinstance(at_client, LayerFailed)
+    assert (at_client.by_peer, at_client.during_handshake) == (False, True)
+    assert at_client.reason == "the certificate is self-signed and not in the trusted set"
+    assert at_client.verify_fault == "depth=0 error=self-signed certificate cert=/CN=relay.test"
+    assert isinstance(at_server, LayerFailed)
+    assert (at_server.by_peer, at_server.during_handshake) == (True, True)
+    assert "alert unknown ca" in at_server.reason
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(("days", "is_up"), [(30, True), (-1, False)])
+def test_a_date_ends_a_handshake_as_the_verdict_does(version: str, days: float, is_up: bool, tmp_path: Path) -> None:
+    ca = authority()
+    certificate, key = ca.issue("relay.test", days=days).write(tmp_path, "relay")
+    (tmp_path / "ca.crt").write_bytes(ca.own.cert_pem)
+    server = make_server_context(ServerTLS(str(certificate), str(key)))
+    contexts: ContextCache[ClientTLS] = ContextCache(make_client_context)
+    policy = ClientTLS(verify_certificates=str(tmp_path / "ca.crt"), verify=VerifyServer.MUST)
+    client = contexts.get(policy, time.time())
+    wire = Wire(Stack(), Stack(), pinned(server, version))
+    wire.go_up(client)
+    assert isinstance(wire.at_client[-1], LayerUp) is is_up
+    if not is_up:
+        assert isinstance(wire.at_server[-1], LayerFailed)
+        assert "alert certificate expired" in wire.at_server[-1].reason
 
 
 @pytest.mark.parametrize("version", VERSIONS)
