@@ -223,8 +223,8 @@ class _Attempt:
                     await self._add(leaf, Deferred(what, ErrorClass.LOCAL), router)
                 case Discarded(router):
                     await self._add(leaf, Delivered(":blackhole:"), router, shown=":blackhole:")
-                case Unroutable(reason, router):
-                    await self._add(leaf, Failed(reason), router)
+                case Unroutable(reason, router, transport=transport):
+                    await self._add(leaf, Failed(reason), router, transport)
                 case RouteDeferred(reason, router, error, freeze, told, note):
                     if note:
                         ports.journal.record(MessageNote(self._message.message_id, note))
@@ -329,8 +329,10 @@ class _Attempt:
 
     # Results
 
-    async def _add(self, leaf: Leaf, outcome: Outcome, router: str, *, freeze: bool = False, shown: str = "") -> None:
-        results = await self._judged(leaf, outcome, router, "")
+    async def _add(
+        self, leaf: Leaf, outcome: Outcome, router: str, transport: str = "", *, freeze: bool = False, shown: str = ""
+    ) -> None:
+        results = await self._judged(leaf, outcome, router, transport)
         results = [replace(each, freeze=freeze or each.freeze, shown=shown or each.shown) for each in results]
         await self._record(results[0], first=True, elapsed=0.0)
         self._tell_parents(leaf, outcome)

@@ -191,7 +191,7 @@ class Autoreply:
             return await self._calls.call(function, *arguments) or 0.0  # type: ignore[arg-type]
         except OSError as error:
             reason = f'Failed to open "{what}" file {path} when sending message from {name} transport'
-            raise deferred(f"{reason}: {error.strerror}") from error
+            raise deferred(f"{reason}: {error.strerror}", errno=error.errno or 0) from error
 
     async def _log(self, texts: dict[str, str], entry: str) -> None:
         """Where there is a log that can be written; a reply that was sent is not sent again for its sake."""
@@ -214,7 +214,7 @@ class Autoreply:
             if rules.file_optional:
                 return ""
             reason = f"Failed to open file {path} when sending message from {rules.name} transport"
-            raise deferred(f"{reason}: {error.strerror}") from error
+            raise deferred(f"{reason}: {error.strerror}", errno=error.errno or 0) from error
         if not rules.file_expand:
             return text
         return "".join([await _line(each, errand) for each in text.splitlines(keepends=True)])

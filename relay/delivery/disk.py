@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import ParamSpec, Protocol, TypeVar
 
 from relay.delivery.jobs import CreateFile, NotDelivered, Place, Report, Verdict
-from relay.mail.outcome import Deferred, ErrorClass
+from relay.mail.outcome import ErrorClass
 from relay.mail.text import printable
 
 P = ParamSpec("P")
@@ -80,13 +80,15 @@ class MailboxTrouble(NotDelivered):
 
     def __init__(self, doing: str, path: str, cause: OSError) -> None:
         remedy, error = _REMEDIES.get(cause.errno or 0, ("", ErrorClass.LOCAL))
-        text = f"failed to {doing} {printable(path)}: {cause.strerror or cause}"
-        super().__init__(Report(Verdict.DEFERRED, f"{text} ({remedy})" if remedy else text, error))
+        text = f"{doing} {printable(path)}"
+        text = f"{text} ({remedy})" if remedy else text
+        super().__init__(Report(Verdict.DEFERRED, text, error, errno=cause.errno or 0))
         self.cause = cause
 
-    def outcome(self) -> Deferred:
-        """In words that name the path and, where there is a usual one, the remedy."""
-        return Deferred(self.report.text, self.report.error)
+    @property
+    def in_words(self) -> str:
+        """With what the system said, for somebody who does not see its number."""
+        return f"{self.report.text}: {self.cause.strerror or self.cause}"
 
 
 _NOT_ALLOWED = ("let the user that the delivery runs as write there", ErrorClass.LOCAL)
@@ -121,7 +123,7 @@ def write_all(disk: Disk, path: str, file: int, data: bytes) -> None:
     """Writes however many steps it takes. Raises MailboxTrouble."""
     rest = memoryview(data)
     while rest:
-        rest = rest[step("write", path, disk.write, file, rest) :]
+        rest = rest[step("error while writing to", path, disk.write, file, rest) :]
 
 
 def make_directories(disk: Disk, directory: str, mode: int) -> None:
@@ -142,9 +144,9 @@ def make_one(disk: Disk, path: str, mode: int) -> None:
     except FileExistsError:
         return
     except OSError as error:
-        raise MailboxTrouble("create directory", path, error) from error
+        raise MailboxTrouble("failed to create directory", path, error) from error
     above = os.path.dirname(path)
-    step("sync", above, disk.sync_directory, above)
+    step("while syncing", above, disk.sync_directory, above)
 
 
 def may_create(path: str, place: Place) -> bool:

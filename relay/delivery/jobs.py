@@ -250,7 +250,7 @@ class Report:
     error: ErrorClass = ErrorClass.LOCAL
     freeze: bool = False
     output: str = ""
-    """What a command has written."""
+    """What a command has written, or how a mailbox of another format begins."""
     each: tuple[Report, ...] = ()
     """One for each recipient, where they are told apart (LMTP); what stands above is then of no account."""
     read_at: int = -1
@@ -259,6 +259,8 @@ class Report:
     """What is wrong is how the transport is set up."""
     size: int = 0
     """Octets that were written; who gives them knows."""
+    errno: int = 0
+    """As in `Deferred`."""
 
     def outcome(self) -> Outcome:
         """The outcome for each recipient of the delivery."""
@@ -270,7 +272,12 @@ class Report:
             case Verdict.DEFERRED | Verdict.ELSEWHERE:
                 read_at = float(self.read_at) if self.read_at >= 0 else None
                 return Deferred(
-                    self.text, self.error, freeze=self.freeze, read_at=read_at, is_misconfigured=self.is_misconfigured
+                    self.text,
+                    self.error,
+                    freeze=self.freeze,
+                    read_at=read_at,
+                    is_misconfigured=self.is_misconfigured,
+                    errno=self.errno,
                 )
             case _ as never:
                 typing.assert_never(never)
@@ -285,10 +292,10 @@ class NotDelivered(Exception):
 
 
 def deferred(
-    reason: str, error: ErrorClass = ErrorClass.LOCAL, *, freeze: bool = False, read_at: int = -1
+    reason: str, error: ErrorClass = ErrorClass.LOCAL, *, freeze: bool = False, read_at: int = -1, errno: int = 0
 ) -> NotDelivered:
     """To be raised: not now."""
-    return NotDelivered(Report(Verdict.DEFERRED, reason, error, freeze, read_at=read_at))
+    return NotDelivered(Report(Verdict.DEFERRED, reason, error, freeze, read_at=read_at, errno=errno))
 
 
 def misconfigured(reason: str, error: ErrorClass = ErrorClass.LOCAL) -> NotDelivered:

@@ -39,7 +39,7 @@ from relay.expand.evaluate import Expansion
 from relay.expand.scope import Scope
 from relay.mail.address import Address, address_from_text
 from relay.mail.events import MessageNote
-from relay.mail.outcome import Failed, Outcome
+from relay.mail.outcome import ErrorClass, Failed, Outcome
 from relay.mail.ports import Body, Clock, Journal, TemporaryFailure
 from relay.mail.queue import QueuedMessage
 from relay.mail.text import printable, to_wire
@@ -219,7 +219,7 @@ class LocalDelivery:
         except HeaderFailed as error:
             return (misconfigured(str(error)).report.outcome(),) * len(addresses)
         if report.verdict is Verdict.ELSEWHERE:
-            return await self._elsewhere(report.text, addresses, message, body)
+            return await self._elsewhere(report, addresses, message, body)
         self._log_output(report, errand)
         if report.each:
             return tuple(self._driver.outcome(each, errand) for each in report.each)
@@ -248,11 +248,12 @@ class LocalDelivery:
             filtered.close()
 
     async def _elsewhere(
-        self, transport: str, addresses: tuple[LocalAddress, ...], message: QueuedMessage, body: Body
+        self, report: Report, addresses: tuple[LocalAddress, ...], message: QueuedMessage, body: Body
     ) -> tuple[Outcome, ...]:
-        other = self._others.get(transport)
+        other = self._others.get(report.text)
         if other is None or other is self:
-            missing = misconfigured(f"{transport} transport (for a mailbox of another format) not found").report
+            what = f"{report.text} transport (for {report.output} format) not found"
+            missing = deferred(what, ErrorClass.TRANSPORT).report
             return (missing.outcome(),) * len(addresses)
         return await other.deliver(addresses, message, body)
 

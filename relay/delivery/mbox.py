@@ -27,6 +27,15 @@ from relay.delivery.disk import (
     write_all,
 )
 from relay.delivery.jobs import Append, NotDelivered, Report, Verdict, Written, deferred
+from relay.mail.error_numbers import (
+    EXISTENCE_UNCLEAR,
+    FORMAT_UNKNOWN,
+    INODE_CHANGED,
+    LOCK_FAILED,
+    NOT_REGULAR,
+    WRONG_MODE,
+    WRONG_OWNER,
+)
 from relay.mail.outcome import ErrorClass
 from relay.mail.text import printable
 
@@ -69,10 +78,10 @@ class MailboxWriter:
         assert self._before is not None
         try:
             if stat.S_ISREG(self._before.st_mode):
-                step("sync", self._job.path, self._disk.sync, self._file)
+                step("while syncing", self._job.path, self._disk.sync, self._file)
                 if self._is_new:
                     directory = os.path.dirname(self._job.path)
-                    step("sync", directory, self._disk.sync_directory, directory)
+                    step("while syncing", directory, self._disk.sync_directory, directory)
         except NotDelivered:
             self.abandon()
             raise
@@ -135,8 +144,8 @@ class MailboxWriter:
                 return file
             quietly(self._disk.close, file)
         if was_open:
-            raise deferred(f"failed to lock mailbox {self._shown} (fcntl/flock)")
-        raise deferred(f"mailbox {self._shown}: existence unclear", freeze=True)
+            raise deferred(f"failed to lock mailbox {self._shown} (fcntl/flock)", errno=LOCK_FAILED)
+        raise deferred(f"mailbox {self._shown}: existence unclear", freeze=True, errno=EXISTENCE_UNCLEAR)
 
     def _open_once(self, creatable: bool) -> int | None:
         """The file, made where it is missing; None where it changed while it was looked at."""
@@ -146,7 +155,7 @@ class MailboxWriter:
         except FileNotFoundError:
             return self._create(creatable)
         except OSError as error:
-            raise MailboxTrouble("look at mailbox", path, error) from error
+            raise MailboxTrouble("while looking at mailbox", path, error) from error
         self._check_owner(status, " (symlink)" if stat.S_ISLNK(status.st_mode) else "")
         is_link = stat.S_ISLNK(status.st_mode) and self._job.allow_symlink
         if is_link:
@@ -155,7 +164,7 @@ class MailboxWriter:
             except FileNotFoundError:
                 return self._create(creatable, through_link=True)
             except OSError as error:
-                raise MailboxTrouble("look at mailbox", path, error) from error
+                raise MailboxTrouble("while looking at mailbox", path, error) from error
             self._check_owner(status, "")
         return self._open_existing(status, is_link=is_link)
 
@@ -174,9 +183,9 @@ class MailboxWriter:
         except FileExistsError:
             return None
         except OSError as error:
-            trouble = MailboxTrouble("create mailbox", path, error)
+            trouble = MailboxTrouble("while creating mailbox", path, error)
             if job.is_redirected and error.errno in (errno.EPERM, errno.ENOENT, errno.EACCES):
-                raise NotDelivered(Report(Verdict.FAILED, trouble.report.text)) from error
+                raise NotDelivered(Report(Verdict.FAILED, trouble.in_words)) from error
             raise trouble from error
         self._is_new = True
         return file
@@ -186,7 +195,7 @@ class MailboxWriter:
         is_fifo = job.allow_fifo and stat.S_ISFIFO(status.st_mode)
         if not is_fifo and not stat.S_ISREG(status.st_mode):
             what = " or named pipe" if job.allow_fifo else ""
-            raise deferred(f"mailbox {self._shown} is not a regular file{what}")
+            raise deferred(f"mailbox {self._shown} is not a regular file{what}", errno=NOT_REGULAR)
         mode = self._checked_mode(status)
         flags = os.O_WRONLY | os.O_NONBLOCK if is_fifo else os.O_RDWR | os.O_APPEND
         try:
@@ -196,8 +205,8 @@ class MailboxWriter:
                 return None
             if is_fifo and error.errno == errno.ENXIO:
                 what = f"while opening named pipe {self._shown} (could mean no process is reading it)"
-                raise deferred(what) from error
-            raise MailboxTrouble("open mailbox", path, error) from error
+                raise deferred(what, errno=errno.ENXIO) from error
+            raise MailboxTrouble("while opening mailbox", path, error) from error
         try:
             self._check_open(file, status, mode)
         except NotDelivered:
@@ -208,11 +217,13 @@ class MailboxWriter:
     def _check_owner(self, status: os.stat_result, what: str) -> None:
         job = self._job
         if job.check_owner and status.st_uid != os.geteuid():
-            raise deferred(f"mailbox {self._shown}{what} has wrong uid ({status.st_uid} != {os.geteuid()})")
+            owner = f"uid ({status.st_uid} != {os.geteuid()})"
+            raise deferred(f"mailbox {self._shown}{what} has wrong {owner}", errno=WRONG_OWNER)
         if job.check_group and status.st_gid != os.getegid():
-            raise deferred(f"mailbox {self._shown}{what} has wrong gid ({status.st_gid} != {os.getegid()})")
+            group = f"gid ({status.st_gid} != {os.getegid()})"
+            raise deferred(f"mailbox {self._shown}{what} has wrong {group}", errno=WRONG_OWNER)
         if status.st_nlink != 1:
-            raise deferred(f"mailbox {self._shown}{what} has too many links ({status.st_nlink})")
+            raise deferred(f"mailbox {self._shown}{what} has too many links ({status.st_nlink})", errno=NOT_REGULAR)
 
     def _checked_mode(self, status: os.stat_result) -> int:
         """The mode that the file has, or is given: rights are taken away, never added (mode_fail_narrower)."""
@@ -221,29 +232,31 @@ class MailboxWriter:
             return mode
         differing = mode ^ wanted
         if differing & mode == differing:
-            step("change the mode of", self._job.path, os.chmod, self._job.path, wanted)
+            step("while setting perms on mailbox", self._job.path, os.chmod, self._job.path, wanted)
             return wanted
         if self._job.mode_fail_narrower:
-            raise deferred(f"mailbox {self._shown} has the wrong mode {mode:o} ({wanted:o} expected)")
+            raise deferred(f"mailbox {self._shown} has the wrong mode {mode:o} ({wanted:o} expected)", errno=WRONG_MODE)
         return mode
 
     def _check_open(self, file: int, seen: os.stat_result, mode: int) -> None:
         """What is open must be what was looked at."""
-        status = step("look at open mailbox", self._job.path, os.fstat, file)
+        status = step("while fstatting opened mailbox", self._job.path, os.fstat, file)
         if (status.st_ino, status.st_dev) != (seen.st_ino, seen.st_dev):
             what = f"opened mailbox {self._shown} inode number changed from {seen.st_ino} to {status.st_ino}"
-            raise deferred(what, freeze=True)
+            raise deferred(what, freeze=True, errno=INODE_CHANGED)
         if stat.S_IFMT(status.st_mode) != stat.S_IFMT(seen.st_mode):
             kind = "named pipe" if stat.S_ISFIFO(seen.st_mode) else "regular file"
-            raise deferred(f"opened mailbox {self._shown} is no longer a {kind}", freeze=True)
+            raise deferred(f"opened mailbox {self._shown} is no longer a {kind}", freeze=True, errno=NOT_REGULAR)
         if (status.st_uid, status.st_gid) != (seen.st_uid, seen.st_gid):
-            raise deferred(f"opened mailbox {self._shown} has wrong uid or gid", freeze=True)
+            raise deferred(f"opened mailbox {self._shown} has wrong uid or gid", freeze=True, errno=WRONG_OWNER)
         if stat.S_IMODE(status.st_mode) != mode:
             found = stat.S_IMODE(status.st_mode)
-            raise deferred(f"opened mailbox {self._shown} has wrong mode {found:o} ({mode:o} expected)", freeze=True)
+            what = f"opened mailbox {self._shown} has wrong mode {found:o} ({mode:o} expected)"
+            raise deferred(what, freeze=True, errno=WRONG_MODE)
         if self._job.formats and stat.S_ISREG(status.st_mode):
             start = os.pread(file, _FORMAT_OCTETS, 0)
-            if format_of(start, self._job) != self._job.transport:
+            form = format_of(start, self._job)
+            if form is None or form[1] != self._job.transport:
                 raise deferred("open mailbox has changed format")
 
     def _check_format_of_path(self) -> None:
@@ -260,10 +273,10 @@ class MailboxWriter:
         finally:
             os.close(file)
         other = format_of(start, self._job)
-        if not other:
-            raise deferred("mailbox file format unrecognized")
-        if other != self._job.transport:
-            raise NotDelivered(Report(Verdict.ELSEWHERE, other))
+        if other is None:
+            raise deferred("mailbox file format unrecognized", errno=FORMAT_UNKNOWN)
+        if other[1] != self._job.transport:
+            raise NotDelivered(Report(Verdict.ELSEWHERE, other[1], output=other[0]))
 
     # Locking
 
@@ -310,18 +323,15 @@ def _taken(lock: Callable[[], None]) -> bool:
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES):
             return False
-        raise deferred(f"failed to lock an open mailbox: {error.strerror}") from error
+        raise deferred("while locking an open mailbox", errno=error.errno or 0) from error
     return True
 
 
-def format_of(start: bytes, job: Append) -> str:
-    """The transport for a file that begins like this; "" where none is known. An empty file is of any format."""
+def format_of(start: bytes, job: Append) -> tuple[str, str] | None:
+    """How a file begins, and the transport for it; None where none is known. An empty file is of any format."""
     if not start:
-        return job.transport
-    for text, transport in job.formats:
-        if start.startswith(os.fsencode(text)):
-            return transport
-    return ""
+        return "", job.transport
+    return next((each for each in job.formats if start.startswith(os.fsencode(each[0]))), None)
 
 
 class LockFile:
@@ -346,7 +356,7 @@ class LockFile:
                 self._is_ours = True
                 return
             self._break_if_old(locking.lockfile_timeout)
-        raise deferred(f"failed to lock mailbox {printable(self._job.path)} (lock file)")
+        raise deferred(f"failed to lock mailbox {printable(self._job.path)} (lock file)", errno=LOCK_FAILED)
 
     def release(self) -> None:
         """Never fails; nothing where there is no lock of ours."""
@@ -358,7 +368,12 @@ class LockFile:
         now = int(self._clock.now())
         ours = f"{self._path}.{self._job.hostname}.{now:08x}.{os.getpid():08x}"
         mode = self._job.locking.lockfile_mode
-        file = step("create lock file hitching post", ours, self._disk.create, ours, mode)
+        try:
+            file = self._disk.create(ours, mode)
+        except OSError as error:
+            ids = f"(euid={os.geteuid()} egid={os.getegid()})"
+            what = f"creating lock file hitching post {printable(ours)} {ids}"
+            raise deferred(what, errno=error.errno or 0) from error
         try:
             self._disk.link(ours, self._path)
             return True

@@ -73,7 +73,7 @@ class NewFileWriter:
         self.write(pieces)
         assert self._file is not None
         try:
-            step("sync", self._temporary, self._disk.sync, self._file)
+            step("while syncing", self._temporary, self._disk.sync, self._file)
         except NotDelivered:
             self.abandon()
             raise
@@ -121,21 +121,21 @@ class NewFileWriter:
 
     def _name(self, final: str) -> None:
         try:
-            self._despite_missing(lambda: step("deliver to", final, self._disk.link, self._temporary, final))
+            self._despite_missing(lambda: step("while delivering to", final, self._disk.link, self._temporary, final))
         except MailboxTrouble as trouble:
             if trouble.cause.errno == errno.EEXIST and not self._job.final:
                 raise NameTaken(trouble) from trouble
             raise
         self._final = final
         directory = os.path.dirname(final)
-        step("sync", directory, self._disk.sync_directory, directory)
+        step("while syncing", directory, self._disk.sync_directory, directory)
 
     def _opened(self) -> int:
         if self._file is None:
             self._prepare()
             mode = self._job.place.mode
             self._file = self._despite_missing(
-                lambda: step("create", self._temporary, self._disk.create, self._temporary, mode)
+                lambda: step("while creating file", self._temporary, self._disk.create, self._temporary, mode)
             )
         return self._file
 
@@ -179,7 +179,7 @@ class NewFileWriter:
         """The file by which a directory is known for a folder of another Maildir."""
         path = os.path.join(self._job.directory, "maildirfolder")
         if not os.path.lexists(path):
-            step("create", path, lambda: self._disk.close(self._disk.create(path, 0o600)))
+            step("while creating file", path, lambda: self._disk.close(self._disk.create(path, 0o600)))
 
     def _counts(self) -> bool:
         """Whether this folder of a Maildir counts: one that does not has neither a quota nor the file."""

@@ -16,6 +16,7 @@ from typing import assert_never
 
 from relay.delivery.host_lines import line_of
 from relay.mail.address import Address
+from relay.mail.error_numbers import with_system_error
 from relay.mail.events import MessageFrame
 from relay.mail.outcome import WAITS_FOR_RUN, Deferred, Delivered, ErrorClass, Failed, Outcome
 from relay.mail.queue import QueuedMessage, QueuedRecipient, RecipientState, RecipientUpdate, Replacement
@@ -265,7 +266,7 @@ def _verdict(message: QueuedMessage, result: Result, now: float, source: random.
             return RecipientUpdate(number, RecipientState.DELIVERED, confirmation, None)
         case Failed() as failed:
             return GivenUp(result, failed)
-        case Deferred(error=ErrorClass.NO_NETWORK | ErrorClass.HELD) as deferred:
+        case Deferred(error=ErrorClass.NO_NETWORK | ErrorClass.HELD | ErrorClass.TRANSPORT) as deferred:
             return _offline(message, result, deferred, now)
         case Deferred(error=error) as deferred if error in WAITS_FOR_RUN:
             return _left(message, result, deferred, now, rules.queue_interval)
@@ -325,12 +326,12 @@ def _left(
 
 
 def _update(recipient: QueuedRecipient, deferred: Deferred, first_failed: float | None) -> RecipientUpdate:
-    return RecipientUpdate(recipient.number, RecipientState.PENDING, deferred.reason, first_failed)
+    return RecipientUpdate(recipient.number, RecipientState.PENDING, with_system_error(deferred), first_failed)
 
 
 def expired(deferred: Deferred) -> Failed:
     """The failure that a delay becomes when its time is over, in Exim's words."""
-    reason = f"{deferred.reason}: {RETRY_TIMEOUT}" if deferred.reason else RETRY_TIMEOUT
+    reason = f"{with_system_error(deferred)}: {RETRY_TIMEOUT}" if deferred.reason else RETRY_TIMEOUT
     words = deferred.told or (deferred.reason if deferred.reply is not None else "")
     told = f"{words}: {RETRY_TIMEOUT}" if words else RETRY_TIMEOUT
     host = None if deferred.error in _NOT_SPOKEN_TO else deferred.host

@@ -13,7 +13,7 @@ from relay.delivery.settle import Result
 from relay.expand.scope import AddressView, HostView, Scope
 from relay.mail.address import Address
 from relay.mail.envelope import Recipient
-from relay.mail.error_numbers import DEFER_NUMBERS, with_system_error
+from relay.mail.error_numbers import number_of, with_system_error
 from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, Outcome, RemoteHost
 from relay.policy.event_action import EventAction, EventActions, Happening, Point
 
@@ -50,7 +50,7 @@ class ToldHosts:
         if failure is None or failure.error in _OF_ONE or failure.host is None:
             return
         seen = seen_of(self._scope, first.address, failure.host)
-        data, errno = with_system_error(failure), DEFER_NUMBERS[failure.error]
+        data, errno = with_system_error(failure), number_of(failure)
         if not (failure.error in _FAULTS_OF_THE_MESSAGE or failure.possible_duplicate):
             await self._action.tell(Happening(Point.HOST_DEFERRED, data, errno), seen)
         if is_last_host:

@@ -38,18 +38,32 @@ DEFER_NUMBERS = {
     ErrorClass.LOCAL: -1,
     ErrorClass.CREATION: -34,
     ErrorClass.COMMAND: 0,
+    ErrorClass.TRANSPORT: -30,
     ErrorClass.REDIRECTION: -17,
     ErrorClass.OTHER: -1,
 }
 
+# What is wrong with a mailbox
+EXISTENCE_UNCLEAR = -3
+NOT_REGULAR = -4
+WRONG_OWNER = -6
+WRONG_MODE = -7
+INODE_CHANGED = -8
+LOCK_FAILED = -9
+FORMAT_UNKNOWN = -33
 
-def system_error(error: ErrorClass) -> str:
+
+def number_of(deferred: Deferred) -> int:
+    """The number that stands in the log."""
+    return deferred.errno or DEFER_NUMBERS[deferred.error]
+
+
+def system_error(number: int) -> str:
     """What the system calls it, "" where it is none of the system's."""
-    number = DEFER_NUMBERS[error]
     return os.strerror(number) if number > 0 else ""
 
 
 def with_system_error(deferred: Deferred) -> str:
     """The reason with the system's words behind it, as a line about a host has them."""
-    words = system_error(deferred.error)
-    return f"{deferred.reason}: {words}" if words and deferred.reason != words else deferred.reason
+    words = system_error(number_of(deferred))
+    return f"{deferred.reason}: {words}" if words and not deferred.reason.endswith(words) else deferred.reason

@@ -55,6 +55,8 @@ class ErrorClass(enum.Enum):
     """A file would have to be made where none may be (Exim: create_file)."""
     COMMAND = "command"
     """A command of a pipe transport said so, or did not come to its end."""
+    TRANSPORT = "transport"
+    """A router names no transport for what it has found, or none that there is, which uses up no retry budget."""
     REDIRECTION = "redirection"
     """The data of a redirection are wrong, or not permitted."""
     EVENT = "event"
@@ -165,6 +167,8 @@ class Deferred:
     """When somebody last looked into a mailbox that is full, seconds since the epoch; None: not known."""
     is_misconfigured: bool = False
     """What is wrong is how it is set up here: the panic log has the line as well (Exim: PANIC)."""
+    errno: int = 0
+    """The system's number for what failed here, or one of Exim's below zero; 0: that of `error` (`error_numbers`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,11 +227,12 @@ def become_user(identity: Identity) -> None:
         elif (os.geteuid(), os.getegid()) != (identity.uid, identity.gid):
             raise deferred(f"user {os.geteuid()} can't become user {identity.uid}, group {identity.gid}")
     except OSError as error:
-        raise deferred(f"can't become user {identity.uid}, group {identity.gid}: {error.strerror}") from error
+        what = f"can't become user {identity.uid}, group {identity.gid}"
+        raise deferred(what, errno=error.errno or 0) from error
     try:
         os.chdir(identity.directory)
     except OSError as error:
-        raise deferred(f"failed to chdir to {identity.directory}: {error.strerror}") from error
+        raise deferred(f"failed to chdir to {identity.directory}", errno=error.errno or 0) from error
 
 
 def main() -> int:

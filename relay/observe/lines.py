@@ -15,7 +15,7 @@ import os
 from dataclasses import replace
 from typing import assert_never
 
-from relay.mail.error_numbers import DEFER_NUMBERS, system_error
+from relay.mail.error_numbers import DEFER_NUMBERS, number_of, system_error
 from relay.mail.events import (
     BY_NON_SMTP_ACL,
     AddressDeferred,
@@ -68,7 +68,7 @@ _RECIPIENTS_SHOWN = 5
 # What Exim writes in `defer (N)`: a system error by its number and text, its own by a negative number.
 _RETRY_BASE = -51
 """From here on down Exim's numbers are for what was not tried."""
-_DEFERS = {error: (f" defer ({number})", system_error(error)) for error, number in DEFER_NUMBERS.items()}
+_DEFERS = {error: (f" defer ({number})", system_error(number)) for error, number in DEFER_NUMBERS.items()}
 _BY_SYSTEM = {
     os.strerror(number): (f" defer ({number})", os.strerror(number))
     for number in (errno.EADDRNOTAVAIL, errno.EINVAL, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH)
@@ -116,7 +116,7 @@ def _of_delay(outcome: Deferred) -> tuple[Log, ...]:
 
 def only_waits(outcome: Deferred) -> bool:
     """Whether nobody was asked this time (Exim: retry_defer)."""
-    return outcome.not_before is not None or DEFER_NUMBERS[outcome.error] <= _RETRY_BASE
+    return outcome.not_before is not None or number_of(outcome) <= _RETRY_BASE
 
 
 class EximLines:
@@ -422,6 +422,8 @@ class EximLines:
     def _deferred(self, event: AddressDeferred) -> str:
         outcome = event.outcome
         number, error = _BY_SYSTEM.get(outcome.reason, _DEFERS[outcome.error])
+        if outcome.errno:
+            number, error = f" defer ({outcome.errno})", system_error(outcome.errno)
         number = " defer (0)" if outcome.error is ErrorClass.OTHER and outcome.reply is not None else number
         reason = _reason(outcome)
         if error:

@@ -148,7 +148,7 @@ async def _search(
                     data = item.carried.address_data
                     return replace(found, address_data=data) if isinstance(found, Unroutable) else found
         except RoutingTrouble as error:
-            return RouteDeferred(str(error), router.name)
+            return RouteDeferred(str(error), router.name, error.error)
         except (ExpansionFailed, TemporaryFailure) as error:
             return RouteDeferred(f"{router.name} router: {error}", router.name)
     if reason:

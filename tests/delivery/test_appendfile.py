@@ -207,7 +207,7 @@ def test_another_transport_for_another_format(tmp_path: Path) -> None:
         (122, ErrorClass.QUOTA, "mailbox is full"),
         (13, ErrorClass.LOCAL, "let the user that the delivery runs as write there"),
         (30, ErrorClass.LOCAL, "read-only"),
-        (5, ErrorClass.LOCAL, "Input/output error"),
+        (5, ErrorClass.LOCAL, "error while writing to"),
     ],
 )
 def test_troubles_are_told_with_path_and_remedy(tmp_path: Path, number: int, error: ErrorClass, words: str) -> None:
@@ -215,5 +215,6 @@ def test_troubles_are_told_with_path_and_remedy(tmp_path: Path, number: int, err
     outcome = deliver(transport(desk, directory=f"{tmp_path}/box", maildir_format=True), BODY)
     assert isinstance(outcome, Deferred)
     assert outcome.error is error
+    assert outcome.errno == number
     assert words in outcome.reason
     assert str(tmp_path / "box" / "tmp") in outcome.reason

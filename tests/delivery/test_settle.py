@@ -60,6 +60,7 @@ def one(outcome: Outcome, first_failed: float | None = None, attempts: int = 0, 
         (BUSY, NOW - 97 * HOUR, FAILED, NOW - 97 * HOUR, NOW),
         (OFFLINE, None, PENDING, None, NOW + OFFLINE_INTERVAL),
         (HELD, None, PENDING, None, NOW + OFFLINE_INTERVAL),
+        (Deferred("unset", ErrorClass.TRANSPORT), None, PENDING, None, NOW + OFFLINE_INTERVAL),
         (OFFLINE, NOW - 97 * HOUR, PENDING, NOW - 97 * HOUR + OFFLINE_INTERVAL, NOW + OFFLINE_INTERVAL),
     ],
 )

@@ -353,6 +353,16 @@ def test_the_group_of_the_key_exchange(group: str, selectors: str, field: str) -
             "",
             "== bob@there.example R=r T=t defer (-1): left",
         ),
+        (
+            events.AddressDeferred(here.ID, here.BOB, "r", "t", Deferred("while creating /a", errno=2)),
+            "",
+            "== bob@there.example R=r T=t defer (2): No such file or directory: while creating /a",
+        ),
+        (
+            events.AddressDeferred(here.ID, here.BOB, "r", "t", Deferred("failed to lock", errno=-9)),
+            "",
+            "== bob@there.example R=r T=t defer (-9): failed to lock",
+        ),
         (events.AddressDeferred(here.ID, here.BOB, "", "t", LEFT), "", "== bob@there.example T=t defer (-55): left"),
         (
             replace(here.FAILED, router="", transport="", outcome=Failed("no", host=here.HOST)),

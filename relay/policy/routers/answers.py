@@ -110,6 +110,8 @@ class Unroutable:
     """What a peer may be told; "": nothing in particular."""
     address_data: str = ""
     """What the routers that saw it have attached to it."""
+    transport: str = ""
+    """The one that it was for, of what may not be delivered to."""
 
 
 @dataclass(frozen=True, slots=True)

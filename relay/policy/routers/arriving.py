@@ -20,6 +20,7 @@ from relay.expand.lists import HostSubject, MatchList
 from relay.expand.scope import AddressView, HostView, Scope
 from relay.expand.values import Tainted, lower, taint_like
 from relay.mail.address import NULL_SENDER, Address
+from relay.mail.outcome import ErrorClass
 from relay.mail.ports import TemporaryFailure
 from relay.mail.text import printable
 from relay.policy.routers.items import AddressItem
@@ -32,6 +33,10 @@ VerifyErrorsTo = Callable[[Address], Awaitable[bool]]
 
 class RoutingTrouble(TemporaryFailure):
     """A step of routing can't be done now; the text is whole, for the log."""
+
+    def __init__(self, text: str, error: ErrorClass = ErrorClass.OTHER) -> None:
+        super().__init__(text)
+        self.error = error
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from relay.expand.errors import ExpansionFailed, ForcedFailure
 from relay.expand.evaluate import Expansion
 from relay.expand.splitting import split_list
 from relay.expand.values import is_tainted
+from relay.mail.outcome import ErrorClass
 from relay.mail.ports import TemporaryFailure
 from relay.mail.text import printable
 from relay.policy.routers.answers import HostOrder, Routed, RouteHost
@@ -114,18 +115,19 @@ async def transport_of(option: Expansion | None, router: str, visit: Visit, want
     """The name of the transport. With `wanted`, the option's name, there must be one; else "" stands for none."""
     if option is None:
         if wanted:
-            raise RoutingTrouble(f"{wanted} unset in {router} router")
+            raise RoutingTrouble(f"{wanted} unset in {router} router", ErrorClass.TRANSPORT)
         return ""
     try:
         name = await option.text(visit.scope)
     except (ExpansionFailed, TemporaryFailure) as error:
         what = f'failed to expand transport "{option.source}" in {router} router: {error}'
-        raise RoutingTrouble(what) from error
+        raise RoutingTrouble(what, ErrorClass.TRANSPORT) from error
     if is_tainted(name):
         shown = printable(name, 100)
-        raise RoutingTrouble(f"attempt to use tainted value '{shown}' from '{option.source}' for transport")
+        what = f"attempt to use tainted value '{shown}' from '{option.source}' for transport"
+        raise RoutingTrouble(what, ErrorClass.TRANSPORT)
     if name not in visit.ports.transports:
-        raise RoutingTrouble(f'transport "{printable(name, 100)}" not found in {router} router')
+        raise RoutingTrouble(f'transport "{printable(name, 100)}" not found in {router} router', ErrorClass.TRANSPORT)
     return name
 
 
@@ -246,9 +248,7 @@ async def _fallback_hosts(option: Expansion, router: str, visit: Visit) -> tuple
     found: list[RouteHost] = []
     for host in hosts:
         addresses = tuple(
-            each
-            for each in await addresses_of(host.name, visit)
-            if not (visit.ports.without_ipv6 and ":" in each)
+            each for each in await addresses_of(host.name, visit) if not (visit.ports.without_ipv6 and ":" in each)
         )
         if addresses:
             found.append(replace(host, addresses=addresses))

@@ -309,15 +309,22 @@ async def _direct(text: str, parent: AddressItem, carried: Carried, router: Redi
         kind, option, name, variable = Item.FILE, router.directory_transport, "directory_transport", "address_file"
     else:
         kind, option, name, variable = Item.FILE, router.file_transport, "file_transport", "address_file"
-    if kind not in router.allowed:
-        what = "pipe" if kind is Item.PIPE else "file"
-        return Direct(parent, text, unique, Unroutable(f"delivery to {what} forbidden", router.name))
     visit.learn(**{variable: text})
+    transport, missing = "", None
     try:
         transport = await _transport(option, router.name, name, visit)
+    except RoutingTrouble as error:
+        missing = RouteDeferred(str(error), router.name, error.error)
+    if kind not in router.allowed:
+        what = "pipe" if kind is Item.PIPE else "file"
+        refused = Unroutable(f"delivery to {what} forbidden", router.name, transport=transport)
+        return Direct(parent, text, unique, refused)
+    if missing is not None:
+        return Direct(parent, text, unique, missing)
+    try:
         answer = await at_home(_delivery(text, transport, parent, carried, router, visit), router, visit)
     except RoutingTrouble as error:
-        return Direct(parent, text, unique, RouteDeferred(str(error), router.name))
+        return Direct(parent, text, unique, RouteDeferred(str(error), router.name, error.error))
     return Direct(parent, text, unique, answer)
 
 

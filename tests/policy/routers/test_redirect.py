@@ -155,13 +155,13 @@ def test_what_is_forbidden_fails_and_what_can_not_be_set_up_waits() -> None:
     assert isinstance(answer, Redirected)
     (child,) = answer.children
     assert isinstance(child, Direct)
-    assert child.answer == Unroutable("delivery to pipe forbidden", "aliases")
+    assert child.answer == Unroutable("delivery to pipe forbidden", "aliases", transport="pipe")
     unset = replace(redirect("|/bin/cat"), pipe_transport=None)
     answer = offer(unset)
     assert isinstance(answer, Redirected)
     (child,) = answer.children
     assert isinstance(child, Direct)
-    assert child.answer == RouteDeferred("pipe_transport unset in aliases router", "aliases")
+    assert child.answer == RouteDeferred("pipe_transport unset in aliases router", "aliases", ErrorClass.TRANSPORT)
 
 
 # Files of addresses
