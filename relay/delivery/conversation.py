@@ -309,9 +309,7 @@ class Conversation:
         return f"{host.name} {name or host.address} {host.port}"
 
     def _trouble(self, error: Exception) -> None:
-        self._ports.journal.record(
-            Trouble(f"transport {self._rules.name}: {error}", "", self._errand.message_id)
-        )
+        self._ports.journal.record(Trouble(f"transport {self._rules.name}: {error}", "", self._errand.message_id))
 
     # AUTH
 
@@ -512,10 +510,11 @@ def _of_link(failure: LinkFailed) -> Deferred | Failed:
 
 def _complete(outcome: Outcome, secured: _Secured, *, is_first: bool) -> Outcome:
     parked = secured.parked
+    host = replace(parked.link.host, our_end=parked.link.our_end)
     if isinstance(outcome, Delivered):
         named = decode_xtext(secured.asserted) if parked.login and "AUTH" in secured.offers else ""
         dialog = replace(outcome.dialog or Dialog(), login=parked.login, sender=named, steps=secured.steps)
-        return replace(outcome, host=parked.link.host, tls=parked.tls, dialog=dialog)
+        return replace(outcome, host=host, tls=parked.tls, dialog=dialog)
     if isinstance(outcome, Failed):
-        return replace(outcome, host=parked.link.host, tls=parked.tls, steps=secured.steps if is_first else "")
-    return replace(outcome, host=parked.link.host)
+        return replace(outcome, host=host, tls=parked.tls, steps=secured.steps if is_first else "")
+    return replace(outcome, host=host)

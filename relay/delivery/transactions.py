@@ -37,5 +37,7 @@ def in_one_transaction(said: Sequence[Outcome], *, continued: bool) -> list[Outc
             dialog = replace(each.dialog or Dialog(), is_further=is_further)
             each = replace(each, dialog=dialog, continued=continued)
             is_further = True
+        elif continued:
+            each = replace(each, continued=True)
         marked.append(each)
     return marked

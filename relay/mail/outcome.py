@@ -98,6 +98,8 @@ class RemoteHost:
     """An MX record led to it. It is the same host by any other way."""
     dnssec: DNSSEC = field(default=DNSSEC.NOT_ASKED, compare=False)
     """Of the records that led to it."""
+    our_end: tuple[str, int] | None = field(default=None, compare=False)
+    """Our own address and port on the connection to it, where there was one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,8 @@ class Deferred:
     """When somebody last looked into a mailbox that is full, seconds since the epoch; None: not known."""
     is_misconfigured: bool = False
     """What is wrong is how it is set up here: the panic log has the line as well (Exim: PANIC)."""
+    continued: bool = False
+    """As in `Delivered`."""
     errno: int = 0
     """The system's number for what failed here, or one of Exim's below zero; 0: that of `error` (`error_numbers`)."""
 
@@ -190,6 +194,8 @@ class Failed:
     """The layer in which the host has said so."""
     steps: str = field(default="", compare=False)
     """As in `Dialog`, of the first recipient of a transaction."""
+    continued: bool = False
+    """As in `Delivered`."""
 
 
 Outcome = Delivered | Deferred | Failed

@@ -126,6 +126,7 @@ class EximLines:
         self._selectors = selectors
         self._millisec = "millisec" in selectors
         self._incoming_interface = "incoming_interface" in selectors
+        self._both_interfaces = self._incoming_interface and "outgoing_interface" in selectors
         self._incoming_port = "incoming_port" in selectors
         self._outgoing_port = "outgoing_port" in selectors
         self._dnssec = "dnssec" in selectors
@@ -328,12 +329,16 @@ class EximLines:
         return fields
 
     def _remote(self, host: RemoteHost | None, *, continued: bool = False, marks_dnssec: bool = True) -> str:
-        """` H=name DS [address]:port*` of a server that we spoke to; DS where the DNS has vouched for the way to it."""
+        """` H=name DS [address]:port* I=[address]:port` of a server that we spoke to, and of our own end; DS where the
+        DNS has vouched for the way to it."""
         if host is None:
             return ""
         port = f":{host.port}" if self._outgoing_port else ""
         signed = " DS" if self._dnssec and marks_dnssec and host.dnssec is DNSSEC.YES else ""
-        return f" H={word(host.name)}{signed} [{host.address}]{port}{'*' if continued else ''}"
+        ours = ""
+        if self._both_interfaces and host.our_end is not None:
+            ours = f" I=[{host.our_end[0]}]{f':{host.our_end[1]}' if self._outgoing_port else ''}"
+        return f" H={word(host.name)}{signed} [{host.address}]{port}{'*' if continued else ''}{ours}"
 
     def _arrived(self, event: Arrived) -> str:
         session = event.session
@@ -437,7 +442,7 @@ class EximLines:
             # Nobody was spoken to. Exim: ERRNO_HRETRY.
             return f"== {self._named(event)}{names} defer (-54): {free(outcome.reason)}"
         is_unspoken = outcome.error in _NOT_AT_A_HOST or outcome.error in WAITS_FOR_RUN
-        host = "" if is_unspoken else self._remote(outcome.host)
+        host = "" if is_unspoken else self._remote(outcome.host, continued=outcome.continued)
         text = f"== {self._named(event)}{names}{number}{host}"
         return f"{text}: {reason}" if reason else text
 
@@ -447,7 +452,8 @@ class EximLines:
             return f"** {self._named(event)}: retry timeout exceeded"
         names = driver_names(event.router, event.transport)
         steps = f" PS={event.outcome.steps}" if self._steps and event.outcome.steps else ""
-        host = f"{self._remote(event.outcome.host)}{steps}{self._tls(event.outcome.tls, '', outgoing=True)}"
+        host = self._remote(event.outcome.host, continued=event.outcome.continued)
+        host = f"{host}{steps}{self._tls(event.outcome.tls, '', outgoing=True)}"
         return f"** {self._named(event)}{self._frame(event.about)}{names}{host} : {free(event.outcome.reason)}"
 
     def _host_failed(self, outcome: Deferred) -> str:

@@ -55,7 +55,7 @@ _ROWS = (
     Selector("millisec", False),
     Selector("msg_id", True),
     Selector("msg_id_created", False),
-    Selector("outgoing_interface", True, has_effect=False),
+    Selector("outgoing_interface", True),
     Selector("outgoing_port", False),
     Selector("peer_name", True, ours=True),
     Selector("pid", False),

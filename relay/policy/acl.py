@@ -9,6 +9,7 @@ smtp_handle_acl_fail.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -57,8 +58,6 @@ from relay.policy.verification import Finding
 from relay.policy.verify_options import sender_lines
 
 NESTING_LIMIT = 20
-
-_VERIFY_MESSAGE = "acl_verify_message"
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +245,6 @@ async def _nest(outer: Run, text: str, arguments: tuple[str, ...]) -> Holds:
     scope = outer.scope.child(acl_arguments=arguments)
     inner = Run(outer.context, scope, outer.level + 1, _nest)
     inner.logs = outer.logs
-    shown = outer.shown
     if scope.notes is not None:
         scope.notes.level += 1
     try:
@@ -257,7 +255,8 @@ async def _nest(outer: Run, text: str, arguments: tuple[str, ...]) -> Holds:
         outer.user_message, outer.log_message = inner.user_message, inner.log_message
         outer.details = inner.details
         outer.logs = inner.logs
-        outer.shown = shown
+        if inner.scope.more.get("acl_verify_message"):
+            inner.tell_verify_message("")
         if inner.scope is not scope:
             outer.scope = inner.scope.child(acl_arguments=before)
 
@@ -269,8 +268,8 @@ async def _walk(acl: ACL, state: Run) -> Holds:
     for statement in acl.statements:
         acl_notes.statement_begun(notes, acl, statement)
         state.user_message = state.log_message = ""
-        if state.scope.more.get(_VERIFY_MESSAGE):
-            _show_verify_message(state, "")
+        if "acl_verify_message" in state.scope.more:
+            state.tell_verify_message("")
         state.details = False
         state.decided = statement.location
         try:
@@ -310,7 +309,9 @@ async def _conditions(acl: ACL, statement: Statement, state: Run) -> tuple[Holds
     where = state.context.where
     notes = state.scope.notes
     for step in statement.steps:
-        acl_notes.step_begun(notes, statement, step)
+        if notes is not None:
+            acl_notes.step_begun(notes, statement, step)
+            state.on_expanded = functools.partial(acl_notes.step_expanded, notes, step)
         if where in step.forbidden:
             raise ACLBroken(_out_of_place(step, where))
         try:
@@ -321,21 +322,11 @@ async def _conditions(acl: ACL, statement: Statement, state: Run) -> tuple[Holds
             continue
         except ExpansionFailed as failed:
             raise ACLBroken(f'failed to expand ACL string "{step.text}": {failed}') from None
-        finally:
-            acl_notes.step_expanded(notes, step, state.shown)
-            state.shown = ""
-        if step.name == "verify" and state.user_message:
-            _show_verify_message(state, state.user_message)
         if step.negated:
             holds = NEGATED[holds]
         if holds is not Holds.YES:
             return holds, step
     return Holds.YES, None
-
-
-def _show_verify_message(state: Run, text: str) -> None:
-    """What a verification has said, for the steps of the statement that follow it."""
-    state.scope = state.scope.child(more={**state.scope.more, _VERIFY_MESSAGE: text})
 
 
 async def _verb(acl: ACL, statement: Statement, state: Run, holds: Holds, step: Step | None) -> Holds | None:
@@ -409,8 +400,8 @@ async def _text(expansion: Expansion, state: Run, verify_message: str) -> str:
     if expansion.constant is not None:
         return expansion.constant
     scope = state.scope
-    if _VERIFY_MESSAGE in expansion.names_used:
-        scope = scope.child(more={**scope.more, _VERIFY_MESSAGE: verify_message})
+    if "acl_verify_message" in expansion.names_used:
+        scope = scope.child(more={**scope.more, "acl_verify_message": verify_message})
     try:
         return await expansion.lines(scope)
     except ForcedFailure:

@@ -53,13 +53,14 @@ def _condition(argument: Argument) -> Compiled:
         answer = _answer(known)
 
         async def fixed(run: Run) -> Holds:
-            run.shown = constant
+            run.show(constant)
             return answer
 
         return Compiled(fixed)
 
     async def test(run: Run) -> Holds:
-        run.shown = text = await argument.expanded(expansion, run.scope)
+        text = await argument.expanded(expansion, run.scope)
+        run.show(text)
         holds = read_switch(text)
         if holds is None:
             raise TemporaryFailure(f'invalid "condition" value "{text}"')
@@ -183,7 +184,7 @@ def _acl(argument: Argument) -> Compiled:
     async def test(run: Run) -> Holds:
         called = await argument.expanded(name, run.scope)
         values = tuple([await argument.expanded(each, run.scope) for each in arguments])
-        run.shown = " ".join((called, *values))
+        run.show(" ".join((called, *values)))
         return await run.nest(run, called, values)
 
     return Compiled(test, (name.constant,) if name.constant is not None else ())

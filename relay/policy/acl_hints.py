@@ -44,7 +44,8 @@ def compile_ratelimit(argument: Argument) -> Compiled:
         forbidden = _places_without_sense(argument, expansion.constant)
 
     async def test(run: Run) -> Holds:
-        run.shown = text = await expansion.text(run.scope)
+        text = await expansion.text(run.scope)
+        run.show(text)
         try:
             request = ratelimit.read_request(text, run.context.where, run.scope)
         except BadRequest as error:
@@ -177,7 +178,8 @@ def compile_seen(argument: Argument) -> Compiled:
             raise Mistake(f"{argument.name}: {error}", "write seen = -5m / key=… / readonly") from None
 
     async def test(run: Run) -> Holds:
-        run.shown = text = await expansion.text(run.scope)
+        text = await expansion.text(run.scope)
+        run.show(text)
         peer = run.scope.session.peer
         try:
             request = read_seen(text, peer.address if peer else "")

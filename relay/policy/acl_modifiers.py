@@ -52,7 +52,8 @@ def _act(argument: Argument, do: Callable[[Run, str], None]) -> Compiled:
     expansion = argument.expansion()
 
     async def test(run: Run) -> Holds:
-        run.shown = text = await argument.expanded(expansion, run.scope)
+        text = await argument.expanded(expansion, run.scope)
+        run.show(text)
         do(run, text)
         return Holds.YES
 
@@ -102,7 +103,8 @@ def _add_header(argument: Argument) -> Compiled:
     expansion = argument.expansion()
 
     async def test(run: Run) -> Holds:
-        run.shown = text = await argument.expanded(expansion, run.scope, lines=True)
+        text = await argument.expanded(expansion, run.scope, lines=True)
+        run.show(text)
         add_fields(run.context.effects, text)
         show_added(run)
         return Holds.YES
@@ -184,7 +186,8 @@ def _delay(argument: Argument) -> Compiled:
         raise Mistake(f'"{expansion.constant}" is not a time value for "delay"', "write a time such as 5s")
 
     async def test(run: Run) -> Holds:
-        run.shown = text = await argument.expanded(expansion, run.scope)
+        text = await argument.expanded(expansion, run.scope)
+        run.show(text)
         seconds = read_time(text)
         if seconds is None:
             raise ACLBroken(f'syntax error in argument for "delay" modifier: "{text}" is not a time value')
@@ -225,7 +228,8 @@ def _set(argument: Argument) -> Compiled:
     name, value = match.group(1), argument.expansion(match.group(2))
 
     async def test(run: Run) -> Holds:
-        run.shown = text = await argument.expanded(value, run.scope)
+        text = await argument.expanded(value, run.scope)
+        run.show(text)
         run.context.variables[name] = text
         return Holds.YES
 
@@ -378,7 +382,7 @@ def _control(argument: Argument) -> Compiled:
         shown = expansion.constant
 
         async def fixed(run: Run) -> Holds:
-            run.shown = shown
+            run.show(shown)
             _take(control, run)
             return Holds.YES
 
@@ -386,7 +390,8 @@ def _control(argument: Argument) -> Compiled:
         return Compiled(fixed, forbidden=forbidden, notice=notice)
 
     async def test(run: Run) -> Holds:
-        run.shown = text = await argument.expanded(expansion, run.scope)
+        text = await argument.expanded(expansion, run.scope)
+        run.show(text)
         try:
             control, forbidden = read_control(_known_part(text))
         except Mistake:

@@ -178,8 +178,8 @@ class Run:
         "log_message",
         "logs",
         "nest",
+        "on_expanded",
         "scope",
-        "shown",
         "user_message",
     )
 
@@ -200,9 +200,18 @@ class Run:
         """Whether a temporary refusal may tell its text to the client (Exim: acl_temp_details)."""
         self.logs = DEFAULT_LOGS
         """Where a refusal is logged (log_reject_target)."""
-        self.shown = ""
-        """The argument of the last step as it was expanded, for one who watches."""
+        self.on_expanded: Callable[[str], None] | None = None
+        """Somebody watches: to be told what the argument of the step at hand has become."""
         self.decided: Location | None = None
+
+    def show(self, text: str) -> None:
+        """The argument of the step at hand as it was expanded, before anything comes of it."""
+        if self.on_expanded is not None:
+            self.on_expanded(text)
+
+    def tell_verify_message(self, text: str) -> None:
+        """What a `verify` has found wrong, for the rest of its statement (Exim: $acl_verify_message)."""
+        self.scope = self.scope.child(more={**self.scope.more, "acl_verify_message": text})
 
     def learn(self, **found: str) -> None:
         """Sets variables that later statements, and later ACLs of the message, can see."""

@@ -38,6 +38,7 @@ _Kind = Callable[[Argument, tuple[str, ...]], Compiled]
 def _complain(run: Run, complaint: str) -> Holds:
     """A fault of the message: for the log, and for the client where it may know."""
     run.log_message = complaint
+    run.tell_verify_message(complaint)
     if run.context.ports.tells_details:
         run.user_message = f"Rejected after DATA: {complaint}"
     return Holds.NO
@@ -271,8 +272,6 @@ async def _verified_sender(address: Address, run: Run, wanted: VerifyOptions) ->
     """Once in a message, but for callouts, which may have other options each time; they have a cache of their own."""
     known = run.context.memory.senders
     found = known.get(str(address)) if wanted.callout is None else None
-    if found is not None and run.scope.notes is not None:
-        run.scope.notes.say(" using cached sender verify result")
     if found is None:
         found = await _verified(address, Role.SENDER, run, wanted)
         acl_notes.verified(run.scope.notes)
@@ -368,7 +367,10 @@ def _compile_form(argument: Argument, text: str) -> Compiled:
 
     async def one_deeper(run: Run) -> Holds:
         with acl_notes.deeper(run.scope.notes):
-            return await test(run)
+            holds = await test(run)
+        if run.user_message:
+            run.tell_verify_message(run.user_message)
+        return holds
 
     return replace(compiled, test=one_deeper)
 
@@ -393,7 +395,8 @@ def compile_verify(argument: Argument) -> Compiled:
     expansion = argument.expansion()
 
     async def test(run: Run) -> Holds:
-        run.shown = found = await expansion.text(run.scope)
+        found = await expansion.text(run.scope)
+        run.show(found)
         expanded = _Expanded(argument.location, argument.name, found, argument.verb, argument.named_lists)
         try:
             compiled = _compile_form(expanded, found)

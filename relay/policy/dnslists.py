@@ -143,7 +143,8 @@ def compile_dnslists(argument: Argument) -> Compiled:
     expansion = argument.expansion(argument.text[change.end() :] if change else argument.text)
 
     async def test(run: Run) -> Holds:
-        run.shown = text = await expansion.text(run.scope)
+        text = await expansion.text(run.scope)
+        run.show(text)
         return await _search(split_list(text, separator).items, run)
 
     return Compiled(test)

@@ -216,7 +216,7 @@ def test_what_the_server_says_of_the_message_stands() -> None:
     busy = Deferred("busy", ErrorClass.RCPT_4XX, Reply(450, "4.2.1", ("busy",)))
     queue = Queue(Server(later=Server(outcomes={"1@far.test": busy})), 2)
     _, second = queue.outcomes()
-    assert second == replace(busy, host=ONE)
+    assert second == replace(busy, host=ONE, continued=True)
     assert queue.server.story.count("dial") == 1
 
 

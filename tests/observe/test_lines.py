@@ -254,6 +254,21 @@ def test_the_group_of_the_key_exchange(group: str, selectors: str, field: str) -
             f'*> {BOB} {MX} C="not sent"',
         ),
         (
+            replace(here.DELIVERED, outcome=Delivered("250 OK", replace(here.HOST, our_end=("192.0.2.1", 4000)))),
+            "+incoming_interface +outgoing_port",
+            f'=> {BOB} {MX}:25 I=[192.0.2.1]:4000 C="250 OK"',
+        ),
+        (
+            replace(here.DELIVERED, outcome=Delivered("250 OK", replace(here.HOST, our_end=("192.0.2.1", 4000)))),
+            "+incoming_interface -outgoing_interface",
+            f'=> {BOB} {MX} C="250 OK"',
+        ),
+        (
+            replace(here.FAILED, router="", transport="", outcome=Failed("no", host=here.HOST, continued=True)),
+            "",
+            f"** bob@there.example {MX}* : no",
+        ),
+        (
             replace(here.DELIVERED, outcome=Delivered("250 OK", here.HOST, continued=True)),
             "",
             f'=> {BOB} {MX}* C="250 OK"',

@@ -427,6 +427,12 @@ def test_an_inquiry_words_the_refusal() -> None:
         ("deny message = ${if eq{a}{b}{c}fail}", "Administrative prohibition", ""),
         ("deny message = to $domain", "to example.org", "to example.org"),
         ("require message = I: $acl_verify_message\nverify = certificate", "I: no verified certificate", None),
+        (
+            "deny !verify = certificate\nset acl_m_a = $acl_verify_message\nmessage = $acl_m_a",
+            "no verified certificate",
+            None,
+        ),
+        ("warn !verify = certificate\ndeny message = ($acl_verify_message)", "()", None),
     ],
 )
 def test_messages(text: str, reply: str, log: str | None) -> None:
