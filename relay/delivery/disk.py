@@ -126,25 +126,25 @@ def write_all(disk: Disk, path: str, file: int, data: bytes) -> None:
         rest = rest[step("error while writing to", path, disk.write, file, rest) :]
 
 
-def make_directories(disk: Disk, directory: str, mode: int) -> None:
-    """A directory and whatever is missing above it, each durable. Raises MailboxTrouble."""
+def make_directories(disk: Disk, directory: str, mode: int, wanted: str = "") -> None:
+    """A directory and whatever is missing above it, each durable; `wanted`: what for. Raises MailboxTrouble."""
     missing = []
     above = directory
     while above and not os.path.isdir(above) and above not in missing:
         missing.append(above)
         above = os.path.dirname(above)
     for path in reversed(missing):
-        make_one(disk, path, mode)
+        make_one(disk, path, mode, wanted)
 
 
-def make_one(disk: Disk, path: str, mode: int) -> None:
+def make_one(disk: Disk, path: str, mode: int, wanted: str = "") -> None:
     """One directory, unless another delivery was faster. Raises MailboxTrouble."""
     try:
         disk.make_directory(path, mode)
     except FileExistsError:
         return
     except OSError as error:
-        raise MailboxTrouble("failed to create directory", path, error) from error
+        raise MailboxTrouble("failed to create directories for", wanted or path, error) from error
     above = os.path.dirname(path)
     step("while syncing", above, disk.sync_directory, above)
 

@@ -39,7 +39,7 @@ from relay.expand.evaluate import Expansion
 from relay.expand.scope import Scope
 from relay.mail.address import Address, address_from_text
 from relay.mail.events import MessageNote
-from relay.mail.outcome import ErrorClass, Failed, Outcome
+from relay.mail.outcome import ErrorClass, Failed, Outcome, with_return_path
 from relay.mail.ports import Body, Clock, Journal, TemporaryFailure
 from relay.mail.queue import QueuedMessage
 from relay.mail.text import printable, to_wire
@@ -222,8 +222,10 @@ class LocalDelivery:
             return await self._elsewhere(report, addresses, message, body)
         self._log_output(report, errand)
         if report.each:
-            return tuple(self._driver.outcome(each, errand) for each in report.each)
-        return (self._driver.outcome(report, errand),) * len(addresses)
+            outcomes = tuple(self._driver.outcome(each, errand) for each in report.each)
+        else:
+            outcomes = (self._driver.outcome(report, errand),) * len(addresses)
+        return outcomes if self._rules.return_path is None else with_return_path(outcomes, errand.return_path)
 
     async def _carried(self, errand: Errand, job: Job, naming: Naming | None, body: Body) -> Report:
         rules, carrier = self._rules, self._carrier(errand, job)
@@ -260,7 +262,9 @@ class LocalDelivery:
     def _log_output(self, report: Report, errand: Errand) -> None:
         if report.output and self._driver.logs_output(report):
             first = report.output.split("\n", 1)[0].rstrip()
-            text = f"<{errand.first.recipient.address}>: {self._rules.name} transport output: {first}"
+            first_address = errand.first
+            who = f"|{first_address.pipe}" if first_address.pipe else first_address.file
+            text = f"<{who or first_address.recipient.address}>: {self._rules.name} transport output: {first}"
             self._ports.journal.record(MessageNote(errand.message.message_id, text))
 
     # What all drivers need

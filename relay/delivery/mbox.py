@@ -122,7 +122,7 @@ class MailboxWriter:
         job = self._job
         creatable = may_create(job.path, job.place)
         if job.place.create_directory and creatable:
-            make_directories(self._disk, os.path.dirname(job.path), job.place.directory_mode)
+            make_directories(self._disk, os.path.dirname(job.path), job.place.directory_mode, job.path)
         self._check_format_of_path()
         self._lock_file.take()
         file = self._open_and_lock(creatable)

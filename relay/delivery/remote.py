@@ -32,7 +32,7 @@ from relay.expand.evaluate import Expansion
 from relay.expand.scope import Scope
 from relay.mail.envelope import Envelope
 from relay.mail.events import HostFailed, Trouble
-from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, Outcome, RemoteHost
+from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, Outcome, RemoteHost, with_return_path
 from relay.mail.ports import Body, SpoolUnavailable, TemporaryFailure
 from relay.mail.queue import QueuedMessage
 from relay.mail.text import printable
@@ -116,7 +116,7 @@ class SMTPTransport:
         copy = await remote_copy(self._rules.copy, self._rules.name, envelope, message, seen, now, journal, by_routers)
         if isinstance(copy, Deferred | Failed):
             return (copy,) * len(envelope.recipients)
-        envelope, header = copy
+        sender, (envelope, header) = envelope.sender, copy
         outcomes: list[Outcome | None] = [None] * len(envelope.recipients)
         for places in self._parts(envelope):
             part = replace(envelope, recipients=tuple(envelope.recipients[place] for place in places))
@@ -130,7 +130,8 @@ class SMTPTransport:
             for place, outcome in zip(places, found, strict=True):
                 outcomes[place] = outcome
         assert None not in outcomes
-        return tuple(each for each in outcomes if each is not None)
+        each_outcome = tuple(each for each in outcomes if each is not None)
+        return each_outcome if envelope.sender == sender else with_return_path(each_outcome, envelope.sender)
 
     def _parts(self, envelope: Envelope) -> Iterator[list[int]]:
         """Recipients that may share a transaction (Exim: multi_domain)."""

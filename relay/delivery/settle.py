@@ -369,4 +369,6 @@ def without(message: QueuedMessage, done: Sequence[RecipientUpdate]) -> QueuedMe
 def frame_of(message: QueuedMessage, result: Result, now: float) -> MessageFrame:
     """What the line of a recipient may repeat of its message."""
     return_path = message.sender if result.errors_to is None else result.errors_to
+    if not isinstance(result.outcome, Deferred) and result.outcome.return_path is not None:
+        return_path = result.outcome.return_path
     return MessageFrame(message.sender, return_path if result.transport else None, now - message.facts.received_at)

@@ -163,12 +163,20 @@ class Dialog:
                 self.tell("bare CR or LF in message data")
                 return replies.BARE_LINE_END_IN_DATA
             case DataFault.TOO_BIG:
+                self.tell_too_big()
                 return replies.MESSAGE_TOO_BIG
             case _ as never:
                 assert_never(never)
 
+    def tell_too_big(self) -> None:
+        """What is read beyond the limit is not counted."""
+        limit = self.settings.size_limit
+        self.tell(f"message too big: read={limit + 1} max={limit}")
+
     def refuse_all(self, reply: Reply) -> None:
         """What is still to come is not worth reading, and can't be passed over otherwise."""
+        if reply == replies.MESSAGE_TOO_BIG:
+            self.tell_too_big()
         self.events.append(MessageSpoiled(reply))
         self.reply(reply)
         self.hang_up("message not read to its end")

@@ -48,7 +48,7 @@ from relay.esmtp.questions import (
     VrfyAsked,
     XclientGiven,
 )
-from relay.esmtp.steps import READS_EIGHT_BIT, STEPS, Fault
+from relay.esmtp.steps import READS_EIGHT_BIT, STEPS, Fault, told_too_big
 from relay.mail import reply as replies
 from relay.mail.envelope import BodyType, Parameters
 from relay.mail.reply import Reply
@@ -476,6 +476,8 @@ class Server:
             return
         if reply.code == 421:
             self._dialog.tell("too many messages", line)
+        elif reply == replies.MESSAGE_TOO_BIG:
+            self._dialog.tell(*told_too_big(argument, self._dialog.standing))
         self._dialog.reply(reply)
         if reply.code == 421 and self._dialog.tally.is_last_idle(self._dialog.settings):
             self._dialog.hang_up("too many messages")

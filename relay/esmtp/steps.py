@@ -33,6 +33,7 @@ from relay.esmtp.xclient import BadAttribute, read_attributes
 from relay.mail import reply as replies
 from relay.mail.envelope import BodyType, Parameters
 from relay.mail.reply import Reply
+from relay.mail.text import to_wire
 
 _SHOWN = 200
 _MECHANISM = re.compile(r"[A-Za-z0-9_-]+")
@@ -107,6 +108,13 @@ def _mail(argument: str, standing: Standing) -> Step:
     if 0 < settings.size_limit < declared_size(parameters):
         return replies.MESSAGE_TOO_BIG
     return SenderGiven(sender, parameters)
+
+
+def told_too_big(argument: str, standing: Standing) -> tuple[str, bytes]:
+    """Of a MAIL that was refused for its SIZE: what is wrong, and the sender."""
+    sender, parameters = grammar.read_mail(argument, "SMTPUTF8" in standing.offers)
+    what = f"message too big: size={declared_size(parameters)} max={standing.settings.size_limit}"
+    return what, to_wire(str(sender))
 
 
 def _rcpt(argument: str, standing: Standing) -> Step:

@@ -329,6 +329,8 @@ class ProtocolViolated:
     """The verbs of the last commands."""
     is_syntax: bool = False
     """A command was malformed or unknown, rather than out of place."""
+    message_id: str = ""
+    """Of the message that was being sent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ a bounce understands; `Reply` is the remote server's where there was one.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from relay.mail.address import Address
 from relay.mail.facts import TLSFacts
 from relay.mail.reply import Reply
 
@@ -143,6 +144,8 @@ class Delivered:
     """The transport that has made another copy, with what went wrong about it."""
     size: int = field(default=0, compare=False)
     """Octets that were written, with all that a transport puts around a message."""
+    return_path: Address | None = field(default=None, compare=False)
+    """The sender of this copy where the transport has changed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +199,13 @@ class Failed:
     """As in `Dialog`, of the first recipient of a transaction."""
     continued: bool = False
     """As in `Delivered`."""
+    return_path: Address | None = field(default=None, compare=False)
+    """As in `Delivered`."""
 
 
 Outcome = Delivered | Deferred | Failed
+
+
+def with_return_path(outcomes: tuple[Outcome, ...], return_path: Address) -> tuple[Outcome, ...]:
+    """The outcomes of copies that had another sender than the message."""
+    return tuple(each if isinstance(each, Deferred) else replace(each, return_path=return_path) for each in outcomes)

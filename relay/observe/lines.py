@@ -57,7 +57,7 @@ from relay.mail.facts import SessionFacts, TLSFacts
 from relay.mail.outcome import DNSSEC, WAITS_FOR_RUN, Deferred, Dialog, ErrorClass, RemoteHost
 from relay.observe.line import MAIN, MAIN_AND_PANIC, MAIN_AND_REJECT, Line, Log
 from relay.observe.naming import address_with_original, addresses, driver_names, host_found, login, shadow_told
-from relay.observe.rejections import REJECTED, field_lines, history, last_command, turned_away, what_happened
+from relay.observe.rejections import REJECTED, field_lines, history, last_command, too_big, turned_away, what_happened
 from relay.observe.selectors import LogSelectors
 from relay.observe.words import TEXT_LIMIT, elapsed_time, free, full_host, mailbox, of_addresses, quoted, word
 
@@ -143,6 +143,7 @@ class EximLines:
         self._peer_name = "peer_name" in selectors
         self._proxy = "proxy" in selectors
         self._confirmation = "smtp_confirmation" in selectors
+        self._oversize = "size_reject" in selectors
         self._pipelining = "pipelining" in selectors
         self._all_parents = "all_parents" in selectors
         self._deliver_time = "deliver_time" in selectors
@@ -328,15 +329,15 @@ class EximLines:
             fields += f" PEER={word(device)}"
         return fields
 
-    def _remote(self, host: RemoteHost | None, *, continued: bool = False, marks_dnssec: bool = True) -> str:
+    def _remote(self, host: RemoteHost | None, *, continued: bool = False, alone: bool = False) -> str:
         """` H=name DS [address]:port* I=[address]:port` of a server that we spoke to, and of our own end; DS where the
-        DNS has vouched for the way to it."""
+        DNS has vouched for the way to it. `alone`: of the host itself, whoever was to be delivered to."""
         if host is None:
             return ""
         port = f":{host.port}" if self._outgoing_port else ""
-        signed = " DS" if self._dnssec and marks_dnssec and host.dnssec is DNSSEC.YES else ""
+        signed = " DS" if self._dnssec and not alone and host.dnssec is DNSSEC.YES else ""
         ours = ""
-        if self._both_interfaces and host.our_end is not None:
+        if self._both_interfaces and not alone and host.our_end is not None:
             ours = f" I=[{host.our_end[0]}]{f':{host.our_end[1]}' if self._outgoing_port else ''}"
         return f" H={word(host.name)}{signed} [{host.address}]{port}{'*' if continued else ''}{ours}"
 
@@ -457,7 +458,7 @@ class EximLines:
         return f"** {self._named(event)}{self._frame(event.about)}{names}{host} : {free(event.outcome.reason)}"
 
     def _host_failed(self, outcome: Deferred) -> str:
-        host = self._remote(outcome.host, marks_dnssec=False).lstrip()
+        host = self._remote(outcome.host, alone=True).lstrip()
         if outcome.host is None:
             return _reason(outcome)
         if outcome.error in _UNREACHED:
@@ -581,6 +582,8 @@ class EximLines:
             detail = "input sent without waiting for greeting" if what == "synchronization error" else what
             text = f"SMTP protocol synchronization error ({detail}): rejected connection from {client}"
             return Line(MAIN_AND_REJECT, "", f"{text} input={quoted(event.input, 128)}")
+        if what.startswith("message too big"):
+            return Line(MAIN_AND_REJECT, event.message_id, too_big(event, client)) if self._oversize else None
         if what in REJECTED:
             return Line(MAIN_AND_REJECT, "", REJECTED[what](event.input, client))
         if what.lower().startswith("too many"):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from relay.mail.events import BY_NON_SMTP_ACL, CommandRejected, ConnectionRefused, ProtocolViolated
 from relay.mail.facts import SessionFacts
 from relay.mail.text import printable
-from relay.observe.words import free, of_addresses, quoted
+from relay.observe.words import free, mailbox, of_addresses, quoted
 
 # Exim's letters for fields that it knows.
 _FIELD_TYPES = {
@@ -70,6 +70,14 @@ REJECTED: Mapping[str, Callable[[str, str], str]] = {
     "untrue greeting": lambda command, client: f'rejected "{free(command)}" from {client[2:]}',
     "too many messages": lambda command, client: f"rejected MAIL command {client}: too many messages in one connection",
 }
+
+
+def too_big(event: ProtocolViolated, client: str) -> str:
+    """A message over the limit, by what MAIL says of it or by what was read."""
+    sender = mailbox(event.input)
+    if event.message_id:
+        return f"rejected from <{sender}> {client}: {free(event.what)}"
+    return f"rejected MAIL FROM:<{sender}> {client}: {free(event.what)}"
 
 
 def what_happened(event: CommandRejected) -> str:

@@ -74,7 +74,7 @@ _ROWS = (
     Selector("return_path_on_delivery", False),
     Selector("sender_on_delivery", False),
     Selector("sender_verify_fail", True, has_effect=False),
-    Selector("size_reject", True, has_effect=False),
+    Selector("size_reject", True),
     Selector("skip_delivery", True, has_effect=False),
     Selector("smtp_confirmation", True),
     Selector("smtp_connection", False),

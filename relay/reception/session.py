@@ -382,7 +382,10 @@ class Session:
     def violated(self, what: str, text: str, *, is_syntax: bool = False) -> None:
         """The machine saw the protocol broken."""
         commands = tuple(self._client.commands)
-        self._ports.journal.record(events.ProtocolViolated(self.facts, what, text, commands, is_syntax))
+        message_id, transaction = "", self._client.transaction
+        if what.startswith("message too big: read") and transaction is not None:
+            message_id, text = transaction.message_id, str(transaction.envelope.sender)
+        self._ports.journal.record(events.ProtocolViolated(self.facts, what, text, commands, is_syntax, message_id))
         if what == "too many nonmail commands" and commands:
             self._client.commands.pop()  # Exim: what is one too many was not had
 

@@ -19,7 +19,7 @@ from relay.esmtp.header_addresses import read_address_list
 from relay.expand.scope import MessageView, Scope
 from relay.mail.address import NULL_SENDER, Address
 from relay.mail.envelope import Recipient
-from relay.mail.events import QUEUED_BY_ACL, Arrived, Completed, MessageNote
+from relay.mail.events import QUEUED_BY_ACL, Arrived, Completed, MessageNote, ProtocolViolated
 from relay.mail.facts import LocalCaller, MessageFacts, SessionFacts, make_connection_id
 from relay.mail.glance import longest_line
 from relay.mail.header import Field, join_fields, split_header
@@ -178,6 +178,10 @@ class _Refusal(Exception):
     """The message or the request is at fault; the text is what the caller is told."""
 
 
+class _TooBig(_Refusal):
+    """It goes on beyond the limit."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Received:
     """A message that was read whole, and its line in the log for when it is committed."""
@@ -317,10 +321,16 @@ class Submission:
         needs = await self._settings.header_id.completed(needs, lambda: self._scope(session, seen, now))
         fixed = fix_header(fields, needs)
         body.take_room(len(raw_header))
-        await body.add(first)
-        while piece := await pieces.next():
-            await body.add(piece)
-        await body.end()
+        try:
+            await body.add(first)
+            while piece := await pieces.next():
+                await body.add(piece)
+            await body.end()
+        except _TooBig:
+            limit = self._settings.message_size_limit
+            what = f"message too big: read={limit + 1} max={limit}"
+            self._ports.journal.record(ProtocolViolated(session, what, str(sender), message_id=body.message_id))
+            raise
         parts = Addressed(sender, tuple(Recipient(each) for each in recipients), fixed.fields)
         if self._settings.rewrite or request.qualify:
             parts = await self._rewritten(parts, request, session, body.message_id, now)
@@ -576,7 +586,7 @@ class _Body:
     async def _store(self, text: bytes) -> None:
         self.size += len(text)
         if self.size > self._room:
-            raise _Refusal("message too big")
+            raise _TooBig("message too big")
         self.is_ascii = self.is_ascii and text.isascii()
         self._buffer += text
         while len(self._buffer) > CHUNK_SIZE:

@@ -156,7 +156,9 @@ def test_home_is_a_variable() -> None:
 
 def test_the_return_path() -> None:
     there = Delivering(return_path="x-$sender_address_local_part@y.test", header=HeaderEdits(return_path_add=True))
-    there()
+    made = there()
+    assert isinstance(made, Delivered)
+    assert made.return_path == Address("x-anna", "y.test")
     assert there.errand.return_path == Address("x-anna", "y.test")
     assert there.courier.octets.startswith(b"Return-path: <x-anna@y.test>\n")
     routed = Delivering(header=HeaderEdits(return_path_add=True))

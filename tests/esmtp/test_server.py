@@ -229,6 +229,12 @@ def test_after_the_hello(line: bytes, answer: bytes | None) -> None:
         assert got == answer
 
 
+def test_a_size_over_the_limit_is_told() -> None:
+    session = greeted(limits=ServerSettings(size_limit=1000))
+    session.send(b"MAIL FROM:<a@b> SIZE=99999999\r\n")
+    assert session.events[-1] == Violation("message too big: size=99999999 max=1000", "a@b")
+
+
 def test_mail_twice_is_out_of_order() -> None:
     assert codes(greeted().send(b"MAIL FROM:<a@b>\r\nMAIL FROM:<a@b>\r\nDATA\r\n")) == [250, 503, 503]
 
@@ -365,6 +371,7 @@ def test_a_message_over_the_limit_is_read_to_its_end_and_refused() -> None:
     got = session.send(b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n", body, b"RSET\r\n.\r\nNOOP\r\n")
     assert codes(got) == [250, 250, 354, 552, 250]
     assert session.events[-1] == MessageSpoiled(reply.MESSAGE_TOO_BIG)
+    assert Violation("message too big: read=101 max=100", "") in session.events
     assert TransactionReset() not in session.events
 
 

@@ -470,6 +470,16 @@ def test_the_group_of_the_key_exchange(group: str, selectors: str, field: str) -
             f'SMTP call from {CLIENT} dropped: too many nonmail commands (last was "NOOP")',
         ),
         (
+            events.ProtocolViolated(here.PLAIN, "message too big: size=9 max=1", "a@b.test"),
+            "",
+            f"rejected MAIL FROM:<a@b.test> H={CLIENT}: message too big: size=9 max=1",
+        ),
+        (
+            events.ProtocolViolated(here.PLAIN, "message too big: read=2 max=1", "a@b.test", message_id=here.ID),
+            "",
+            f"rejected from <a@b.test> H={CLIENT}: message too big: read=2 max=1",
+        ),
+        (
             events.ProtocolViolated(here.PLAIN, "bare LF", "x"),
             "+smtp_protocol_error",
             f'SMTP protocol error in "x" H={CLIENT} bare LF',
@@ -538,6 +548,7 @@ def test_lines(event: events.Event, selectors: str, text: str) -> None:
         events.ConnectionClosed(here.PLAIN, "by QUIT"),
         events.ConnectionClosed(here.PLAIN, "timed out"),
         events.ProtocolViolated(here.PLAIN, "unknown command", "X"),
+        events.ProtocolViolated(here.PLAIN, "message too big: size=9 max=1", "a@b.test"),
         events.TLSStarted(here.SESSION),
         events.TLSEnded(here.SESSION),
         events.WrittenByACL("x", ()),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from reception.local_mail import ANNE, NOW, ROOT, SETTINGS, Office, Pieces, Queue, Told, run
 from relay.mail.address import NULL_SENDER, Address
 from relay.mail.envelope import BodyType
-from relay.mail.events import Arrived
+from relay.mail.events import Arrived, ProtocolViolated
 from relay.mail.ports import Cancelled, SpoolFull, SpoolUnavailable
 from relay.mail.source import Location
 from relay.policy.rewrite import parse_rewrite_rules
@@ -154,6 +154,9 @@ def test_a_message_over_the_limit_leaves_nothing_behind() -> None:
     assert (answer.status, answer.text) == (Status.REFUSED, "message too big")
     assert len(office.queue.abandoned) == 1
     assert office.queue.pieces == {}
+    (told,) = office.events.recorded
+    assert isinstance(told, ProtocolViolated)
+    assert told.what == "message too big: read=200001 max=200000"
 
 
 def test_too_many_recipients() -> None:

@@ -155,6 +155,15 @@ def test_one_field_without_end(relay: daemons.Daemon) -> None:
         assert client.say(b"\r\n.\r\n") == 552
 
 
+def test_a_size_that_is_too_big_is_logged(relay: daemons.Daemon) -> None:
+    with Client(relay) as client:
+        client.envelope()
+        assert client.say(b"RSET\r\n") == 250
+        assert client.say(b"MAIL FROM:<anna@home.test> SIZE=999999999999\r\n") == 552
+    assert "rejected MAIL FROM:<anna@home.test> H=" in relay.log_text()
+    assert ": message too big: size=999999999999 max=" in relay.log_text()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("by", ["DATA", "BDAT"])
 def test_a_body_without_end(relay: daemons.Daemon, by: str) -> None:
