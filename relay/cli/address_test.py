@@ -67,7 +67,7 @@ class Wish:
     """Whether debug_print of routers is shown."""
 
 
-class _Complaints:
+class Complaints:
     """A journal that tells people of what is wrong."""
 
     def record(self, event: Event) -> None:
@@ -129,7 +129,7 @@ class _Tester:
         self._literals = main.allow_domain_literals
         made = make_scope(path, macros)
         resolver = names_of(self._configuration, BlockingResolver(), made.lookups)
-        journal = _Complaints()
+        journal = Complaints()
         watch = show if wish.is_watched else None
         ports = routing_ports(self._configuration, resolver, at_once, journal, None, local_addresses(), watch)
         scope = made.child(resolver=resolver, dns=resolver, local_addresses=local_addresses())

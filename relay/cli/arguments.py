@@ -46,6 +46,7 @@ class Mode(enum.Enum):
     VERIFY_RECIPIENT = "verify recipients"
     VERIFY_SENDER = "verify senders"
     TEST_RETRY = "test retry rules"
+    TEST_REWRITING = "test rewriting rules"
     ACT = "act on queued messages"
     HELP = "help"
     NOTE = "write a line to the log"
@@ -470,6 +471,7 @@ _WHOLE_WORDS: dict[str, dict[str, object]] = {
     "bi": {"mode": Mode.ALIASES},
     "bm": {"mode": Mode.MESSAGE},
     "brt": {"mode": Mode.TEST_RETRY},
+    "brw": {"mode": Mode.TEST_REWRITING},
     "bt": {"mode": Mode.TEST_ADDRESS},
     "bv": {"mode": Mode.VERIFY_RECIPIENT},
     "bvs": {"mode": Mode.VERIFY_SENDER},

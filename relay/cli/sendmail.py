@@ -40,6 +40,7 @@ Usage: relay-sendmail [options] recipient...     hands over the message on stand
   -M -Mf -Mt -Mrm -Mg ID...  deliver, freeze, thaw, remove, give up queued messages; -Mvh -Mvb -Mvl ID: show one
   -q -qf -qff    run the queue once; -R TEXT, -S TEXT: for such recipients, such senders
   -bt ADDRESS... where mail to it would go; -bv, -bvs: whether it is good as a recipient, a sender
+  -brt ADDRESS, -brw ADDRESS: the retry rule for it, what rewriting rules make of it
   -bP NAME...    print options of the configuration (all where none is named; -n: their values only)
   -bd -bdf       be the daemon; -C FILE: another configuration; -D MACRO=VALUE
 Example:
@@ -386,6 +387,23 @@ def _test_retry(arguments: Arguments) -> int:
     return 0
 
 
+def _test_rewriting(arguments: Arguments) -> int:
+    """-brw."""
+    from pathlib import Path
+
+    from relay.cli.faults import Fault
+    from relay.cli.rewrite_test import test_rewriting
+
+    if not arguments.words:
+        raise CommandFailed("-brw needs an address argument")
+    try:
+        for line in test_rewriting(Path(_configuration(arguments)), dict(arguments.macros), arguments.words[0]):
+            print(line)
+    except (Fault, OSError) as error:
+        raise CommandFailed(str(error)) from None
+    return 0
+
+
 def _print_help(_arguments: Arguments) -> int:
     print(HELP)
     return 0
@@ -526,6 +544,7 @@ _MODES: dict[Mode, Callable[[Arguments], int]] = {
     Mode.VERIFY_RECIPIENT: _test_addresses,
     Mode.VERIFY_SENDER: _test_addresses,
     Mode.TEST_RETRY: _test_retry,
+    Mode.TEST_REWRITING: _test_rewriting,
     Mode.ACT: _act_on_messages,
     Mode.HELP: _print_help,
     Mode.NOTE: _write_note,

@@ -33,6 +33,7 @@ here.test   quota   F,1h,15m
 *.far.test  *       F,2h,15m; G,1d,1h,1.5
 begin rewrite
 old@*  anna@here.test
+cc@*   c@far.test  c
 """
 
 
@@ -125,6 +126,40 @@ def test_addresses_from_standard_input(
 )
 def test_retry_rules(conf: str, capsys: pytest.CaptureFixture[str], words: list[str], lines: list[str]) -> None:
     assert asked(capsys, "-C", conf, "-brt", *words) == (0, lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (
+            "cc@here.test",
+            [
+                "  sender: cc@here.test",
+                "    from: cc@here.test",
+                "      to: cc@here.test",
+                "      cc: c@far.test",
+                "     bcc: cc@here.test",
+                "reply-to: cc@here.test",
+                "env-from: cc@here.test",
+                "  env-to: cc@here.test",
+            ],
+        ),
+        (
+            "a b c@here.test",
+            ["Syntax error in a b c@here.test", 'Missing or malformed local part (expected word or "<")'],
+        ),
+    ],
+)
+def test_rewriting_rules(conf: str, capsys: pytest.CaptureFixture[str], text: str, lines: list[str]) -> None:
+    assert asked(capsys, "-C", conf, "-brw", text) == (0, lines)
+
+
+def test_rewriting_of_names_and_of_what_has_no_domain(conf: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _, lines = asked(capsys, "-C", conf, "-brw", "Old One <old@far.test>")
+    assert lines[1] == "    from: Old One <anna@here.test>"
+    assert lines[6] == "env-from: anna@here.test"
+    _, lines = asked(capsys, "-C", conf, "-brw", "old")
+    assert lines[7] == "  env-to: anna@here.test"
 
 
 def test_routers_that_are_not_served_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
