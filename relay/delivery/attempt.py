@@ -202,6 +202,9 @@ class _Attempt:
 
     # Routing
 
+    def _note(self, text: str) -> None:
+        self._ports.journal.record(MessageNote(self._message.message_id, text))
+
     async def _route_all(self) -> list[Member]:
         """The leaves that a router took; the others get their results here."""
         ports = self._ports
@@ -210,6 +213,7 @@ class _Attempt:
             ports.routing,
             resolver=Remembering(ports.routing.resolver),
             dns=None if dns is None else RememberingDNS(dns),
+            note=self._note,
         )
         family = await route_recipients(self._message, ports.routers, self._scope, routing)
         self._lineage = Lineage(family.leaves)
@@ -227,7 +231,7 @@ class _Attempt:
                     await self._add(leaf, Failed(reason), router, transport)
                 case RouteDeferred(reason, router, error, freeze, told, note):
                     if note:
-                        ports.journal.record(MessageNote(self._message.message_id, note))
+                        self._note(note)
                     await self._add(leaf, Deferred(reason, error, told=told), router, freeze=freeze)
                 case _ as never:
                     assert_never(never)

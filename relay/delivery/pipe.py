@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -215,7 +216,7 @@ class Pipe:
         more = await self._text(rules.environment, "environment", scope) if rules.environment is not None else ""
         given = [each for each in split_list(more).items if "=" in each]
         if len(variables) + len(given) > _MOST_VARIABLES:
-            raise deferred(f"too many environment settings for {rules.name} transport")
+            raise deferred(f"too many environment settings for {rules.name} transport", errno=errno.E2BIG)
         return tuple(each.replace("\0", "") for each in (*(f"{key}={text}" for key, text in variables.items()), *given))
 
 

@@ -112,6 +112,8 @@ class RoutingPorts:
     """Exim: disable_ipv6."""
     mx_to_address: bool = False
     """Exim: allow_mx_to_ip."""
+    note: Callable[[str], None] | None = None
+    """Where a router's lines for the log of a delivery go."""
     watch: Watch | None = None
     """Where debug_print of routers goes."""
     journal: Journal | None = None

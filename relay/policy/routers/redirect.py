@@ -81,6 +81,9 @@ async def run_redirect(router: Redirect, visit: Visit) -> RouterAnswer:
         await _gather(text, router, visit, gathered, 0)
     except _BadItem as error:
         return RouteDeferred(_where(router, str(error)), router.name, ErrorClass.REDIRECTION)
+    if visit.ports.note is not None:
+        for complaint in gathered.skipped:
+            visit.ports.note(f"{router.name} router: skipped error: {complaint}")
     if gathered.said is not None:
         return _said(gathered.said, router)
     if not gathered.items:

@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 
-from policy.routers.routing_world import Disk, accept, offer, redirect, when
+from delivery.post import run
+from policy.routers.routing_world import Disk, Offering, accept, offer, redirect, when
 from relay.expand.evaluate import compile_expansion
-from relay.mail.address import NULL_SENDER, Address
+from relay.mail.address import NULL_SENDER, Address, address_from_text
 from relay.mail.outcome import ErrorClass
 from relay.policy.routers.answers import Direct, Discarded, Redirected, Routed, RouteDeferred, Unroutable
 from relay.policy.routers.items import AddressItem, top_item
 from relay.policy.routers.ports import Purpose
 from relay.policy.routers.settings import USUAL_ITEMS, FileRules, Item
+from relay.policy.routing import route
 
 
 def children(answer: object) -> list[str]:
@@ -261,6 +263,17 @@ def test_an_item_with_a_mistake_holds_all_or_is_passed_over() -> None:
     assert answer.reason.startswith("error in redirect data: ")
     assert children(offer(redirect("carl, a b c@d", skip_syntax_errors=True))) == ["carl@home.test"]
     assert isinstance(offer(redirect("a b c@d", skip_syntax_errors=True)), Unroutable)
+
+
+def test_what_is_passed_over_is_told() -> None:
+    offering = Offering()
+    told: list[str] = []
+    ports = replace(offering.ports(), note=told.append)
+    router = redirect("carl, a b c@d", skip_syntax_errors=True)
+    run(route(top_item(address_from_text("bert@far.test")), (router,), offering.scope(), ports, Purpose.DELIVER))
+    (line,) = told
+    assert line.startswith("aliases router: skipped error: ")
+    assert line.endswith(' in "a b c@d"')
 
 
 # What goes along
