@@ -241,7 +241,7 @@ def _sender(argument: Argument, options: tuple[str, ...]) -> Compiled:
         run.learn(sender_address_data=found.address_data, sender_verify_failure=found.failure)
         if _is_taken(found, wanted):
             return Holds.YES
-        run.context.memory.failed_sender = (str(address), found)
+        run.context.memory.failed_sender = (found.rewritten or str(address), found)
         if found.finding is Finding.BAD:
             run.user_message = run.log_message = "Sender verify failed"
             return Holds.NO

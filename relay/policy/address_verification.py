@@ -66,11 +66,17 @@ class RoutedAddresses:
         if not address.is_qualified:
             return Verified(Finding.BAD, f'A domain is required for "{address}"', failure="qualify")
         rewrite = self._ports.rewrite_sender if role is Role.SENDER else self._ports.rewrite
-        if rewrite is not None:
-            # As the message will have it at its end.
-            address = await rewrite(address, scope)
-            if address.is_null and role is Role.SENDER:
-                return Verified(Finding.GOOD)
+        if rewrite is None:
+            return await self._followed(address, role, scope, options)
+        # As the message will have it at its end.
+        rewritten = await rewrite(address, scope)
+        if rewritten.is_null and role is Role.SENDER:
+            return Verified(Finding.GOOD)
+        found = await self._followed(rewritten, role, scope, options)
+        return found if rewritten == address else replace(found, rewritten=str(rewritten))
+
+    async def _followed(self, address: Address, role: Role, scope: Scope, options: VerifyOptions) -> Verified:
+        """Through the routers, with what it stands for."""
         purpose, seen = _PURPOSES[role], scope
         if role is Role.SENDER and scope.message is not None:
             # What would be sent to a sender is a bounce.

@@ -69,16 +69,17 @@ class Inquirer:
         found = await self._verified(address, Role.LIST)
         if found is None:
             return Answer(reply.CANNOT_VERIFY.with_text("EXPN not available"))
+        shown = printable(found.rewritten or str(address))
         match found.finding:
             case Finding.GOOD if found.discarded:
-                return Answer(reply.OK.with_text(f"mail to <{address}> is discarded"))
+                return Answer(reply.OK.with_text(f"mail to <{shown}> is discarded"))
             case Finding.GOOD:
-                members = (printable(each) for each in found.members or (str(address),))
+                members = (printable(each) for each in found.members or (shown,))
                 return Answer(reply.OK.with_text(*(f"<{each}>" for each in members)))
             case Finding.BAD:
-                return Answer(Reply(553, "5.1.1", (f"{address} is undeliverable",)))
+                return Answer(Reply(553, "5.1.1", (f"{shown} is undeliverable",)))
             case Finding.UNKNOWN:
-                return Answer(reply.LOCAL_PROBLEM.with_text(f"{address} cannot be resolved at this time"))
+                return Answer(reply.LOCAL_PROBLEM.with_text(f"{shown} cannot be resolved at this time"))
 
     async def etrn(self, text: str) -> Answer:
         """RFC 1985. Without a command of one's own only `#word` is known: a part of the domains whose mail is to be

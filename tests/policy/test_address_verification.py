@@ -91,6 +91,8 @@ def test_an_address_is_verified_as_it_will_be_rewritten(role: Role, address: str
     ports = RoutingPorts(resolver=DNS(), transports={"box": LOCAL}, rewrite=recipients, rewrite_sender=senders)
     verified = answer(RoutedAddresses((HERE,), ports).verify(address_from_text(address), role, Scope()))
     assert verified.finding is found
+    is_changed = verified.finding is Finding.GOOD and "nobody" not in address
+    assert verified.rewritten == ("old@here.test" if is_changed else "")
 
 
 # Callouts
