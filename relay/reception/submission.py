@@ -468,19 +468,21 @@ class Submission:
         refused."""
         own = Address(originator.caller.login, self._settings.qualify_domain)
         wish = request.sender
+        is_in_text = wish is None
         if wish is None:
-            wish = from_line if originator.caller.trusted and from_line else None
-        if wish is None:
-            return own
+            wish = from_line
+            if not wish:
+                return own
         try:
             address = read_address(wish, allow_null=True) if wish.strip() else NULL_SENDER
             check_literal(address, allowed=self._settings.allow_domain_literals)
         except Malformed as error:
+            if is_in_text:
+                return own
             raise _Refusal(f'bad -f address "{printable(wish, 200)}": {error}') from None
         address = address.qualified(self._settings.qualify_domain)
-        if address.is_null or originator.caller.trusted or await self._ports.may_set_sender(address):
-            return address
-        return own
+        is_anybodys = originator.caller.trusted or (address.is_null and not is_in_text)
+        return address if is_anybodys or await self._ports.may_set_sender(address) else own
 
     def _recipients(
         self, request: SubmissionRequest, arguments: tuple[Address, ...], fields: tuple[Field, ...]

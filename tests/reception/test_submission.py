@@ -89,6 +89,16 @@ def test_untrusted_set_sender_allows_what_it_lists() -> None:
     assert [str(each.sender) for each in office.queue.accepted] == ["news@lists.example", "anne@example.org"]
 
 
+def test_untrusted_set_sender_allows_what_it_lists_in_the_from_line_too() -> None:
+    async def list_address(address: Address) -> bool:
+        return address.domain == "lists.example"
+
+    office = Office(may_set_sender=list_address)
+    for named in ("news@lists.example", "news@other.example", "@@", "<>"):
+        submit(office, pieces=(f"From {named} Fri Jan  5 12:35 GMT 1996\n".encode() + TEXT,))
+    assert [str(each.sender) for each in office.queue.accepted] == ["news@lists.example", *["anne@example.org"] * 3]
+
+
 def test_the_from_line_of_a_mailbox_is_dropped_and_names_the_sender_for_trusted_callers() -> None:
     text = b"From boss@elsewhere.example Fri Jan  5 12:35 GMT 1996\n" + TEXT
     for who, sender in ((ROOT, "boss@elsewhere.example"), (ANNE, "anne@example.org")):
