@@ -20,6 +20,7 @@ from relay.delivery.jobs import CreateFile, Locking, Place
 from relay.delivery.lmtp import LMTPRules
 from relay.delivery.local import LocalRules, MessageRules
 from relay.delivery.pipe import DEFAULT_PATH, PipeRules
+from relay.delivery.quota_warning import USUAL_MESSAGE
 from relay.expand.errors import ExpansionError
 from relay.expand.evaluate import Expansion, compile_expansion, compile_for_use
 from relay.expand.splitting import split_list
@@ -78,6 +79,8 @@ def appendfile(block: DriverBlock) -> AppendfileRules:
         quota=QuotaRules(
             quota=block.expansion("quota"),
             filecount=block.expansion("quota_filecount"),
+            threshold=block.expansion("quota_warn_threshold"),
+            warning=_quota_warning(block),
             directory=block.expansion("quota_directory"),
             mailbox_size=block.expansion("mailbox_size"),
             mailbox_filecount=block.expansion("mailbox_filecount"),
@@ -94,6 +97,12 @@ def appendfile(block: DriverBlock) -> AppendfileRules:
         check_group=block.flag("check_group"),
         mode_fail_narrower=block.flag("mode_fail_narrower"),
     )
+
+
+def _quota_warning(block: DriverBlock) -> Expansion | None:
+    if block.expansion("quota_warn_threshold") is None:
+        return None
+    return block.expansion("quota_warn_message") or compile_expansion(USUAL_MESSAGE)
 
 
 def _check_appendfile(block: DriverBlock) -> None:

@@ -90,6 +90,8 @@ _APPENDFILE = table(
         quota_filecount     expanded            : How many files it may have.
         quota_is_inclusive  boolean   true      : The message itself counts.
         quota_size_regex    string              : Finds the size of a message in the name of its file.
+        quota_warn_message  expanded            : What its owner is told, header and text; where unset, the usual words.
+        quota_warn_threshold  expanded          : Tell the owner when the mailbox gets larger (10M, 90% of the quota).
         use_bsmtp           boolean   false     : Write batched SMTP.
         use_crlf            boolean   false     : End lines with CRLF.
         use_fcntl_lock      boolean   true      : Lock by fcntl; not by default where use_flock_lock is set.
@@ -99,8 +101,6 @@ _APPENDFILE = table(
     *listed("appendfile", _IGNORED, _NO_EFFECT, """
         maildir_retries                    integer    10
         notify_comsat                      boolean    false
-        quota_warn_message                 expanded
-        quota_warn_threshold               expanded
     """),
     *listed("appendfile", _UNSUPPORTED, _NOT_YET, r"""
         mailstore_format                   boolean    false

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from relay.config.drivers import Transport
+from relay.config.main_options import MainOptions
 from relay.config.read import Configuration
 from relay.daemon.privileges import Identity as DaemonIdentity
 from relay.daemon.replies import Replies
@@ -21,6 +22,7 @@ from relay.delivery.jobs import Identity
 from relay.delivery.lmtp import LMTP, LMTPRules
 from relay.delivery.local import Driver, LocalDelivery, LocalPorts
 from relay.delivery.pipe import Pipe, PipeRules
+from relay.delivery.quota_warning import QuotaWarning, WarningRules
 from relay.delivery.remote_ports import RemotePorts
 from relay.delivery.shadow import shadowed
 from relay.delivery.transports import BlockingCalls, LocalTransport
@@ -90,7 +92,7 @@ def local_deliveries(
     for name, transport in configuration.transports.items():
         if isinstance(transport, AutoreplyRules):
             transport = replace(transport, return_size_limit=limit)
-        delivery = _joined(transport, ports, replies)
+        delivery = _joined(transport, ports, replies, configuration.main)
         if delivery is not None:
             made[name] = delivery
     for delivery in made.values():
@@ -99,11 +101,21 @@ def local_deliveries(
     return LocalDeliveries(joined, courier, replies, own)
 
 
-def _joined(transport: Transport, ports: LocalPorts, replies: Replies) -> LocalDelivery | None:
+def _joined(transport: Transport, ports: LocalPorts, replies: Replies, main: MainOptions) -> LocalDelivery | None:
     driver: Driver
+    warning: QuotaWarning | None = None
     match transport:
         case AppendfileRules():
             driver = Appendfile(transport, ports.clock, ports.hostname, ports.pid)
+            if transport.quota.warning is not None:
+                rules = WarningRules(
+                    transport=transport.name,
+                    message=transport.quota.warning,
+                    sender=main.dsn_from,
+                    reply_to=main.errors_reply_to,
+                    qualify_domain=main.qualify_domain,
+                )
+                warning = QuotaWarning(rules, replies, ports.journal, ports.own)
         case PipeRules():
             driver = Pipe(transport, ports.calls)
         case AutoreplyRules():
@@ -112,7 +124,7 @@ def _joined(transport: Transport, ports: LocalPorts, replies: Replies) -> LocalD
             driver = LMTP(transport, ports.calls, ports.hostname)
         case _:
             return None
-    return LocalDelivery(transport.common, driver, ports)
+    return LocalDelivery(transport.common, driver, ports, warning)
 
 
 def _user_ids(names: Iterable[str]) -> frozenset[int]:

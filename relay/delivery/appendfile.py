@@ -41,6 +41,10 @@ class QuotaRules:
 
     quota: Expansion | None = None
     filecount: Expansion | None = None
+    threshold: Expansion | None = None
+    """Exim: quota_warn_threshold."""
+    warning: Expansion | None = None
+    """Exim: quota_warn_message; None: no threshold."""
     directory: Expansion | None = None
     mailbox_size: Expansion | None = None
     mailbox_filecount: Expansion | None = None
@@ -237,7 +241,8 @@ class Appendfile:
         rules = self._rules.quota
         size = await self._amount(rules.quota, "quota", scope)
         has_size_file = await self._has_size_file(scope)
-        if size.value <= 0 and not has_size_file:
+        threshold = await self._threshold(scope, size.value)
+        if size.value <= 0 and not has_size_file and threshold <= 0:
             return Quota()
         files = await self._amount(rules.filecount, "quota_filecount", scope)
         directory = await self._text(rules.directory, "quota_directory", scope)
@@ -257,7 +262,22 @@ class Appendfile:
             mailbox_files=known_files.value,
             has_size_file=has_size_file,
             directory_regex=rules.directory_regex,
+            threshold=threshold,
         )
+
+    async def _threshold(self, scope: Scope, size: int) -> int:
+        """In octets; it may be given in per cent of the quota."""
+        option = self._rules.quota.threshold
+        if option is None:
+            return 0
+        text = (await self._text(option, "quota_warn_threshold", scope)).strip()
+        percent = re.fullmatch(r"(\d{1,9}(?:\.\d*)?)\s*%", text, re.ASCII)
+        if percent is None:
+            return (await self._amount(option, "quota_warn_threshold", scope)).value
+        if float(percent.group(1)) > 100:
+            what = f"Invalid quota_warn_threshold percentage ({percent.group(1)})"
+            raise misconfigured(f"{what} for {self._rules.name} transport")
+        return int(size * float(percent.group(1)) / 100)
 
     async def _has_size_file(self, scope: Scope) -> bool:
         option = self._rules.quota.size_file

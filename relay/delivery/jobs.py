@@ -87,10 +87,17 @@ class Quota:
     """What is in a Maildir is added up in a file of its own (Exim: maildir_use_size_file)."""
     directory_regex: str = ""
     """Finds the directories of a Maildir that count then."""
+    threshold: int = 0
+    """Octets beyond which the owner is told; 0: never."""
 
     @property
     def is_set(self) -> bool:
         return self.size > 0
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether it has to be known what is there."""
+        return self.is_set or self.has_size_file or self.threshold > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,6 +268,8 @@ class Report:
     """Octets that were written; who gives them knows."""
     errno: int = 0
     """As in `Deferred`."""
+    crosses: bool = False
+    """The message has taken the mailbox over its threshold."""
 
     def outcome(self) -> Outcome:
         """The outcome for each recipient of the delivery."""

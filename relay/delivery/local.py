@@ -152,11 +152,23 @@ class Driver(Protocol):
         ...
 
 
+class ThresholdWarning(Protocol):
+    """Tells the owners of mailboxes."""
+
+    async def crossed(self, errand: Errand) -> None:
+        """A message that was delivered has taken the mailbox over its threshold. Raises nothing."""
+        ...
+
+
 class LocalDelivery:
     """One local transport of the configuration."""
 
-    def __init__(self, rules: LocalRules, driver: Driver, ports: LocalPorts) -> None:
+    def __init__(
+        self, rules: LocalRules, driver: Driver, ports: LocalPorts, warning: ThresholdWarning | None = None
+    ) -> None:
+        """`warning`: who is told when a message takes a mailbox over its threshold."""
         self._rules = rules
+        self._warning = warning
         self._driver = driver
         self._ports = ports
         self._others: Mapping[str, LocalDelivery] = {}
@@ -221,6 +233,8 @@ class LocalDelivery:
         if report.verdict is Verdict.ELSEWHERE:
             return await self._elsewhere(report, addresses, message, body)
         self._log_output(report, errand)
+        if report.crosses and self._warning is not None:
+            await self._warning.crossed(errand)
         if report.each:
             outcomes = tuple(self._driver.outcome(each, errand) for each in report.each)
         else:

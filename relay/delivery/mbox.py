@@ -59,6 +59,7 @@ class MailboxWriter:
         self._is_new = False
         self._size = 0
         self._shown = printable(job.path)
+        self._crosses = False
 
     def write(self, pieces: Sequence[bytes]) -> None:
         """Appends octets as they are."""
@@ -96,7 +97,7 @@ class MailboxWriter:
         quietly(os.utime, file, (self._before.st_atime, self._clock.now()))
         quietly(self._disk.close, file)
         self._lock_file.release()
-        return Report(Verdict.DELIVERED, self._job.path)
+        return Report(Verdict.DELIVERED, self._job.path, crosses=self._crosses)
 
     def finish(self, pieces: Sequence[bytes] = ()) -> Report:
         """`complete` and `deliver` in one."""
@@ -128,7 +129,9 @@ class MailboxWriter:
         file = self._open_and_lock(creatable)
         self._file, self._before = file, os.fstat(file)
         read_at = int(self._before.st_atime)
-        quota.check(job.quota, quota.Usage(self._before.st_size), job.message_size, job.path, read_at)
+        usage = quota.Usage(self._before.st_size)
+        quota.check(job.quota, usage, job.message_size, job.path, read_at)
+        self._crosses = quota.crosses(job.quota, usage, job.message_size)
         return file
 
     def _open_and_lock(self, creatable: bool) -> int:

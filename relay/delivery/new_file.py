@@ -54,6 +54,7 @@ class NewFileWriter:
         self._file: int | None = None
         self._final = ""
         self._size = 0
+        self._crosses = False
         self._clock = clock
         self._size_file: SizeFile | None = None
 
@@ -95,7 +96,7 @@ class NewFileWriter:
         if self._size_file is not None:
             self._size_file.record(self._size)
             self._size_file.close()
-        return Report(Verdict.DELIVERED, final)
+        return Report(Verdict.DELIVERED, final, crosses=self._crosses)
 
     def finish(self, pieces: Sequence[bytes] = ()) -> Report:
         """`complete` and `deliver` in one, for a file whose name is known before."""
@@ -163,7 +164,7 @@ class NewFileWriter:
             shown = printable(job.directory)
             what = f"tried to create file in {shown}, but file creation outside the home directory is not permitted"
             raise deferred(what, ErrorClass.CREATION)
-        is_measured = job.quota.is_set or job.quota.has_size_file
+        is_measured = job.quota.is_measured
         is_folder = job.folder_regex and re.search(os.fsencode(job.folder_regex), os.fsencode(job.directory))
         if job.place.create_directory and (is_measured or is_folder):
             self._make_directories()
@@ -174,6 +175,7 @@ class NewFileWriter:
             # Named as Exim does, which has gone into the directory.
             shown = os.path.relpath(self._temporary, job.directory)
             quota.check(job.quota, usage, job.message_size, shown, self._read_at())
+            self._crosses = quota.crosses(job.quota, usage, job.message_size)
 
     def _make_folder(self) -> None:
         """The file by which a directory is known for a folder of another Maildir."""

@@ -89,6 +89,12 @@ def check(quota: Quota, usage: Usage, message_size: int, path: str, read_at: int
         raise _full("", path, read_at)
 
 
+def crosses(quota: Quota, usage: Usage, message_size: int) -> bool:
+    """Whether this message takes the mailbox over the threshold at which its owner is told."""
+    used = usage.size if quota.mailbox_size < 0 else quota.mailbox_size
+    return quota.threshold > 0 and used <= quota.threshold < used + message_size
+
+
 def _full(what: str, path: str, read_at: int) -> NotDelivered:
     why = f"mailbox is full (MTA-imposed{what} quota exceeded while writing to {printable(path)})"
     return deferred(why, ErrorClass.QUOTA, read_at=read_at)

@@ -90,6 +90,17 @@ def test_users() -> None:
     assert rules.initgroups
 
 
+def test_a_threshold_has_a_message() -> None:
+    assert appendfile("file = /m", "quota_warn_message = x").quota.warning is None
+    usual = appendfile("file = /m", "quota_warn_threshold = 90%").quota
+    assert usual.threshold is not None
+    assert usual.warning is not None
+    assert usual.warning.source.startswith("To: ")
+    own = appendfile("file = /m", "quota_warn_threshold = 1M", "quota_warn_message = x").quota
+    assert own.warning is not None
+    assert own.warning.source == "x"
+
+
 def test_formats() -> None:
     rules = appendfile("file = /m", 'file_format = "From : t : \\\\1\\\\1::x : other"')
     assert rules.formats == (("From", "t"), ("\\1\\1:x", "other"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from relay.delivery.jobs import NotDelivered, Quota
-from relay.delivery.quota import Amount, Usage, check, measure, read_amount
+from relay.delivery.quota import Amount, Usage, check, crosses, measure, read_amount
 from relay.mail.outcome import ErrorClass
 
 
@@ -75,3 +75,18 @@ def test_what_fits(quota: Quota, usage: Usage, words: str) -> None:
         check(quota, usage, 10, "/m")
     assert caught.value.report.text == words
     assert caught.value.report.error is ErrorClass.QUOTA
+
+
+@pytest.mark.parametrize(
+    "quota, used, is_crossed",
+    [
+        (Quota(), 10, False),
+        (Quota(threshold=100), 90, False),
+        (Quota(threshold=100), 91, True),
+        (Quota(threshold=100), 100, True),
+        (Quota(threshold=100), 101, False),
+        (Quota(threshold=100, mailbox_size=95), 10**9, True),
+    ],
+)
+def test_a_threshold_is_crossed_once(quota: Quota, used: int, is_crossed: bool) -> None:
+    assert crosses(quota, Usage(used), 10) is is_crossed
