@@ -141,7 +141,11 @@ def _client(session: SessionFacts) -> Iterator[str]:
         if session.peer_host:
             yield f"--host_name {_one_line(session.peer_host)}"
     if session.authentication is not None:
-        yield f"--host_auth {_one_line(session.authentication.authenticator)}"
+        if session.authentication.mechanism:  # both names are the configuration's
+            yield f"-host_auth {_one_line(session.authentication.authenticator)}"
+            yield f"-host_auth_pubname {_one_line(session.authentication.mechanism)}"
+        else:
+            yield f"--host_auth {_one_line(session.authentication.authenticator)}"
     if session.local is not None:
         yield f"-interface_address [{session.local.address}]:{session.local.port}"
     if session.user:

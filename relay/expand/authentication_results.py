@@ -47,7 +47,7 @@ def _authentication(scope: Scope) -> list[str]:
     given = scope.session.authentication
     if given is None:
         return []
-    name = scope.more.get("authenticator_public_name") or given.authenticator
+    name = given.mechanism or given.authenticator
     method = "x509" if name == "tls" else "smtp"
     if given.identity:
         result = f"auth=pass ({name}) {method}.auth={given.identity}"

@@ -129,6 +129,8 @@ class Authentication:
     identity: str
     sender: str = ""
     """Whom AUTH= of MAIL has named, where that was believed, or a trusted caller."""
+    mechanism: str = ""
+    """What clients call the authenticator (its public_name); empty where nobody has said AUTH."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,13 +220,12 @@ class SessionFacts:
             return "local-bsmtp" if self.batched else "local"
         extended = self.hello is not None and self.hello.extended
         word = "esmtp" if extended else "smtp"
+        known = "a" if extended and self.authentication is not None and self.authentication.authenticator else ""
         if self.caller is not None and self.peer is None:
-            return f"local-{word}"
-        if not extended and self.tls is None:
-            return word
+            return f"local-{word}{known}"
         if names_on_connect and self.tls_on_connect and self.tls is not None:
-            return ("essmtp" if extended else "ssmtp") + ("a" if self.authentication else "")
-        return word + ("s" if self.tls else "") + ("a" if self.authentication else "")
+            return ("essmtp" if extended else "ssmtp") + known
+        return word + ("s" if self.tls else "") + known
 
 
 @dataclass(frozen=True, slots=True)

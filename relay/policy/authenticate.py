@@ -213,7 +213,8 @@ class Login:
         if self._admitted is not None:
             self._ports.limits.succeeded(self._address, self._admitted, self._ports.clock.now())
             self._admitted = None
-        return Granted(Authentication(self._authenticator.name, identity))
+        found = self._authenticator
+        return Granted(Authentication(found.name, identity, mechanism=found.public_name))
 
     def _acts_for_another(self) -> bool:
         """SCRAM: the client wants to act as somebody else, and no option looks at that (`$auth2`). RFC 5802 5.1."""
@@ -397,7 +398,7 @@ async def login_by_certificate(rules: AuthRules, scope: Scope, ports: AuthPorts)
         return Refused(replies.WRONG_CREDENTIALS, str(replies.WRONG_CREDENTIALS))
     except _Unavailable as error:
         return Refused(replies.UNAVAILABLE, f"{replies.UNAVAILABLE}: {error}")
-    return Granted(Authentication(found.name, identity))
+    return Granted(Authentication(found.name, identity, mechanism=found.public_name))
 
 
 # Expansions of an authenticator

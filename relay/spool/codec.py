@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, assert_never
 
 from relay.expand.values import Tainted, is_tainted
@@ -208,6 +209,8 @@ def _session(session: SessionFacts) -> Fields:
         fields["auth"] = [session.authentication.authenticator, session.authentication.identity]
         if session.authentication.sender:
             fields["auth"].append(session.authentication.sender)
+        if session.authentication.mechanism:
+            fields["mech"] = session.authentication.mechanism
     if session.peer_host:
         fields["host"] = session.peer_host
     if session.peer_name:
@@ -247,7 +250,7 @@ def _session_of(fields: Fields) -> SessionFacts:
         hello=None if "helo" not in fields else Hello(str(fields["helo"][0]), bool(fields["helo"][1])),
         tls=None if tls is None else _tls_of(tls),
         tls_on_connect=bool(fields.get("toc", False)),
-        authentication=None if "auth" not in fields else Authentication(*map(str, fields["auth"])),
+        authentication=None if "auth" not in fields else _authentication_of(fields),
         peer_name=fields.get("name", ""),
         batched=bool(fields.get("bs", False)),
         ident=fields.get("ident", ""),
@@ -268,6 +271,10 @@ def _proxy_of(ends: list[Any] | None) -> ProxyFacts | None:
 
 def _endpoint_of(pair: list[Any] | None) -> Endpoint | None:
     return None if pair is None else Endpoint(str(pair[0]), int(pair[1]))
+
+
+def _authentication_of(fields: Fields) -> Authentication:
+    return replace(Authentication(*map(str, fields["auth"])), mechanism=fields.get("mech", ""))
 
 
 def _tls(tls: TLSFacts) -> Fields:

@@ -30,7 +30,7 @@ def test_a_message_of_the_network() -> None:
         local=Endpoint("192.0.2.2", 25),
         peer_host="laptop.test",
         hello=Hello("my laptop\n", True),
-        authentication=Authentication("plain", "me"),
+        authentication=Authentication("plain", "me", mechanism="PLAIN"),
     )
     message = replace(
         make_message("c@d", header=HEADER), facts=MessageFacts(session, NOW + 0.25, {"acl_c0": "x\ny", "acl_m_a": ""})
@@ -45,7 +45,8 @@ def test_a_message_of_the_network() -> None:
         "--helo_name my laptop\\n",
         "-host_address [192.0.2.1]:4000",
         "--host_name laptop.test",
-        "--host_auth plain",
+        "-host_auth plain",
+        "-host_auth_pubname PLAIN",
         "-interface_address [192.0.2.2]:25",
         "-received_protocol esmtpa",
         "-aclc 0 3",

@@ -27,8 +27,8 @@ FIELD = "Authentication-Results: relay.test"
         (SessionFacts(peer=PEER), {"host_lookup_failed": "1"}, ";\n\tiprev=fail smtp.remote-ip=192.0.2.1"),
         (SessionFacts(peer=PEER), {"host_lookup_deferred": "1"}, ";\n\tiprev=temperror smtp.remote-ip=192.0.2.1"),
         (
-            SessionFacts(peer=PEER, authentication=Authentication("plain_server", "ann")),
-            {"authenticator_public_name": "PLAIN", "authenticated_sender": "ann@relay.test"},
+            SessionFacts(peer=PEER, authentication=Authentication("plain_server", "ann", mechanism="PLAIN")),
+            {"authenticated_sender": "ann@relay.test"},
             ";\n\tauth=pass (PLAIN) smtp.auth=ann smtp.mailfrom=ann@relay.test",
         ),
         (SessionFacts(peer=PEER, authentication=Authentication("x", "")), {}, ";\n\tauth=pass (x, no id saved)"),

@@ -61,7 +61,7 @@ def refused(outcome: Outcome) -> Refused:
 
 
 def test_plain_in_one_line() -> None:
-    assert run(login(PLAIN).start(GOOD)) == Granted(Authentication("plain", "ada"))
+    assert run(login(PLAIN).start(GOOD)) == Granted(Authentication("plain", "ada", mechanism="PLAIN"))
 
 
 def test_plain_behind_a_prompt() -> None:
@@ -76,7 +76,7 @@ def test_login() -> None:
     one = login(LOGIN)
     assert run(one.start(None)) == Prompt(coding.encode(b"Username:"))
     assert run(one.respond(coding.encode(b"ada"))) == Prompt(coding.encode(b"Password:"))
-    assert run(one.respond(coding.encode(b"secret"))) == Granted(Authentication("login", "ada"))
+    assert run(one.respond(coding.encode(b"secret"))) == Granted(Authentication("login", "ada", mechanism="LOGIN"))
 
 
 def test_a_wrong_password() -> None:
@@ -150,7 +150,7 @@ def test_an_identity_that_can_not_be_expanded_is_for_now() -> None:
 def test_an_identity_is_printable() -> None:
     shown = block("plaintext", server_condition="1", server_set_id="$auth1")
     granted = run(login(shown).start(coding.encode(b"a\nA=forged \xff")))
-    assert granted == Granted(Authentication("login", r"a\nA=forged \377"))
+    assert granted == Granted(Authentication("login", r"a\nA=forged \377", mechanism="login"))
 
 
 def test_what_the_client_says_is_no_program() -> None:
@@ -178,7 +178,7 @@ def cram(secret: str, name: str = "ada", authenticator: Authenticator = CRAM) ->
 
 
 def test_cram() -> None:
-    assert cram("secret") == Granted(Authentication("cram", "ada"))
+    assert cram("secret") == Granted(Authentication("cram", "ada", mechanism="CRAM-MD5"))
     assert refused(cram("wrong")).reply.code == 535
     assert refused(cram("secret", "bob")).reply.code == 535
 
@@ -220,7 +220,7 @@ KNOWN = "${if eq{$auth1}{ada}{pencil}fail}"
 
 def test_scram_by_password() -> None:
     granted = scram(server_password=KNOWN, server_set_id="$auth1")
-    assert granted == Granted(Authentication("scram", "ada"))
+    assert granted == Granted(Authentication("scram", "ada", mechanism="scram"))
     assert refused(scram(password="pen", server_password=KNOWN)).reply.code == 535
     assert refused(scram(name="bob", server_password=KNOWN)).reply.code == 535
     assert refused(scram(server_password="")).reply.code == 535
@@ -287,7 +287,7 @@ EXTERNAL = block("external", "ext", server_condition="${if eq{$auth1}{laptop}}",
 def test_external() -> None:
     one = login(EXTERNAL, session=WITH_CERTIFICATE)
     assert run(one.start(None)) == Prompt("")
-    assert run(one.respond(coding.encode(b"laptop"))) == Granted(Authentication("ext", "laptop"))
+    assert run(one.respond(coding.encode(b"laptop"))) == Granted(Authentication("ext", "laptop", mechanism="ext"))
     assert isinstance(run(login(EXTERNAL, session=WITH_CERTIFICATE).start(coding.encode(b"laptop"))), Granted)
 
 
@@ -312,7 +312,8 @@ def test_external_with_parameters() -> None:
 def test_a_paired_device_is_the_identity_where_no_other_is_set() -> None:
     paired = block("external", "ext", server_condition="${if def:peer_name}")
     session = replace(WITH_CERTIFICATE, peer_name="ada-laptop")
-    assert run(login(paired, session=session).start("=")) == Granted(Authentication("ext", "ada-laptop"))
+    granted = run(login(paired, session=session).start("="))
+    assert granted == Granted(Authentication("ext", "ada-laptop", mechanism="ext"))
     assert refused(run(login(paired, session=WITH_CERTIFICATE).start("="))).reply.code == 535
 
 
@@ -324,11 +325,12 @@ def by_certificate(session: SessionFacts = WITH_CERTIFICATE, **options: str) -> 
 
 
 def test_a_certificate_alone() -> None:
-    assert by_certificate(server_condition="1") == Granted(Authentication("cert", ""))
+    assert by_certificate(server_condition="1") == Granted(Authentication("cert", "", mechanism="cert"))
     parameters = {"server_param1": "one", "server_param2": "${if eq{a}{b}{x}fail}", "server_param3": "$auth1"}
     granted = by_certificate(**parameters, server_condition="${if eq{$auth1,$auth2}{one,}}", server_set_id="$auth1")
-    assert granted == Granted(Authentication("cert", "one"))
-    assert by_certificate(replace(WITH_CERTIFICATE, peer_name="p")) == Granted(Authentication("cert", "p"))
+    assert granted == Granted(Authentication("cert", "one", mechanism="cert"))
+    granted = by_certificate(replace(WITH_CERTIFICATE, peer_name="p"))
+    assert granted == Granted(Authentication("cert", "p", mechanism="cert"))
 
 
 def test_a_certificate_that_is_not_let_in() -> None:

@@ -56,6 +56,20 @@ def test_who_speaks_for_a_host_speaks_the_protocol_of_the_network() -> None:
     assert replace(session_of(ROOT, Given()), hello=Hello("x", extended=True)).protocol() == "local-esmtp"
 
 
+@pytest.mark.parametrize(
+    "given, hello, protocol",
+    [
+        (Given(authenticator="plain"), Hello("x", extended=True), "local-esmtpa"),
+        (Given(identity="carl"), Hello("x", extended=True), "local-esmtp"),
+        (Given(authenticator="plain"), Hello("x", extended=False), "local-smtp"),
+        (Given(authenticator="plain", peer=Endpoint("192.0.2.9", 0)), Hello("x", extended=True), "esmtpa"),
+        (Given(identity="carl", peer=Endpoint("192.0.2.9", 0)), Hello("x", extended=True), "esmtp"),
+    ],
+)
+def test_who_has_said_auth_shows_in_the_protocol(given: Given, hello: Hello, protocol: str) -> None:
+    assert replace(session_of(ROOT, given), hello=hello).protocol() == protocol
+
+
 def test_nobody_else_is_believed() -> None:
     facts = session_of(ANNA, read_given(SAID))
     assert (facts.peer, facts.user, facts.protocol(), facts.authentication) == (None, "anna", "local", None)

@@ -62,7 +62,7 @@ def test_a_password_that_is_right() -> None:
     asking = client()
     asking.hello()
     assert asking.code(esmtp.AuthAsked("PLAIN", RIGHT)) == 235
-    assert asking.session.facts.authentication == Authentication("plain", "anna")
+    assert asking.session.facts.authentication == Authentication("plain", "anna", mechanism="PLAIN")
     assert asking.session.facts.protocol() == "esmtpa"
     assert asking.shelf.of(events.AuthenticationFailed) == []
 
@@ -100,7 +100,7 @@ def test_an_exchange_of_several_lines() -> None:
     assert (first.code, base64.b64decode(first.text)) == (334, b"Username:")
     assert asking.code(esmtp.AuthResponse(base64.b64encode(b"anna").decode())) == 334
     assert asking.code(esmtp.AuthResponse(base64.b64encode(b"secret").decode())) == 235
-    assert asking.session.facts.authentication == Authentication("login", "anna")
+    assert asking.session.facts.authentication == Authentication("login", "anna", mechanism="LOGIN")
 
 
 def test_an_exchange_that_is_given_up() -> None:
