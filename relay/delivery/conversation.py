@@ -19,7 +19,6 @@ from relay.delivery.smtp_rules import SMTPRules
 from relay.delivery.told_links import ToldDialer, ToldLink
 from relay.delivery.transactions import in_batches, in_one_transaction
 from relay.esmtp.parameters import decode_xtext
-from relay.esmtp.transaction import shown
 from relay.expand.errors import ExpansionFailed, ForcedFailure
 from relay.expand.scope import HostView, Scope
 from relay.mail.envelope import Envelope, Parameters, Recipient
@@ -221,7 +220,7 @@ class Conversation:
         if may_go_clear(policy) and (reply.is_permanent or policy.tempfail_tryclear):
             return
         if may_go_clear(policy):
-            what = f"SMTP error from remote mail server after STARTTLS: {shown(reply)}"
+            what = f"SMTP error from remote mail server after STARTTLS: {reply.as_sent}"
             raise HostRefused(Deferred(what, ErrorClass.OTHER, reply, host_wide=True))
         what = "a TLS session is required, but an attempt to start TLS failed"
         raise HostRefused(Deferred(what, ErrorClass.TLS_REQUIRED, reply, host_wide=True))

@@ -175,7 +175,7 @@ class Interview:
         self.found = Verified(Finding.BAD, user_message=told, objection=objection)
 
     def _noted(self, refusal: _Refusal) -> None:
-        said = printable(as_sent(refusal.reply))
+        said = printable(refusal.reply.as_sent)
         if refusal.stage is Stage.MAIL:
             self.reason = f'response to "{printable(refusal.command)}" was: {said}'
         else:
@@ -183,20 +183,11 @@ class Interview:
 
     def _told(self, command: str, reply: Reply) -> str:
         """For the client. Who asks for a recipient is not told our host's address, which may be an inner one."""
-        said = "\n".join(_visible(line) for line in as_sent(reply).split("\n"))
+        said = "\n".join(_visible(line) for line in reply.as_sent.split("\n"))
         if self._terms.question.role is Role.RECIPIENT:
             return f"Callout verification failed:\n{said}"
         sent = f"Sent:     {_visible(command)}\n" if command else ""
         return f"Called:   {self._host.address}\n{sent}Response: {said}"
-
-
-def as_sent(reply: Reply) -> str:
-    """A reply with its codes, as it came; lines are parted by LF."""
-    status = f"{reply.enhanced} " if reply.enhanced else ""
-    last = len(reply.lines) - 1
-    return "\n".join(
-        f"{reply.code}{' ' if place == last else '-'}{status}{line}" for place, line in enumerate(reply.lines)
-    )
 
 
 def _visible(line: str) -> str:

@@ -207,7 +207,7 @@ class LMTPRun:
             case Settled(outcomes):
                 self._outcomes = outcomes
             case Refused(stage, reply, after):
-                text = f"LMTP error after {after or stage.value}: {printable(str(reply))}"
+                text = f"LMTP error after {after or stage.value}: {printable(reply.as_sent)}"
                 self._end(Report(Verdict.FAILED if reply.is_permanent else Verdict.DEFERRED, text, ErrorClass.OTHER))
             case LinkLost(_, _, reason):
                 self._end(_deferred(_in_words(reason), ErrorClass.LOST_CONNECTION))

@@ -37,8 +37,8 @@ RETURN_SIZE_LIMIT = 100 * 1024
 LONGEST_LINE = 998
 _FOLD_AT = 78
 LONGEST_TEXT = 2000
-_LONGEST_DIAGNOSTIC = 950
-_LONGEST_SAID = 254
+_LONGEST_DIAGNOSTIC = 951
+_LONGEST_SAID = 255
 _COLON_FROM = 45
 _FAILED_IN_A_FIELD = 50
 _MOST_REFERENCES = 12
@@ -324,7 +324,7 @@ def laid_out(text: str) -> list[str]:
         while (colon := line.find(": ", _COLON_FROM)) >= 0:
             lines.append(f"    {line[: colon + 1]}")
             line = line[colon + 2 :]
-        lines.append(f"    {line[:_LONGEST_SAID]}[truncated]" if len(line) > _LONGEST_SAID else f"    {line}")
+        lines.append(f"    {line[:_LONGEST_SAID]}[truncated]" if len(line) >= _LONGEST_SAID else f"    {line}")
     return lines
 
 
@@ -384,8 +384,10 @@ def _status_fields(told: Told, is_utf8: bool) -> list[str]:
     if told.host is not None:
         fields.append(_folded("Remote-MTA", f"dns; {printable(told.host.name, 255)}"))
     if told.diagnostic:
-        said = printable(told.diagnostic, _LONGEST_DIAGNOSTIC).split("\\n")
-        fields.append("\r\n ".join(["Diagnostic-Code: " + said[0], *said[1:]]))
+        said = f"Diagnostic-Code: {printable(told.diagnostic)}"
+        if len(said) > _LONGEST_DIAGNOSTIC:
+            said = f"{said[:_LONGEST_DIAGNOSTIC]}[truncated]"
+        fields.append("\r\n ".join(said.split("\\n")))
     return fields
 
 
@@ -431,11 +433,10 @@ def returned(
     if not settings.returns_message:
         return None
     is_global = wants_utf8(message)
-    longest = min(settings.return_line_limit, LONGEST_LINE)
     path = to_wire(f"Return-path: <{shown(message.sender, is_utf8=is_global)}>\r\n")
     if body is not None and len(body) == message.body_size:
         whole = path + message.header + b"\r\n" + body
-        if not _is_too_large(message, settings) and _fits_lines(whole, longest):
+        if not _is_too_large(message, settings) and _fits_lines(whole) and _came_within(message, body, settings):
             return Returned("message/global" if is_global else "message/rfc822", whole)
     limit = _in_buffers(settings.return_size_limit) or len(message.header)
     header = path + _leading_fields(message.header, limit)
@@ -444,6 +445,15 @@ def returned(
     if is_limited and not is_notice:
         header += _ADMINISTRATIVE
     return Returned("message/global-headers" if is_global else "text/rfc822-headers", header + b"\r\n")
+
+
+def _came_within(message: QueuedMessage, body: bytes, settings: ReportSettings) -> bool:
+    """Whether no line is longer than the operator wants them, apart from those that were put in front of the message
+    here (Exim: max_received_linelength)."""
+    limit, longest = settings.return_line_limit, message.facts.longest_header_line
+    if longest is None:
+        return _fits_lines(message.header + b"\r\n" + body, limit)
+    return longest <= limit and _fits_lines(body, limit)
 
 
 def _fits_lines(content: bytes, longest: int = LONGEST_LINE) -> bool:

@@ -44,7 +44,7 @@ from relay.esmtp.data import DataWriter
 from relay.esmtp.extensions import read_offers
 from relay.esmtp.parameters import Limits, read_limits
 from relay.esmtp.reply_reader import BadReply, ReplyReader
-from relay.esmtp.transaction import Hop, Transaction, shown
+from relay.esmtp.transaction import Hop, Transaction
 from relay.mail.envelope import Envelope
 from relay.mail.facts import TLSFacts
 from relay.mail.outcome import ErrorClass
@@ -384,12 +384,12 @@ class Client:
             self._settle()
             self._close(LinkLost(Stage.BODY, False))
         else:
-            self._garbled(f"unexpected reply: {shown(reply)}")
+            self._garbled(f"unexpected reply: {reply.as_sent}")
 
     def _answered(self, awaited: Awaited, reply: Reply) -> None:
         if awaited.what is What.QUESTION:
             if 300 <= reply.code < 400:
-                self._garbled(f"unexpected reply to {awaited.stage.value}: {shown(reply)}")
+                self._garbled(f"unexpected reply to {awaited.stage.value}: {reply.as_sent}")
             else:
                 self._events.append(Answered(reply))
             return
@@ -428,7 +428,7 @@ class Client:
             self._offers = read_offers(reply.lines) if extended else {}
             self._events.append(HelloAccepted(reply, self._offers, extended))
         elif extended and reply.code >= 400 and self._settings.protocol is Protocol.SMTP:
-            self._ehlo_refusal = shown(reply)
+            self._ehlo_refusal = reply.as_sent
             self._send(self._settings.hello(False), Awaited(Stage.HELLO))
         else:
             self._events.append(Refused(Stage.HELLO, reply, self._settings.hello(extended)))
@@ -453,7 +453,7 @@ class Client:
         assert transaction is not None
         if not 200 <= reply.code < 300:
             if reply.code < 400:
-                self._garbled(f"unexpected reply to MAIL: {shown(reply)}")
+                self._garbled(f"unexpected reply to MAIL: {reply.as_sent}")
                 return
             transaction.sender_refused(reply)
             if not self._awaited:
@@ -479,7 +479,7 @@ class Client:
         assert transaction is not None
         assert place is not None
         if 300 <= reply.code < 400:
-            self._garbled(f"unexpected reply to RCPT: {shown(reply)}")
+            self._garbled(f"unexpected reply to RCPT: {reply.as_sent}")
             return
         transaction.recipient_answered(place, reply)
         if not self._awaited:
@@ -490,7 +490,7 @@ class Client:
         assert transaction is not None
         goes_on = 300 <= reply.code < 400  # RFC 5321 4.2.1: the first digit says it; some servers send 350
         if reply.code < 300:
-            self._garbled(f"unexpected reply to DATA: {shown(reply)}")
+            self._garbled(f"unexpected reply to DATA: {reply.as_sent}")
         elif goes_on and transaction.accepted:
             self._want_body(DataWriter())
         elif goes_on:
@@ -518,7 +518,7 @@ class Client:
         transaction = self._transaction
         assert transaction is not None
         if 300 <= reply.code < 400:
-            self._garbled(f"unexpected reply to BDAT: {shown(reply)}")
+            self._garbled(f"unexpected reply to BDAT: {reply.as_sent}")
             return
         if reply.code >= 400 and not self._is_body_refused:
             transaction.message_answered(reply)
@@ -550,7 +550,7 @@ class Client:
             self._awaited.append(Awaited(Stage.END_OF_DATA))
             return
         if 300 <= reply.code < 400:
-            self._garbled(f"unexpected reply to the end of data: {shown(reply)}")
+            self._garbled(f"unexpected reply to the end of data: {reply.as_sent}")
             return
         if awaited.what is What.USELESS:
             self._settle_refused_body()

@@ -29,6 +29,8 @@ UTF8_NOT_OFFERED = "utf8 support required but not offered for forwarding"
 """Why a server can't have a message that came with SMTPUTF8; about no recipient in particular."""
 OF_ONE = "LMTP error after DATA: "
 """What the reply to the end of the data for one recipient begins with, where it is a no."""
+_LONGEST_COMPLAINT = 1024
+"""Characters of what went wrong, whatever a server has to say (as in Exim)."""
 _UNSENDABLE = re.compile(r"[\x00-\x1f\x7f]")
 _PRINTABLE = re.compile(r"[!-~]*")
 
@@ -194,9 +196,9 @@ class Transaction:
     def message_answered(self, reply: Reply, place: int | None = None) -> None:
         """The reply to the final dot: for one recipient (LMTP, RFC 2033 4.2), or for all."""
         if 200 <= reply.code < 300:
-            outcome: Outcome = self._delivered(_confirmation(reply))
+            outcome: Outcome = self._delivered(_said(reply))
             for each, judged in self._judged.items():
-                confirmation = rf"{_confirmation(judged)}\n{_confirmation(reply)}"
+                confirmation = rf"{_said(judged)}\n{_said(reply)}"
                 self._outcomes[each] = self._delivered(confirmation, prdr=True)
         else:
             # The last chunk goes out without a wait, the lines behind DATA do not.
@@ -207,7 +209,7 @@ class Transaction:
         elif isinstance(outcome, Delivered):
             self._outcomes[place] = outcome
         else:
-            self._outcomes[place] = self._with_reason(f"{OF_ONE}{shown(reply)}", reply, ErrorClass.OTHER)
+            self._outcomes[place] = self._with_reason(f"{OF_ONE}{_said(reply)}", reply, ErrorClass.OTHER)
 
     def is_answered_for_each(self) -> bool:
         """Whether a 3xx to the final dot announces a reply for each recipient: once, and where that was asked for."""
@@ -219,7 +221,7 @@ class Transaction:
         if 200 <= reply.code < 300:
             self._judged[place] = reply
             return
-        reason = f"PRDR error after DATA: {shown(reply)}"
+        reason = f"PRDR error after DATA: {_said(reply)}"
         self._outcomes[place] = self._with_reason(reason, reply, ErrorClass.JUDGED_4XX)
 
     def _delivered(self, confirmation: str, *, prdr: bool = False) -> Delivered:
@@ -279,19 +281,10 @@ def _with_a_labels(address: Address) -> Address:
         return address
 
 
-def shown(reply: Reply) -> str:
-    """A reply as logs show it: code, enhanced status and text, on one line."""
-    return " ".join(part for part in (str(reply.code), reply.enhanced, *reply.lines) if part)
-
-
-def _confirmation(reply: Reply) -> str:
-    r"""A positive reply as Exim shows it: its lines as they came, `\n` between them."""
-    texts = list(reply.lines) or [""]
-    if reply.enhanced:
-        texts = [f"{reply.enhanced} {each}".rstrip() for each in texts]
-    marks = ["-"] * (len(texts) - 1) + [" "]
-    return r"\n".join(f"{reply.code}{mark}{text}" for mark, text in zip(marks, texts, strict=True)).rstrip()
+def _said(reply: Reply) -> str:
+    r"""A reply as Exim shows it: its lines as they came, `\n` between them."""
+    return reply.as_sent.replace("\n", r"\n")
 
 
 def _complaint(reply: Reply, after: str) -> str:
-    return f"SMTP error from remote mail server after {after}: {shown(reply)}"
+    return f"SMTP error from remote mail server after {after}: {_said(reply)}"[:_LONGEST_COMPLAINT]

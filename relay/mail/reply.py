@@ -36,6 +36,16 @@ class Reply:
         return "\n".join(self.lines)
 
     @property
+    def as_sent(self) -> str:
+        """The lines with code and status, as they come from a server; LF between them."""
+        status = f"{self.enhanced} " if self.enhanced else ""
+        last = len(self.lines) - 1
+        return "\n".join(
+            f"{self.code}{' ' if number == last else '-'}{status}{line}".rstrip(" ")
+            for number, line in enumerate(self.lines)
+        )
+
+    @property
     def is_positive(self) -> bool:
         """2xx, and the 3xx that ask for more."""
         return 200 <= self.code < 400

@@ -498,7 +498,7 @@ def _failure_of(event: ClientEvent) -> LinkFailed:
     match event:
         case Refused(stage, reply, after):
             what = f"SMTP error from remote mail server after {after or stage.value}"
-            return LinkFailed(ErrorClass.OTHER, f"{what}: {printable(str(reply))}", reply)
+            return LinkFailed(ErrorClass.OTHER, f"{what}: {printable(reply.as_sent)}", reply)
         case LinkLost(_, possible_duplicate, reason):
             return LinkFailed(ErrorClass.LOST_CONNECTION, reason, possible_duplicate=possible_duplicate)
         case TimedOut(_, reason):

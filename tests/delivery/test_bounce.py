@@ -95,6 +95,19 @@ def test_the_lines_of_a_server_stay_lines() -> None:
     assert blocks(machine)[1]["Diagnostic-Code"] == "smtp; 550-not here 550 nor there"
 
 
+@pytest.mark.parametrize("length, shown", [(254, "x" * 254), (300, "x" * 255 + "[truncated]")])
+def test_a_long_line_of_a_server_is_cut(length: int, shown: str) -> None:
+    said = rf"SMTP error from remote mail server after RCPT TO:<bert@far.test>: {'x' * length}\n550 no"
+    human, *_ = parts(bounce_of(make_message(), given_up(replace(REFUSED, reason=said))))
+    assert text_of(human).endswith(f"<bert@far.test>:\n    {shown}\n    550 no\n")
+
+
+def test_a_long_diagnostic_is_cut() -> None:
+    said = rf"SMTP error from remote mail server after RCPT TO:<bert@far.test>: 550-no\n550 {'x' * 980}"
+    _, machine, _ = parts(bounce_of(make_message(), given_up(replace(REFUSED, reason=said))))
+    assert blocks(machine)[1]["Diagnostic-Code"] == f"smtp; 550-no 550 {'x' * 916}[truncated]"
+
+
 def test_what_went_wrong_here_is_for_the_log() -> None:
     text = text_of(parts(bounce_of(make_message(), given_up(Failed("disk /var/mail/x is gone"))))[0])
     assert text.endswith("failed:\n\n  bert@far.test\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from delivery.post import BODY, NOW, make_message, make_recipient
@@ -47,6 +49,15 @@ def test_long_lines_keep_the_body_back(limit: int, kind: str) -> None:
     header = b"Subject: a\r\n"
     settings = ReportSettings("relay.test", "example.org", return_line_limit=limit)
     assert parts(bounce_of(make_message(header=header, body=body), settings, body))[2].get_content_type() == kind
+
+
+@pytest.mark.parametrize("longest, kind", [(10, "message/rfc822"), (41, "text/rfc822-headers")])
+def test_what_was_put_in_front_here_keeps_no_body_back(longest: int, kind: str) -> None:
+    body, header = b"x" * 40 + b"\r\n", b"Received: " + b"y" * 60 + b"\r\nSubject: a\r\n"
+    message = make_message(header=header, body=body)
+    message = replace(message, facts=replace(message.facts, longest_header_line=longest))
+    settings = ReportSettings("relay.test", "example.org", return_line_limit=40)
+    assert parts(bounce_of(message, settings, body))[2].get_content_type() == kind
 
 
 def test_without_a_limit_everything_goes_back() -> None:

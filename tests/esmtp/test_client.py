@@ -246,6 +246,24 @@ def test_the_reply_to_the_message(final: bytes, kind: type[Outcome]) -> None:
     assert [type(outcome) for outcome in talk.outcomes] == [kind, kind]
 
 
+@pytest.mark.parametrize(
+    "answer, shown",
+    [
+        (b"550-no mate\r\n550 go away\r\n", r"550-no mate\n550 go away"),
+        (b"550-5.1.1 no\r\n550-5.1.1\r\n550 5.1.1 never\r\n", r"550-5.1.1 no\n550-5.1.1\n550 5.1.1 never"),
+        (b"450-busy\r\n450 later\r\n", r"450-busy\n450 later"),
+        (b"550-" + b"x" * 990 + b"\r\n550 no\r\n", f"550-{'x' * 956}"),
+    ],
+)
+def test_the_lines_of_a_refusal_are_told_apart(answer: bytes, shown: str) -> None:
+    talk = ready()
+    talk.client.transact(envelope("c"))
+    talk.hear(b"250 OK\r\n", answer)
+    (outcome,) = talk.outcomes
+    assert isinstance(outcome, Failed | Deferred)
+    assert outcome.reason == f"SMTP error from remote mail server after RCPT TO:<c@d.example>: {shown}"
+
+
 def test_questions_by_themselves() -> None:
     talk = ready(b"PIPELINING")
     for command, stage, answer in (
