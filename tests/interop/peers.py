@@ -39,7 +39,7 @@ PAUSE_SECONDS = 0.01
 
 _MOST_HELD = 256
 """Of ports: more than any test has in use, and far below the limit of open files."""
-_held: deque[socket.socket] = deque()  # of the process, as its ports are
+_held: deque[int] = deque()  # Open files; of the process, as its ports are.
 
 
 class DidNotStart(Exception):
@@ -71,9 +71,10 @@ def free_port() -> int:
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     holder.bind((HOST, 0))
     if len(_held) == _MOST_HELD:
-        _held.popleft().close()
-    _held.append(holder)
-    return int(holder.getsockname()[1])
+        os.close(_held.popleft())
+    port = int(holder.getsockname()[1])
+    _held.append(holder.detach())
+    return port
 
 
 @contextlib.contextmanager
