@@ -205,7 +205,7 @@ SERVER_PLUS = block("gsasl", "p", public_name="SCRAM-SHA-256-PLUS", server_mech=
 def test_both_halves_agree(client: Authenticator, server: Authenticator, identity: str) -> None:
     end, outcome = both(client, server, tls=OUTGOING, session=WITH_CERTIFICATE)
     assert isinstance(end, LoggedIn)
-    assert outcome == Granted(Authentication("s", identity))
+    assert outcome == Granted(Authentication("s", identity, mechanism=server.public_name))
 
 
 @pytest.mark.parametrize("version", ["TLS1.3", "TLS1.2"])
