@@ -92,9 +92,12 @@ class ESMTPClient(LayeredConnection):
         self._handshake_deadline: float | None = None
         self._results: list[ClientEvent] = []
         self._drained: Deferred[None] | None = None
+        self._our_end = ("", 0)
         self.made: Deferred[ESMTPClient] = Deferred()
 
     def connectionMade(self) -> None:
+        ours = self.transport.getHost()  # Asked now: a server may be gone when the log wants to know.
+        self._our_end = ours.host, ours.port
         self.begin()
         if self._keepalive:
             self.transport.setTcpKeepAlive(True)
@@ -114,8 +117,7 @@ class ESMTPClient(LayeredConnection):
     @property
     def our_end(self) -> tuple[str, int]:
         """Our own address and port on it."""
-        ours = self.transport.getHost()
-        return ours.host, ours.port
+        return self._our_end
 
     @property
     def limits(self) -> Limits:
