@@ -451,6 +451,7 @@ def _serve_standard_input(arguments: Arguments) -> int:
         _given(arguments),
         verbose=arguments.verbose,
         routes_only=arguments.routes_only,
+        delivery_asked=arguments.delivery_asked,
     )
     return serve_standard_input(_configuration(arguments), dict(arguments.macros), wish)
 
@@ -471,6 +472,7 @@ def _take_batch(arguments: Arguments) -> int:
         tell,
         arguments.given.items(),
         routes_only=arguments.routes_only,
+        delivery_asked=arguments.delivery_asked,
     )
 
 

@@ -93,8 +93,9 @@ def take_batch(
     given: tuple[tuple[str, str], ...] = (),
     *,
     routes_only: bool = False,
+    delivery_asked: bool = False,
 ) -> int:
-    """Takes all messages of a batch; the exit status. `given` and `routes_only` are as in a request. Raises
+    """Takes all messages of a batch; the exit status. `given` and what follows are as in a request. Raises
     ConfigurationError."""
     caller = Credentials(os.getuid(), os.getgid())
 
@@ -107,6 +108,7 @@ def take_batch(
                 sender=str(sender),
                 delivery=delivery,
                 routes_only=routes_only,
+                delivery_asked=delivery_asked,
                 given=given,
                 batched=True,
             )

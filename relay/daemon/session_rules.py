@@ -45,6 +45,7 @@ def session_rules(configuration: Configuration, scope: Scope, queue_interval: fl
         recipients_max=recipients_limit(main.recipients_max),
         received_headers_max=main.received_headers_max,
         queue_only=main.queue_only,
+        queue_only_override=main.queue_only_override,
         queue_only_delay=queue_interval,
         pipelining_advertise_hosts=main.pipelining_advertise_hosts,
         local_addresses=scope.local_addresses,

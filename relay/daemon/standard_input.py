@@ -62,6 +62,8 @@ class SessionWish:
     """Whoever looks at standard error can watch."""
     routes_only: bool = False
     """-odqs: first attempts leave what goes to other hosts."""
+    delivery_asked: bool = False
+    """`delivery` was said on the command line (Exim: queue_only_override)."""
 
 
 _TURNED_AWAY = "turned away"
@@ -215,7 +217,9 @@ async def _hold(relay: Relay, client: _Client, ports: Ports, wish: SessionWish) 
         settings = replace(settings, local=True)
         rules = replace(rules, server_settings=settings)
     queueing = replace(rules.queueing, routes_only=wish.routes_only)
-    rules = replace(rules, queue_only=rules.queue_only or wish.delivery is DeliveryMode.QUEUE, queueing=queueing)
+    asked = wish.delivery_asked and rules.queue_only_override
+    queue_only = wish.delivery is DeliveryMode.QUEUE or (rules.queue_only and not asked)
+    rules = replace(rules, queue_only=queue_only, delivery_asked=asked, queueing=queueing)
     session_class = wish.session or (_PatientSession if wish.delivery is DeliveryMode.INTERACTIVE else _OneSession)
     sessions: list[Session] = []
 

@@ -139,7 +139,7 @@ class MessageEnd:
         header = b"".join(each.raw for each in incoming.fields)
         queue_only = self._rules.queue_only or any(isinstance(each, Queueing) and not each.route for each in controls)
         if self._ports.capacity is not None:
-            queue_only = queue_only or await self._ports.capacity.only_queues()
+            queue_only = queue_only or await self._ports.capacity.only_queues(delivery_asked=self._rules.delivery_asked)
         released = release_time(envelope.parameters, now)
         due = self._first_attempt(now, queue_only or self._has_brought_many)
         return NewMessage(

@@ -133,6 +133,9 @@ class Rules:
     recipients_max: int = 50000
     received_headers_max: int = 30
     queue_only: bool = False
+    queue_only_override: bool = True
+    delivery_asked: bool = False
+    """When to deliver was said by hand, which goes before the state of the machine."""
     queue_only_delay: float = 3600.0
     """Seconds until a message that is only queued is tried by the scheduler, unless a queue run comes first."""
     pipelining_advertise_hosts: MatchList | None = None

@@ -167,6 +167,27 @@ def test_a_batch(installation: daemons.Daemon) -> None:
     assert done.returncode == 2
 
 
+BATCH = b"MAIL FROM:<a@client.test>\nRCPT TO:<you@relay.test>\nDATA\nSubject: batched\n\ntext\n.\n"
+
+
+@pytest.mark.parametrize(("mode", "message"), [("-bS", BATCH), ("-bs", DIALOG)])
+@pytest.mark.parametrize(
+    ("lines", "option", "is_delivered"),
+    [
+        ("queue_only", "-odi", True),
+        ("queue_only", "-oi", False),
+        ("queue_only\nqueue_only_override = false", "-odi", False),
+        ("", "-odq", False),
+    ],
+)
+def test_what_is_said_by_hand_goes_before_queue_only(
+    installation: daemons.Daemon, lines: str, option: str, is_delivered: bool, mode: str, message: bytes
+) -> None:
+    installation.configuration.write_text(f"{lines}\n{installation.configuration.read_text()}")
+    assert installation.sendmail(option, mode, message=message).returncode == 0
+    assert (len(installation.messages()), installation.waiting()) == ((1, 0) if is_delivered else (0, 1))
+
+
 def with_acl(installation: daemons.Daemon, option: str) -> None:
     """The option names an ACL that refuses."""
     text = installation.configuration.read_text().replace("begin acl\n", "begin acl\nno:\n  deny\n")
