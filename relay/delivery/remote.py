@@ -25,7 +25,7 @@ from relay.delivery.remote_copy import remote_copy
 from relay.delivery.remote_ports import RemotePorts
 from relay.delivery.smtp_rules import SMTPRules
 from relay.delivery.told_outcomes import ToldHosts
-from relay.delivery.wishes import make_wish, matches_any
+from relay.delivery.wishes import OptionFailed, make_wish, matches_any
 from relay.esmtp.transaction import UTF8_NOT_OFFERED
 from relay.expand.errors import ExpansionFailed
 from relay.expand.evaluate import Expansion
@@ -267,7 +267,9 @@ class _Delivery:
         try:
             expanded = await text.text(self._scope)
         except (ExpansionFailed, TemporaryFailure) as error:
-            self._settle_waiting(self._unexpandable(error))
+            what = f'failed to expand list of hosts "{text.source}" in {self._rules.name} transport: {error}'
+            is_ours = isinstance(error, ExpansionFailed)
+            self._settle_waiting(Deferred(what, ErrorClass.LOCAL, is_misconfigured=is_ours))
             return ()
         choice = await look_up(expanded, self._default_port, self._scope, self._ports.source, rules)
         if choice.trouble and not self._tried:
@@ -279,6 +281,8 @@ class _Delivery:
             self._outcomes[place] = outcome
 
     def _unexpandable(self, error: Exception) -> Deferred:
+        if isinstance(error, OptionFailed):
+            return Deferred(str(error), ErrorClass.LOCAL, is_misconfigured=True)
         name, message_id = self._rules.name, self._errand.message.message_id
         self._ports.conversation.journal.record(Trouble(f"transport {name}: {error}", "", message_id))
         return Deferred(f"an option can't be expanded: {error}", ErrorClass.LOCAL)
@@ -405,6 +409,8 @@ class _Delivery:
     def _for_this_host(self, refused: HostRefused, host: RemoteHost) -> Deferred:
         """Why a host did not get as far as the message. Where it wants nothing of us, another one may."""
         outcome = refused.outcome
+        if isinstance(outcome, Deferred) and outcome.is_misconfigured:
+            return outcome  # it has nothing to do with the host
         if outcome.host is None:
             outcome = replace(outcome, host=host)
         if isinstance(outcome, Deferred):

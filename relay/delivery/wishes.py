@@ -6,13 +6,17 @@ from relay.delivery.host_lines import Wish, line_of
 from relay.delivery.link import Manners
 from relay.delivery.smtp_rules import SMTPRules
 from relay.esmtp.client_settings import ALabels
-from relay.expand.errors import ForcedFailure
+from relay.expand.errors import ExpansionFailed, ForcedFailure
 from relay.expand.lists import MatchList
 from relay.expand.scope import Scope
 from relay.expand.splitting import split_list
 from relay.mail.outcome import RemoteHost
 from relay.policy.hosts import matches_host
 from relay.policy.tls import client_policy
+
+
+class OptionFailed(ExpansionFailed):
+    """An option can't be expanded; the text names it."""
 
 
 async def make_wish(rules: SMTPRules, addresses: tuple[RemoteHost, ...], scope: Scope) -> Wish:
@@ -63,6 +67,9 @@ async def _interfaces(rules: SMTPRules, scope: Scope) -> tuple[str, ...]:
         text = await rules.interface.text(scope)
     except ForcedFailure:
         return ()
+    except ExpansionFailed as error:
+        what = f'failed to expand "interface" option for {rules.name} transport: {error}'
+        raise OptionFailed(what) from None
     return tuple(item for item in split_list(text).items if item)
 
 

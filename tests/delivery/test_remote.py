@@ -435,6 +435,25 @@ def test_an_option_that_can_not_be_expanded(option: str) -> None:
     assert event.message_id == "1AAAAA-BBBBBB-CC"
 
 
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        ({"interface": FAILS}, 'failed to expand "interface" option for smtp transport: '),
+        ({"hosts": HostRules(hosts=FAILS, override=True)}, f'failed to expand list of hosts "{FAILS.source}" in smtp'),
+    ],
+)
+def test_an_option_that_is_named_in_the_one_line_about_it(rules: dict[str, Any], words: str) -> None:
+    """As Exim does; the panic log has that line, too."""
+    server = Server()
+    sent = Sent(server, options=rules)
+    outcome = sent.outcome
+    assert isinstance(outcome, Deferred)
+    assert (outcome.error, outcome.host, outcome.is_misconfigured) == (ErrorClass.LOCAL, None, True)
+    assert outcome.reason.startswith(words)
+    assert server.story == []
+    assert not sent.journal.of(Trouble)
+
+
 def test_a_list_that_can_not_be_asked() -> None:
     server = Server()
     outcome = Sent(server, require_tls=hosts("${expand:\\${bad}}")).outcome
