@@ -286,9 +286,12 @@ class _Attempt:
     async def _deliver_there(self, group: Group) -> tuple[Outcome, ...]:
         routed = group.routed
         if group.left is not None:
-            port, source = self._ports.remote[routed.transport].default_port, self._ports.source
-            hosts = remote_hosts(routed.hosts, routed.order, port, source)
-            return (replace(group.left, host=hosts[0] if hosts else None),) * len(group.members)
+            transport = self._ports.remote[routed.transport]
+            hosts = remote_hosts(routed.hosts, routed.order, transport.default_port, self._ports.source)
+            recipients = tuple(each.leaf.recipient.recipient for each in group.members)
+            scope = remote_scope(self._scope, recipients, routed)
+            host = await transport.first_host(hosts, self._message, scope)
+            return (replace(group.left, host=host),) * len(group.members)
         outcomes = await self._send(group.members, routed.hosts, routed.order)
         if not routed.fallback_hosts:
             return outcomes

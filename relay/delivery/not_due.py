@@ -106,6 +106,11 @@ class _NobodyDialled:
     ) -> tuple[Outcome | None, ...]:
         return await self.transport.held_back(hosts, envelope, message, body, scope)
 
+    async def first_host(
+        self, hosts: tuple[RemoteHost, ...], message: QueuedMessage, scope: Scope
+    ) -> RemoteHost | None:
+        return await self.transport.first_host(hosts, message, scope)
+
     async def deliver(
         self,
         hosts: tuple[RemoteHost, ...],

@@ -162,6 +162,21 @@ class SMTPTransport:
                 outcomes[place] = outcome
         return tuple(outcomes)
 
+    async def first_host(
+        self, hosts: tuple[RemoteHost, ...], message: QueuedMessage, scope: Scope
+    ) -> RemoteHost | None:
+        """The host that a delivery would begin with; None: nobody knows. Nobody is dialled."""
+        seen = scope.child(session=message.facts.session, now=self._ports.conversation.clock.now())
+        own = self._rules.hosts
+        try:
+            port = await self.port_for(seen)
+            if own.hosts is None or (hosts and not own.override):
+                return next((each if each.port else replace(each, port=port) for each in hosts), None)
+            choice = await look_up(await own.hosts.text(seen), port, seen, self._ports.source, own)
+        except (ExpansionFailed, TemporaryFailure):
+            return None
+        return choice.candidates[0].addresses[0] if choice.candidates else None
+
     async def _deliver_part(
         self, hosts: tuple[RemoteHost, ...], errand: Errand, scope: Scope, port: int
     ) -> tuple[Outcome, ...]:

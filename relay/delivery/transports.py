@@ -56,6 +56,13 @@ class RemoteTransport(Protocol):
         None: one may."""
         ...
 
+    async def first_host(
+        self, hosts: tuple[RemoteHost, ...], message: QueuedMessage, scope: Scope
+    ) -> RemoteHost | None:
+        """The host that `deliver` would begin with, its own where the router gave none; None: nobody knows. Nobody is
+        dialled."""
+        ...
+
     async def deliver(
         self,
         hosts: tuple[RemoteHost, ...],

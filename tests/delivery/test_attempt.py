@@ -110,6 +110,7 @@ class Sending:
     edits: list[RouterEdits] = field(default_factory=list)
     held: dict[str, Outcome] = field(default_factory=dict)
     """What is said of those none of whose hosts may be tried."""
+    own_host: RemoteHost | None = None
     remote: int = 0
     """How many recipients at other hosts it was told of."""
 
@@ -124,6 +125,11 @@ class Sending:
         self, hosts: tuple[RemoteHost, ...], envelope: Envelope, message: QueuedMessage, body: Body, scope: Scope
     ) -> tuple[Outcome | None, ...]:
         return tuple(self.held.get(str(each.address)) for each in envelope.recipients)
+
+    async def first_host(
+        self, hosts: tuple[RemoteHost, ...], message: QueuedMessage, scope: Scope
+    ) -> RemoteHost | None:
+        return hosts[0] if hosts else self.own_host
 
     async def deliver(
         self,
@@ -841,6 +847,14 @@ def test_the_first_of_two_stages_says_nothing_of_what_it_leaves_and_keeps_its_ti
     settlement = done.run()
     assert done.notebook.words() == ["Settlement"]
     assert (settlement.due, settlement.waits_for) == (done.message.due, "hub.test:25")
+
+
+def test_the_queue_learns_which_host_of_the_transport_is_waited_for() -> None:
+    done = Attempted({"bert@own.test": SENT}, rules=())
+    done.sending.own_host = RemoteHost("own.test", "192.0.2.9", 2525)
+    own = Accept(name="own", location=PLACE, transport=compile_expansion("smtp"))
+    done.ports = replace(done.ports, routers=(own,), first_pass=FirstPass(Extent.STAGE))
+    assert done.run().waits_for == "own.test:2525"
 
 
 def test_what_waits_for_a_queue_run_is_not_routed() -> None:

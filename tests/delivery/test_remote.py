@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from delivery.post import Notebook
+from delivery.post import Notebook, make_message, run
 from delivery.servers import (
     EVERY,
     FAILS,
@@ -37,7 +37,7 @@ from relay.expand.lists import ListKind, compile_list
 from relay.expand.scope import AddressView, Scope
 from relay.mail.events import MessageNote, Trouble
 from relay.mail.facts import Unverified, Verified
-from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed
+from relay.mail.outcome import Deferred, Delivered, ErrorClass, Failed, RemoteHost
 from relay.mail.ports import Cancelled, SpoolUnavailable
 from relay.mail.reply import Reply
 from relay.policy.tls import ClientTLSRules
@@ -240,6 +240,35 @@ def test_the_port(on_connect: bool, port: int, expected: int) -> None:
     rules = SMTPRules("smtp", ClientTLSRules(on_connect=on_connect), port=port)
     transport = SMTPTransport(rules, make_ports(Dialer({}, ()), Notebook()), Scope())
     assert transport.default_port == expected
+
+
+@pytest.mark.parametrize(
+    "hosts, routed, port, expected",
+    [
+        (HostRules(), (ONE, TWO), "", ONE),
+        (HostRules(), (replace(ONE, port=0),), "2$local_part", replace(ONE, port=25)),
+        (HostRules(), (), "", None),
+        (HostRules(hosts=compile_expansion("192.0.2.9")), (ONE,), "", ONE),
+        (HostRules(hosts=compile_expansion("192.0.2.9")), (), "", RemoteHost("192.0.2.9", "192.0.2.9", 25)),
+        (
+            HostRules(hosts=compile_expansion("192.0.2.9"), override=True),
+            (ONE,),
+            "",
+            RemoteHost("192.0.2.9", "192.0.2.9", 25),
+        ),
+        (HostRules(hosts=compile_expansion("<; [192.0.2.9]:26")), (), "", RemoteHost("192.0.2.9", "192.0.2.9", 26)),
+        (HostRules(hosts=FAILS), (), "", None),
+        (HostRules(), (ONE,), "none", None),
+    ],
+)
+def test_whom_it_would_begin_with(
+    hosts: HostRules, routed: tuple[RemoteHost, ...], port: str, expected: RemoteHost | None
+) -> None:
+    rules = SMTPRules("smtp", ClientTLSRules(), hosts=hosts, port_text=compile_expansion(port) if port else None)
+    dialer, scope = Dialer({}, ()), Scope(address=AddressView(local_part="5"))
+    transport = SMTPTransport(rules, make_ports(dialer, Notebook()), scope)
+    assert run(transport.first_host(routed, make_message(), scope)) == expected
+    assert dialer.dialled == []
 
 
 @pytest.mark.parametrize(
