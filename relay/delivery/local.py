@@ -387,7 +387,11 @@ class LocalDelivery:
             self._rules.header,
             errand.scope,
             return_path=errand.return_path,
-            recipients=[each for address in errand.addresses for each in (*address.further, _original(address))],
+            recipients=[
+                each
+                for address in errand.addresses
+                for each in (*address.further, address.original or address.recipient.address)
+            ],
             now=self._ports.clock.now(),
             journal=self._ports.journal,
             routers_add=errand.first.headers_add,
@@ -416,14 +420,6 @@ def shown_recipient(address: LocalAddress, *, affixes: bool) -> Address:
         return recipient
     local_part = recipient.local_part.removeprefix(view.prefix).removesuffix(view.suffix)
     return Address(local_part, recipient.domain)
-
-
-def _original(address: LocalAddress) -> Address:
-    """The recipient as the message came for it, whatever redirections made of it."""
-    view = address.scope.address
-    if view is None or not (view.parent_local_part or view.parent_domain) or not view.original_domain:
-        return address.recipient.address
-    return Address(view.original_local_part, view.original_domain)
 
 
 def _with(scope: Scope, **more: str) -> Scope:

@@ -20,6 +20,8 @@ class LocalAddress:
     recipient: Recipient
     further: tuple[Address, ...] = ()
     """Other recipients of the message that lead to the same delivery, as it came for them."""
+    original: Address | None = None
+    """The recipient as the message came for it; None: `recipient` is that."""
     scope: Scope = field(default_factory=Scope)
     """What the transport's options see of the message and of this address."""
     file: str = ""

@@ -115,6 +115,7 @@ def local_address(
     return LocalAddress(
         recipient=recipient,
         further=further,
+        original=recipient.original or routed.item.top.address,
         scope=address_scope(scope, routed),
         file="" if is_pipe else routed.text,
         pipe=taint_like(routed.text[1:].lstrip(), routed.text) if is_pipe else "",

@@ -10,7 +10,9 @@ import pytest
 from delivery.post import make_message, make_recipient, run
 from policy.routers.routing_world import Offering, accept, manual, redirect, when
 from relay.delivery.family import Family, Leaf, in_order_of_delivery, in_order_of_routing, route_recipients, routed_as
-from relay.mail.address import address_from_text
+from relay.delivery.scopes import local_address
+from relay.expand.scope import Scope
+from relay.mail.address import Address, address_from_text
 from relay.mail.queue import RecipientState
 from relay.policy.routers.answers import Direct, Discarded, Routed, Unroutable
 from relay.policy.routers.items import top_item
@@ -199,6 +201,12 @@ def test_a_log_line_names_what_the_router_saw(
     assert isinstance(end, Routed)
     leaf = replace(leaf, end=replace(end, logs_local_part=is_here))
     assert routed_as(leaf, is_here=is_here, with_affixes=with_affixes) == name
+
+
+def test_a_transport_knows_the_recipient_as_the_message_came_for_it() -> None:
+    (leaf,) = family(make_recipient("Anna@HERE.test"), routers=(accept(),)).leaves
+    assert isinstance(leaf.end, Routed)
+    assert local_address(Scope(), leaf.recipient.recipient, leaf.end).original == Address("Anna", "HERE.test")
 
 
 def test_a_log_line_of_an_address_that_was_not_routed_has_a_domain_in_lower_case() -> None:
