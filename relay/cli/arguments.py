@@ -123,7 +123,7 @@ class GivenFacts:
 
     def items(self) -> tuple[tuple[str, str], ...]:
         """What was said of the client, as a submission's request has it."""
-        said = ((each.name, str(getattr(self, each.name))) for each in fields(self) if each.name != "message")
+        said = ((each.name, str(getattr(self, each.name))) for each in fields(self))
         return tuple((name, text) for name, text in said if text)
 
 
@@ -342,7 +342,10 @@ class _Reader:
         name = _GIVEN.get(rest)
         if name is None:
             raise self._bad()
-        self._set(given=replace(self.result.given, **{name: self._next()}))
+        value = self._next()
+        if name == "message" and not _MESSAGE_ID.fullmatch(value):
+            raise UsageError("-oMm must be a valid message ID")
+        self._set(given=replace(self.result.given, **{name: value}))
 
     def played_session(self, rest: str) -> None:
         if rest not in ("", "c"):

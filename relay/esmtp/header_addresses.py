@@ -206,7 +206,11 @@ class _Reader:
     def _mailbox(self, words: list[_Token]) -> Address:
         """mailbox = [display-name] "<" [route] addr-spec ">" / addr-spec, or a local part alone."""
         if self._next.kind != "<":
-            start = words[0].start if words else 0
+            start = words[0].start if words else self._next.start
+            if self._next.kind == "@" and not words:
+                # Exim: a source route, in brackets or not.
+                self._route()
+                words = self._words()
             # More than one word could have been a name.
             expected = ' (expected word or "<")' if len(words) > 1 else ""
             address = self._addr_spec(words, f"{_NO_LOCAL_PART}{expected}")

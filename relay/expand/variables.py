@@ -69,7 +69,7 @@ _OUTER_ADDRESS, _OUTER_PORT = _proxy("external")
 
 def _protocol(frame: Frame) -> Value:
     session = frame.scope.session
-    is_known = session.peer is not None or session.caller is not None
+    is_known = session.peer is not None or session.caller is not None or session.given_protocol
     return session.protocol("log_tls_on_connect" in frame.scope.main) if is_known else ""
 
 

@@ -10,9 +10,20 @@ from dataclasses import dataclass, replace
 from relay.mail.facts import Authentication, Endpoint, LocalCaller, SessionFacts
 
 NAMES = frozenset(
-    {"address", "interface", "host", "ident", "protocol", "authenticator", "authenticated_id", "authenticated_sender"}
+    {
+        "address",
+        "interface",
+        "host",
+        "ident",
+        "protocol",
+        "authenticator",
+        "authenticated_id",
+        "authenticated_sender",
+        "message",
+    }
 )
 """What may be given, by the names that a submission's request has for it."""
+_MESSAGE_ID = re.compile(r"[0-9A-Za-z]{6}-(?:[0-9A-Za-z]{6}-[0-9A-Za-z]{2}|[0-9A-Za-z]{11}-[0-9A-Za-z]{4})")
 _ENDPOINT = re.compile(r"\[(.+)\](?::(\d{1,5}))?|(\d+\.\d+\.\d+\.\d+|.*:[\dA-Fa-f]+)\.(\d{1,5})|(.+)")
 
 
@@ -81,3 +92,9 @@ def read_given(said: Mapping[str, str]) -> Given:
 def session_of(caller: LocalCaller, given: Given, *, batched: bool = False) -> SessionFacts:
     """The session of a message: as it is described by a caller who is trusted, else the caller alone."""
     return replace((given if caller.trusted else Given()).facts(caller), batched=batched)
+
+
+def reference(caller: LocalCaller, said: Mapping[str, str]) -> str:
+    """The message that this one is about, where somebody who is trusted says so (-oMm); else ""."""
+    named = said.get("message", "")
+    return named if caller.trusted and _MESSAGE_ID.fullmatch(named) else ""

@@ -40,7 +40,7 @@ from relay.reception.fixups import (
     fix_header,
     recipients_in_header,
 )
-from relay.reception.given import read_given, session_of
+from relay.reception.given import read_given, reference, session_of
 from relay.reception.header_id import HeaderId
 from relay.reception.local_acls import LocalACLs, LocalJudge, refusal, refusal_text
 from relay.reception.local_text import BodyLineEnds, HeaderCutter, HeaderTooLong
@@ -337,7 +337,8 @@ class Submission:
         longest = longest_line(raw_header)
         stages = (fields, fixed.fields, parts.fields)
         received = await self._judged(request, parts, fixed, body, judge, session, now, longest, stages)
-        return replace(received, arrived=replace(received.arrived, named=named))
+        about = request.about or reference(originator.caller, dict(request.given))
+        return replace(received, arrived=replace(received.arrived, named=named, bounce_of=about))
 
     async def _judged(
         self,
@@ -391,7 +392,6 @@ class Submission:
             subject=fixed.subject,
             recipients=addresses,
             waits=message.due is not None or message.frozen,
-            bounce_of=request.about,
         )
         return _Received(message, arrived, verdict.log_text if isinstance(verdict, Discarded) else None, is_queued)
 

@@ -124,6 +124,7 @@ def test_places(value: str, specs: list[str], items: list[str] | None) -> None:
         ("\x00, c@d, a@b c@d", ["\x00", "a@b c@d"]),
         ("c@d, x@[1:2", ["x@[1:2"]),
         ("<>, c@d", ["<>"]),
+        ("@, c@d", ["@"]),
     ],
 )
 def test_what_can_not_be_read_is_told_apart(value: str, bad: list[str]) -> None:

@@ -73,6 +73,8 @@ def test_edges(expand, text: str, wanted: str) -> None:
 
 def test_a_local_caller_is_the_authenticated_one(expand) -> None:
     session = SessionFacts(caller=LocalCaller("ann", 1, 1))
+    described = SessionFacts(given_protocol="scanned-ok")
+    assert expand("$received_protocol", session=described) == "scanned-ok"
     text = "$authenticated_id $authenticated_sender $received_protocol"
     assert expand(text, session=session) == "ann ann@relay.test local"
     given = {"session": session, "more": {"authenticated_sender": "bob@other.test"}}

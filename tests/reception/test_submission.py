@@ -15,7 +15,7 @@ from relay.mail.ports import Cancelled, SpoolFull, SpoolUnavailable
 from relay.mail.source import Location
 from relay.policy.rewrite import parse_rewrite_rules
 from relay.reception.request import DeliveryMode, Status, SubmissionRequest
-from relay.reception.submission import Drop
+from relay.reception.submission import Drop, Originator
 from relay.spool.store import MessageExists
 
 TO_BOB = SubmissionRequest(recipients=("bob@there.example",))
@@ -77,6 +77,18 @@ def test_whose_word_on_the_sender_counts(who, wish, sender) -> None:
     office = Office()
     assert submit(office, replace(TO_BOB, sender=wish), who).status is Status.ACCEPTED
     assert str(office.queue.accepted[0].sender) == sender
+
+
+@pytest.mark.parametrize(
+    ("who", "named", "told"),
+    [(ROOT, "10HmaX-0005vi-00", "10HmaX-0005vi-00"), (ROOT, "x R=y", ""), (ANNE, "10HmaX-0005vi-00", "")],
+)
+def test_who_is_trusted_may_name_the_message_that_it_is_about(who: Originator, named: str, told: str) -> None:
+    office = Office()
+    submit(office, replace(TO_BOB, given=(("message", named),)), who)
+    arrived = office.events.recorded[0]
+    assert isinstance(arrived, Arrived)
+    assert arrived.bounce_of == told
 
 
 def test_untrusted_set_sender_allows_what_it_lists() -> None:
