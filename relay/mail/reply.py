@@ -116,6 +116,7 @@ BARE_LINE_END = _reply(500, "5.5.2", "bare CR or LF in command line")  # RFC 532
 NULS_NOT_ALLOWED = _reply(501, "5.5.2", "NUL characters are not allowed in SMTP commands")
 BAD_ARGUMENTS = _reply(501, "5.5.4", "Syntactically invalid argument(s)")
 BAD_HELLO = _reply(501, "5.5.4", "Syntactically invalid EHLO argument(s)")  # the verb as it was given
+UNKNOWN_HELLO = _reply(451, "4.7.1", "EHLO argument does not match calling host")  # the DNS does not answer
 UNTRUE_HELLO = _reply(550, "5.7.1", "EHLO argument does not match calling host")
 NO_ARGUMENTS_ALLOWED = _reply(501, "5.5.4", "unexpected argument data")
 EIGHT_BIT_IN_COMMAND = _reply(501, "5.5.2", "8-bit characters are not allowed in SMTP commands")  # RFC 5321 2.4

@@ -67,6 +67,7 @@ REJECTED: Mapping[str, Callable[[str, str], str]] = {
     "malformed greeting name": _bad_greeting,
     "mail transaction in progress": _early_xclient,
     "no HELO/EHLO given": lambda command, client: f"rejected MAIL from {client[2:]}: no HELO/EHLO given",
+    "unknown greeting": lambda command, client: f'temporarily rejected "{free(command)}" from {client[2:]}',
     "untrue greeting": lambda command, client: f'rejected "{free(command)}" from {client[2:]}',
     "too many messages": lambda command, client: f"rejected MAIL command {client}: too many messages in one connection",
 }

@@ -7,6 +7,7 @@ and what becomes of a peer's key of `Inquiries`. Exim: acl.c, acl_verify.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -96,32 +97,46 @@ def _helo(argument: Argument, options: tuple[str, ...]) -> Compiled:
     """Holds when the name of the greeting is the client's: its address, a name of it, or a name with its address."""
 
     async def test(run: Run) -> Holds:
-        return Holds.YES if await is_true_greeting(run.scope) else Holds.NO
+        return Holds.YES if await judge_greeting(run.scope) is Greeting.TRUE else Holds.NO
 
     return Compiled(test)
 
 
-async def is_true_greeting(scope: Scope) -> bool:
+class Greeting(enum.Enum):
+    """What the name in a greeting is worth."""
+
+    TRUE = "true"
+    UNTRUE = "untrue"
+    UNKNOWN = "unknown"
+    """The DNS does not answer now."""
+
+
+async def judge_greeting(scope: Scope) -> Greeting:
     """Whether the greeting names the client; a local one is believed. Exim: smtp_verify_helo."""
     session = scope.session
     if session.hello is None:
-        return False
+        return Greeting.UNTRUE
     if session.peer is None:
-        return True
+        return Greeting.TRUE
+    otherwise = Greeting.UNTRUE
     name, address = session.hello.name.lower(), session.peer.address.lower()
     if name.startswith("["):
-        return name[1:].removesuffix("]").removeprefix("ipv6:").removeprefix("ipv4:") == address
+        literal = name[1:].removesuffix("]").removeprefix("ipv6:").removeprefix("ipv4:")
+        return Greeting.TRUE if literal == address else Greeting.UNTRUE
     try:
         if any(each.lower() == name for each in await _client_names(scope)):
-            return True
+            return Greeting.TRUE
     except TemporaryFailure:
-        pass  # the other direction may still tell
+        otherwise = Greeting.UNKNOWN  # the other direction may still tell
     if scope.resolver is None:
-        return False
+        return otherwise
     try:
-        return session.peer.address in await scope.resolver.addresses(session.hello.name)
-    except (HostNotFound, TemporaryFailure):
-        return False
+        found = await scope.resolver.addresses(session.hello.name)
+    except HostNotFound:
+        return otherwise
+    except TemporaryFailure:
+        return Greeting.UNKNOWN
+    return Greeting.TRUE if session.peer.address in found else otherwise
 
 
 # What the message says

@@ -24,7 +24,7 @@ from relay.mail.ports import TemporaryFailure
 from relay.mail.reply import Reply
 from relay.mail.text import printable
 from relay.policy.acl_values import Accepted, Switch, Where
-from relay.policy.acl_verify import is_true_greeting
+from relay.policy.acl_verify import Greeting, judge_greeting
 from relay.policy.tls import offers_tls
 from relay.reception.admission import Admission
 from relay.reception.client import Client
@@ -159,11 +159,13 @@ class Greeter:
         required = await self._holds(clients.helo_verify_hosts)
         if not required and not await self._holds(clients.helo_try_verify_hosts):
             return None
-        client.helo_verified = await is_true_greeting(client.scope())
+        truth = await judge_greeting(client.scope())
+        client.helo_verified = truth is Greeting.TRUE
         if client.helo_verified or not required:
             return None
-        refusal = reply.UNTRUE_HELLO.with_text(f"{verb} argument does not match calling host")
-        self._ports.journal.record(events.ProtocolViolated(client.facts, "untrue greeting", f"{verb} {name}"))
+        refusal = reply.UNTRUE_HELLO if truth is Greeting.UNTRUE else reply.UNKNOWN_HELLO
+        refusal = refusal.with_text(f"{verb} argument does not match calling host")
+        self._ports.journal.record(events.ProtocolViolated(client.facts, f"{truth.value} greeting", f"{verb} {name}"))
         return Answer(refusal)
 
     def _greeting(self, name: str) -> str:

@@ -601,6 +601,7 @@ def test_of_the_commands_the_last_twenty_are_named() -> None:
         ("malformed greeting name", "HELO", f"rejected HELO from CLIENT: {INVALID}: (no argument given)"),
         ("no HELO/EHLO given", "MAIL FROM:<a@b>", "rejected MAIL from CLIENT: no HELO/EHLO given"),
         ("untrue greeting", "EHLO liar", 'rejected "EHLO liar" from CLIENT'),
+        ("unknown greeting", "EHLO liar", 'temporarily rejected "EHLO liar" from CLIENT'),
         ("too many messages", "MAIL FROM:<>", "rejected MAIL command H=CLIENT: too many messages in one connection"),
         ("unqualified sender", "anna b", "unqualified sender rejected: <anna\\040b> H=CLIENT"),
     ],

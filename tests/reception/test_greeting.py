@@ -16,7 +16,7 @@ from relay.expand.evaluate import compile_expansion
 from relay.expand.lists import ListKind, MatchList, compile_list
 from relay.mail import events, reply
 from relay.mail.facts import Endpoint, LocalCaller, ProxyFacts, SessionFacts
-from relay.mail.ports import HostNotFound
+from relay.mail.ports import HostNotFound, TemporaryFailure
 from relay.policy.acl_values import Where
 from relay.reception.greeting import size_of
 from relay.reception.rules import ClientRules, OfferRules
@@ -47,6 +47,8 @@ class Zone:
     async def addresses(self, name: str) -> tuple[str, ...]:
         if name == "laptop.test":
             return (PEER.address,)
+        if name == "again.test":
+            raise TemporaryFailure("the name server does not answer")
         raise HostNotFound(name)
 
 
@@ -197,6 +199,8 @@ def test_another_name_of_ours() -> None:
         ("[192.0.2.7]", True, 250, "yes"),
         ("liar.test", True, 550, "no"),
         ("liar.test", False, 250, "no"),
+        ("again.test", True, 451, "no"),
+        ("again.test", False, 250, "no"),
         ("laptop.test", False, 250, "yes"),
     ],
 )
@@ -209,6 +213,8 @@ def test_greetings_that_must_be_true(name: str, required: bool, code: int, verif
     assert asking.ask(esmtp.QuitGiven()).reply.text == verified
     untrue = [each.input for each in asking.shelf.of(events.ProtocolViolated) if each.what == "untrue greeting"]
     assert untrue == (["EHLO liar.test"] if code == 550 else [])
+    unknown = [each.input for each in asking.shelf.of(events.ProtocolViolated) if each.what == "unknown greeting"]
+    assert unknown == (["EHLO again.test"] if code == 451 else [])
 
 
 @pytest.mark.parametrize(
