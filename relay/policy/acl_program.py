@@ -16,6 +16,7 @@ from typing import Protocol
 
 from relay.expand.evaluate import Expansion
 from relay.expand.scope import Scope
+from relay.mail.address import Address
 from relay.mail.ports import Concurrency, Hints, Journal, Records
 from relay.mail.source import Location, Problem, Severity
 from relay.policy.acl_values import DEFAULT_LOGS, DISCARD_PLACES, Effects, Verb, Where
@@ -108,6 +109,8 @@ class Memory:
     command_rates: dict[str, float] = field(default_factory=dict)
     senders: dict[str, Verified] = field(default_factory=dict)
     """Senders that were verified, by their text, as long as the message."""
+    rewritten_sender: Address | None = None
+    """What the rewriting rules have made of the message's sender when it was verified, as long as the message."""
     sender_told: bool = False
     """Whether the client was told what is wrong with its sender, which is done once in a message."""
     failed_sender: tuple[str, Verified] | None = None
@@ -119,6 +122,7 @@ class Memory:
         """Another message, or none any more: what belonged to the last one is forgotten."""
         self.message_rates = {}
         self.senders = {}
+        self.rewritten_sender = None
         self.sender_told = False
         self.found = {}
         self.begin_command()

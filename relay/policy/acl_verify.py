@@ -30,6 +30,7 @@ from relay.policy.verify_options import incomplete, read_options
 from relay.policy.words import nearest
 
 _WITH_DATA = only_in(Where.DATA, Where.MIME, Where.NOT_SMTP)
+_BEFORE_DATA = frozenset({Where.MAIL, Where.RCPT, Where.PREDATA})
 _WITH_SENDER = only_in(Where.MAIL, Where.RCPT, Where.PREDATA, Where.DATA, Where.NOT_SMTP)
 
 _Kind = Callable[[Argument, tuple[str, ...]], Compiled]
@@ -254,9 +255,11 @@ def _sender(argument: Argument, options: tuple[str, ...]) -> Compiled:
             run.context.memory.sender_told = True
         found = await _verified_sender(address, run, wanted)
         run.learn(sender_address_data=found.address_data, sender_verify_failure=found.failure)
+        if other is None and found.rewritten is not None and run.context.where in _BEFORE_DATA:
+            _rewrite_sender(found, run)
         if _is_taken(found, wanted):
             return Holds.YES
-        run.context.memory.failed_sender = (found.rewritten or str(address), found)
+        run.context.memory.failed_sender = (str(address if found.rewritten is None else found.rewritten), found)
         if found.finding is Finding.BAD:
             run.user_message = run.log_message = "Sender verify failed"
             return Holds.NO
@@ -268,6 +271,16 @@ def _sender(argument: Argument, options: tuple[str, ...]) -> Compiled:
         raise TemporaryFailure(run.log_message)
 
     return Compiled(test, forbidden=_WITH_SENDER)
+
+
+def _rewrite_sender(found: Verified, run: Run) -> None:
+    """From now on the message has the sender that was verified, as in Exim; it is not rewritten again."""
+    message, memory = run.scope.message, run.context.memory
+    if message is None or memory.rewritten_sender is not None or found.rewritten is None:
+        return
+    memory.rewritten_sender = found.rewritten
+    memory.senders[str(found.rewritten)] = replace(found, rewritten=None)
+    run.scope = run.scope.child(message=replace(message, sender=found.rewritten))
 
 
 def _sender_of(run: Run) -> Address:

@@ -60,22 +60,19 @@ class RoutedAddresses:
         """Exim: verify_address. An address that stands for one other is as good as that one; one that stands for
         several is good."""
         with scope.notes.aside() if scope.notes is not None else contextlib.nullcontext():
-            return await self._verified(address, role, scope, options)
+            if not address.is_qualified:
+                return Verified(Finding.BAD, f'A domain is required for "{address}"', failure="qualify")
+            rewrite = self._ports.rewrite_sender if role is Role.SENDER else self._ports.rewrite
+            if rewrite is None:
+                return await self._verified(address, role, scope, options)
+            # As the message will have it at its end.
+            new = await rewrite(address, scope)
+            if new.is_null and role is Role.SENDER:
+                return Verified(Finding.GOOD, rewritten=new)
+            found = await self._verified(new, role, scope, options)
+            return found if new == address else replace(found, rewritten=new)
 
     async def _verified(self, address: Address, role: Role, scope: Scope, options: VerifyOptions) -> Verified:
-        if not address.is_qualified:
-            return Verified(Finding.BAD, f'A domain is required for "{address}"', failure="qualify")
-        rewrite = self._ports.rewrite_sender if role is Role.SENDER else self._ports.rewrite
-        if rewrite is None:
-            return await self._followed(address, role, scope, options)
-        # As the message will have it at its end.
-        rewritten = await rewrite(address, scope)
-        if rewritten.is_null and role is Role.SENDER:
-            return Verified(Finding.GOOD)
-        found = await self._followed(rewritten, role, scope, options)
-        return found if rewritten == address else replace(found, rewritten=str(rewritten))
-
-    async def _followed(self, address: Address, role: Role, scope: Scope, options: VerifyOptions) -> Verified:
         """Through the routers, with what it stands for."""
         purpose, seen = _PURPOSES[role], scope
         if role is Role.SENDER and scope.message is not None:

@@ -64,7 +64,7 @@ class Verified:
     """Somebody was asked, or could not be asked; False: it is routing that says so."""
     callout_address: str = ""
     """Whom a callout connected to last."""
-    rewritten: str = ""
+    rewritten: Address | None = None
     """The address as the rewriting rules have made it, where they have; it is the one that was verified."""
     members: tuple[str, ...] = ()
     """What an address stands for that was asked of as a list."""

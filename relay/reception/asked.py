@@ -69,7 +69,7 @@ class Inquirer:
         found = await self._verified(address, Role.LIST)
         if found is None:
             return Answer(reply.CANNOT_VERIFY.with_text("EXPN not available"))
-        shown = printable(found.rewritten or str(address))
+        shown = printable(str(address if found.rewritten is None else found.rewritten))
         match found.finding:
             case Finding.GOOD if found.discarded:
                 return Answer(reply.OK.with_text(f"mail to <{shown}> is discarded"))

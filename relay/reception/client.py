@@ -285,8 +285,9 @@ class Client:
         if transaction is None:
             return None
         incoming, visible = transaction.incoming, self._rules.message_body_visible
+        rewritten = self.memory.rewritten_sender
         return MessageView(
-            sender=transaction.envelope.sender,
+            sender=transaction.envelope.sender if rewritten is None else rewritten,
             recipients=tuple(each.address for each in transaction.recipients),
             recipients_visible=transaction.data_asked,
             size=incoming.size if incoming is not None else transaction.declared_size,

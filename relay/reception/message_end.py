@@ -93,8 +93,12 @@ class MessageEnd:
     async def _rewrite(self, transaction: Transaction, incoming: IncomingMessage) -> None:
         if not self._rules.rewrite and not self._client.is_local:
             return
-        given = Addressed(transaction.envelope.sender, tuple(transaction.recipients), incoming.fields)
+        done = self._client.memory.rewritten_sender
+        sender = transaction.envelope.sender if done is None else done
+        given = Addressed(sender, tuple(transaction.recipients), incoming.fields)
         new = await rewrite_incoming(given, self._rules, self._client.scope(), self._ports)
+        if done is not None:
+            new = replace(new, sender=done)
         transaction.envelope = replace(transaction.envelope, sender=new.sender)
         transaction.recipients, incoming.fields = list(new.recipients), new.fields
 

@@ -92,7 +92,23 @@ def test_an_address_is_verified_as_it_will_be_rewritten(role: Role, address: str
     verified = answer(RoutedAddresses((HERE,), ports).verify(address_from_text(address), role, Scope()))
     assert verified.finding is found
     is_changed = verified.finding is Finding.GOOD and "nobody" not in address
-    assert verified.rewritten == ("old@here.test" if is_changed else "")
+    if is_changed:
+        assert verified.rewritten == address_from_text("old@here.test")
+    else:
+        assert verified.rewritten in (None, NULL_SENDER)
+
+
+def test_what_an_address_was_rewritten_to_is_told() -> None:
+    async def senders(given: Address, scope: Scope) -> Address:
+        return Address(given.local_part, "here.test")
+
+    ports = RoutingPorts(resolver=DNS(), transports={"box": LOCAL}, rewrite=senders, rewrite_sender=senders)
+    routed = RoutedAddresses((HERE,), ports)
+    found = [
+        answer(routed.verify(address_from_text(f"a@{domain}"), role, Scope())).rewritten
+        for role, domain in ((Role.SENDER, "x.test"), (Role.SENDER, "here.test"), (Role.RECIPIENT, "x.test"))
+    ]
+    assert found == [address_from_text("a@here.test"), None, address_from_text("a@here.test")]
 
 
 # Callouts

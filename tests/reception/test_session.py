@@ -17,6 +17,7 @@ from relay.esmtp.answers import Answer
 from relay.esmtp.limits import ServerSettings
 from relay.expand.evaluate import compile_expansion
 from relay.expand.lists import ListKind, compile_list
+from relay.expand.scope import Scope
 from relay.mail import events, reply
 from relay.mail.address import Address, address_from_text
 from relay.mail.envelope import BodyType, Parameters
@@ -31,6 +32,8 @@ from relay.policy.acl_program import ConditionPorts
 from relay.policy.acl_values import Where
 from relay.policy.rewrite import RewriteRule, parse_rewrite_rules
 from relay.policy.tls import ServerTLSRules
+from relay.policy.verification import Finding, Role
+from relay.policy.verification import Verified as Judged
 from relay.reception.message import HEADER_LIMIT
 from relay.reception.rules import Ports, Rules
 from relay.reception.session import Session, TLSRefused, make_facts
@@ -1117,6 +1120,28 @@ def test_envelope_and_header_are_rewritten_before_the_data_acl() -> None:
     assert body == b"anna@laptop.test\r\n"
     (arrived,) = client.shelf.of(events.Arrived)
     assert arrived.size == len(client.queued.header) + 2 + client.queued.body_size
+
+
+class Rewriting:
+    """The `Addresses` port: senders are rewritten, and good."""
+
+    async def verify(self, address: Address, role: Role, scope: Scope, options: object = None) -> Judged:
+        return Judged(Finding.GOOD, rewritten=Address(f"verified-{address.local_part}", address.domain))
+
+
+def test_a_sender_that_is_verified_is_rewritten_at_once_and_once() -> None:
+    acls = {
+        Where.MAIL: "accept verify = sender\n senders = verified-anna@laptop.test\n verify = sender",
+        Where.RCPT: "accept senders = verified-anna@laptop.test\n verify = sender",
+        Where.DATA: "accept senders = verified-anna@laptop.test",
+    }
+    rules = rewriting("*@laptop.test again-$1@laptop.test F")
+    client = Client(acls, conditions=ConditionPorts(addresses=Rewriting()), rewrite=rules)
+    client.hello()
+    for _ in range(2):
+        assert client.message(b"X: y\r\n\r\n").reply.code == 250
+    senders = [str(message.sender) for message, _ in client.shelf.accepted]
+    assert senders == ["verified-anna@laptop.test"] * 2
 
 
 def test_an_unqualified_header_address_of_a_peer_is_left_alone() -> None:
