@@ -387,6 +387,7 @@ class Warned:
 
     session: SessionFacts
     text: str
+    message_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

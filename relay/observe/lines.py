@@ -221,7 +221,7 @@ class EximLines:
             case WrittenByACL():
                 return self._written(event)
             case Warned():
-                return Line(MAIN, "", f"{self._host(event.session)} Warning: {free(event.text)}")
+                return Line(MAIN, event.message_id, f"{self._host(event.session)} Warning: {free(event.text)}")
             case DaemonNote():
                 wanted = not event.selector or event.selector in self._selectors
                 more = (f" {free(event.advice)}",) if event.advice else ()

@@ -219,8 +219,7 @@ def _log_sender(context: ACLContext) -> tuple[str, ...]:
     memory.sender_told = True
     sender, found = failed
     unknown = found.finding is Finding.UNKNOWN
-    message_id = context.scope.message.message_id if context.scope.message is not None else ""
-    session = context.scope.session
+    session, message_id = context.scope.session, _message_id(context.scope)
     context.journal.record(events.SenderUnverified(session, sender, found.reason, unknown, message_id))
     lines = sender_lines(sender, found)
     if not lines or context.effects.has(Switch.NO_MULTILINE_RESPONSES):
@@ -421,7 +420,7 @@ def _warn(state: Run) -> None:
         text = f"{text}: {failed[1].reason}"
     if text and text != state.user_message and text not in context.effects.warned:
         context.effects.warned.add(text)
-        context.journal.record(events.Warned(state.scope.session, text))
+        context.journal.record(events.Warned(state.scope.session, text, _message_id(state.scope)))
     if not state.user_message:
         return
     if context.where in MESSAGE_PLACES:
@@ -436,7 +435,13 @@ def _warn(state: Run) -> None:
 def _skipped(acl: ACL, statement: Statement, state: Run, why: str) -> None:
     place = f"ACL {acl.name} at {statement.location}"
     text = f"ACL 'warn' statement skipped (in {place}): condition test deferred"
-    state.context.journal.record(events.Warned(state.scope.session, f"{text}: {why}" if why else text))
+    said = f"{text}: {why}" if why else text
+    state.context.journal.record(events.Warned(state.scope.session, said, _message_id(state.scope)))
+
+
+def _message_id(scope: Scope) -> str:
+    """The id, once the message has one."""
+    return scope.message.message_id if scope.message is not None else ""
 
 
 # Replies

@@ -277,4 +277,5 @@ async def _text(query: str, run: Run) -> str:
 
 
 def _note(run: Run, text: str) -> None:
-    run.context.journal.record(events.WrittenByACL(text))
+    message = run.scope.message
+    run.context.journal.record(events.WrittenByACL(text, message_id=message.message_id if message is not None else ""))

@@ -29,6 +29,12 @@ X = "X=TLS1.3:TLS_AES_256_GCM_SHA384:256"
 MINIMAL = replace(here.SESSION, tls=None, peer_name="")
 
 
+def test_a_warning_has_the_id_of_its_message() -> None:
+    line = EximLines(parse_selector("")).line(events.Warned(here.PLAIN, "odd", here.ID))
+    assert line is not None
+    assert (line.message_id, line.text) == (here.ID, f"H={CLIENT} Warning: odd")
+
+
 def test_the_reject_log_shows_a_refused_message() -> None:
     forged = "From: a@b\r\n  2026-11-21 10:00:00 <= forged"
     header = ("Received: from x\r\n\tby y", forged, "Subj\xe4ct: x", "X-Y: \x1b[0m")

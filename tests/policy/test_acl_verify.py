@@ -178,6 +178,14 @@ def test_a_sender_is_verified_once_in_a_message() -> None:
     assert len(world.routes.asked) == 2
 
 
+def test_a_warning_at_the_end_of_a_message_names_it() -> None:
+    world = World(message=replace(World().message, message_id="1abcde-2fghij-3k"))
+    world.ask("warn log_message = odd\naccept", Where.DATA)
+    (event,) = world.journal.events
+    assert isinstance(event, events.Warned)
+    assert event.message_id == "1abcde-2fghij-3k"
+
+
 def test_at_the_end_of_a_message_its_id_stands_with_the_sender() -> None:
     late = replace(World().message, message_id="1abcde-2fghij-3k")
     world = World(routes=Routes({"anna@laptop.test": BAD}), message=late)
