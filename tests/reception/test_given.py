@@ -22,6 +22,7 @@ SAID = {
     "authenticator": "plain",
     "authenticated_id": "carl",
     "authenticated_sender": "carla@b.test",
+    "message": "10HmaX-0005vi-00",
 }
 
 
