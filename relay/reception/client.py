@@ -18,7 +18,7 @@ from relay.mail.address import Address
 from relay.mail.envelope import Envelope, Recipient
 from relay.mail.events import NameNotFound
 from relay.mail.facts import Hello, SessionFacts, TLSFacts
-from relay.mail.text import printable, readable
+from relay.mail.text import readable
 from relay.policy.acl_program import Memory
 from relay.policy.acl_values import Effects
 from relay.policy.hosts import matches_client
@@ -140,10 +140,10 @@ class Client:
         return self.commands[-1] if self.commands else ""
 
     def path(self, address: Address) -> str:
-        """The address of the last MAIL or RCPT as it was written, without the parameters behind it; printable. What has
+        """The address of the last MAIL or RCPT as it was written, without the parameters behind it, on one line. What has
         not come as a command is shown as `address`."""
         given = _PATH.match(self._argument)
-        return printable(given.group(), _PATH_SHOWN) if given else f"<{readable(str(address))}>"
+        return readable(given.group(), _PATH_SHOWN) if given else f"<{readable(str(address))}>"
 
     def heard(self, command: CommandRead) -> None:
         """The last command is this one."""

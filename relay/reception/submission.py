@@ -474,7 +474,7 @@ class Submission:
             if not wish:
                 return own
         try:
-            address = read_address(wish, allow_null=True) if wish.strip() else NULL_SENDER
+            address = read_address(wish, allow_null=True, utf8=True) if wish.strip() else NULL_SENDER
             check_literal(address, allowed=self._settings.allow_domain_literals)
         except Malformed as error:
             if is_in_text:

@@ -976,6 +976,16 @@ def test_a_header_that_is_too_big() -> None:
     assert client.shelf.accepted == []
 
 
+def test_an_address_outside_us_ascii_that_is_refused_stays_readable() -> None:
+    client = Client({Where.RCPT: "deny"})
+    client.hello()
+    client.mail(SMTPUTF8="")
+    client.session.heard(esmtp.CommandRead("RCPT", "RCPT TO:<यष्टिमधु@far.test>"))
+    client.rcpt("यष्टिमधु@far.test")
+    (event,) = client.shelf.of(events.CommandRejected)
+    assert event.command == "RCPT <यष्टिमधु@far.test>"
+
+
 def test_the_acl_at_data_sees_the_whole_message() -> None:
     acl = "deny condition = ${if eq{$h_subject:}{hello}}\nmessage = $recipients $message_body_size\naccept"
     client = Client({Where.RCPT: "accept", Where.DATA: acl})

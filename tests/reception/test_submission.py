@@ -70,6 +70,7 @@ def test_a_message_is_accepted_with_what_it_needs() -> None:
         (ROOT, "boss@elsewhere.example", "boss@elsewhere.example"),
         (ROOT, "<boss@elsewhere.example>", "boss@elsewhere.example"),
         (ROOT, "boss", "boss@example.org"),
+        (ROOT, "jürgen@müller.example", "jürgen@müller.example"),
         (ROOT, None, "root@example.org"),
     ],
 )
