@@ -174,7 +174,7 @@ class Appendfile:
         rules = self._rules
         unique = self._unique(self._clock.now(), number)
         naming: Naming | None = None
-        final = ""
+        final = spare = ""
         if not rules.maildir_format:
             temporary = f"temp.{self._pid}.{number}.{self._hostname.replace('/', '_')}"
             naming = self._directory_file(errand)
@@ -183,12 +183,14 @@ class Appendfile:
             if rules.maildir_tag is None:
                 final = os.path.join("new", unique)
             else:
-                naming = self._tagged(errand, os.path.join("new", unique), rules.maildir_tag)
+                spare = os.path.join("new", unique)
+                naming = self._tagged(errand, spare, rules.maildir_tag)
         job = NewFile(
             transport=rules.name,
             directory=path,
             temporary=temporary,
             final=final,
+            spare=spare,
             maildir=rules.maildir_format,
             folder_regex=rules.folder_regex if rules.maildir_format else "",
             place=place,

@@ -133,6 +133,8 @@ class NewFile:
     """The name while it is written, below the directory."""
     final: str = ""
     """The name afterwards; "": it is asked for when the file is complete."""
+    spare: str = ""
+    """The name where the one that was asked for is too long for the file system; "": there is no other."""
     maildir: bool = True
     folder_regex: str = ""
     """Finds the directories that are folders of another Maildir (Exim: maildirfolder_create_regex)."""

@@ -83,9 +83,8 @@ class NewFileWriter:
     def deliver(self, name: str = "") -> Report:
         """Gives the file its name, which is durable then. Raises NameTaken where it is not free."""
         assert self._file is not None
-        final = os.path.join(self._job.directory, name or self._job.final)
         try:
-            self._name(final)
+            final = self._named(name or self._job.final)
         except NotDelivered:
             self.abandon()
             raise
@@ -119,6 +118,18 @@ class NewFileWriter:
         if self._final:
             quietly(self._disk.remove, self._final)
         quietly(self._disk.remove, self._temporary)
+
+    def _named(self, name: str) -> str:
+        """The path that it has then. A tag that leaves a name too long is left out (Exim: maildir_tag)."""
+        final = os.path.join(self._job.directory, name)
+        try:
+            self._name(final)
+        except MailboxTrouble as trouble:
+            if trouble.cause.errno != errno.ENAMETOOLONG or self._job.spare in ("", name):
+                raise
+            final = os.path.join(self._job.directory, self._job.spare)
+            self._name(final)
+        return final
 
     def _name(self, final: str) -> None:
         try:

@@ -140,8 +140,8 @@ class Client:
         return self.commands[-1] if self.commands else ""
 
     def path(self, address: Address) -> str:
-        """The address of the last MAIL or RCPT as it was written, without the parameters behind it, on one line. What has
-        not come as a command is shown as `address`."""
+        """The address of the last MAIL or RCPT as it was written, without the parameters behind it, on one line. What
+        has not come as a command is shown as `address`."""
         given = _PATH.match(self._argument)
         return readable(given.group(), _PATH_SHOWN) if given else f"<{readable(str(address))}>"
 

@@ -77,6 +77,7 @@ def test_a_maildir(tmp_path: Path) -> None:
         ("a b/c", ":abc"),
         ("${if eq{1}{2}{x}fail}", ""),
         ("", ""),
+        ("x" * 300, ""),
     ],
 )
 def test_a_tag_in_a_maildir(tmp_path: Path, tag: str, end: str) -> None:

@@ -144,6 +144,14 @@ def test_a_name_that_was_asked_for(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["free", "taken"]
 
 
+def test_a_name_that_is_too_long_without_another(tmp_path: Path) -> None:
+    box = NewFileWriter(NewFile(transport="box", directory=str(tmp_path), temporary="temp.1", maildir=False))
+    box.complete([BODY])
+    with pytest.raises(MailboxTrouble, match="File name too long"):
+        box.deliver("x" * 300)
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_directory_outside_of_home(tmp_path: Path) -> None:
     place = Place(create=CreateFile.BELOW_HOME, home=str(tmp_path / "home"))
     with pytest.raises(NotDelivered, match="file creation outside the home directory is not permitted"):
