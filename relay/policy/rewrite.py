@@ -88,7 +88,8 @@ _FIELDS = {
     "sender": Flag.SENDER,
 }
 # Unqualified addresses in these belong to senders, those in the others to recipients.
-_OF_SENDERS = Flag.FROM | Flag.REPLY_TO | Flag.SENDER
+OF_SENDERS = Flag.FROM | Flag.REPLY_TO | Flag.SENDER
+OF_RECIPIENTS = Flag.TO | Flag.CC | Flag.BCC
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,8 @@ class RewriteContext:
     qualify_domain: str = ""
     """For unqualified senders in header fields; "": unqualified addresses in header fields are left alone (a peer's
     message)."""
+    completes: Flag = Flag.HEADERS
+    """The fields in which unqualified addresses are completed, where there is a `qualify_domain`."""
     concurrency: Concurrency | None = None
     """With it, a long header is rewritten in several turns."""
 
@@ -383,8 +386,8 @@ async def _rewrite_field(given: Field, rules: tuple[RewriteRule, ...], context: 
                     context.journal.record(MessageNote(context.message_id, f"qualify/rewrite: {shown}"))
                 told = True
             case Mailbox(address, spec, item):
-                domain = context.qualify_domain if which & _OF_SENDERS else context.qualify_recipient
-                old = address.qualified(domain) if context.qualify_domain else address
+                domain = context.qualify_domain if which & OF_SENDERS else context.qualify_recipient
+                old = address.qualified(domain) if context.qualify_domain and which & context.completes else address
                 if not old.is_qualified:
                     continue
                 course = _Course(which, context, old, str(old))

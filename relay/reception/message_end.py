@@ -22,6 +22,7 @@ from relay.mail.queue import NewMessage
 from relay.mail.reply import Reply
 from relay.policy.acl import split_message
 from relay.policy.acl_values import Control, Discarded, FakeReply, Freeze, Queueing, Submission, Switch, Verdict, Where
+from relay.policy.rewrite import OF_RECIPIENTS, OF_SENDERS, Flag
 from relay.reception.admission import Admission
 from relay.reception.client import Client, Transaction
 from relay.reception.fields import change_header, received_field
@@ -91,16 +92,26 @@ class MessageEnd:
         return Answer(reply.CLIENT_GONE, hang_up=True)
 
     async def _rewrite(self, transaction: Transaction, incoming: IncomingMessage) -> None:
-        if not self._rules.rewrite and not self._client.is_local:
+        completes = await self._completed()
+        if not self._rules.rewrite and not completes:
             return
         done = self._client.memory.rewritten_sender
         sender = transaction.envelope.sender if done is None else done
         given = Addressed(sender, tuple(transaction.recipients), incoming.fields)
-        new = await rewrite_incoming(given, self._rules, self._client.scope(), self._ports)
+        new = await rewrite_incoming(given, self._rules, self._client.scope(), self._ports, completes)
         if done is not None:
             new = replace(new, sender=done)
         transaction.envelope = replace(transaction.envelope, sender=new.sender)
         transaction.recipients, incoming.fields = list(new.recipients), new.fields
+
+    async def _completed(self) -> Flag:
+        """The fields in which this client may leave out domains, which are then ours: what holds for MAIL and RCPT."""
+        clients, found = self._rules.clients, Flag(0)
+        if await self._admission.may_be_unqualified(clients.sender_unqualified_hosts):
+            found |= OF_SENDERS
+        if await self._admission.may_be_unqualified(clients.recipient_unqualified_hosts):
+            found |= OF_RECIPIENTS
+        return found
 
     async def _prepare(self, transaction: Transaction, incoming: IncomingMessage, now: float) -> Field:
         """The header as the ACL for DATA sees it, with our trace field on top, which is given back."""

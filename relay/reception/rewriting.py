@@ -51,11 +51,10 @@ async def rewrite_message(given: Addressed, rules: tuple[RewriteRule, ...], cont
 # For the session
 
 
-async def rewrite_incoming(given: Addressed, rules: Rules, scope: Scope, ports: Ports) -> Addressed:
-    """A message rewritten. Unqualified addresses in a peer's header are left alone; those of a program that talks to
-    us through a pipe get a domain."""
-    context = _context(rules, scope, ports)
-    if scope.session.peer is None and scope.session.caller is not None:
+async def rewrite_incoming(given: Addressed, rules: Rules, scope: Scope, ports: Ports, completes: Flag) -> Addressed:
+    """A message rewritten. Unqualified addresses in the fields that `completes` names get a domain."""
+    context = replace(_context(rules, scope, ports), completes=completes)
+    if completes:
         context = replace(context, qualify_domain=rules.qualify_domain)
     return await rewrite_message(given, rules.rewrite, context)
 

@@ -431,7 +431,7 @@ class Submission:
         scope = self._ports.scope.child(session=session, now=now, message=view)
         domain = settings.qualify_domain if request.qualify else ""
         context = RewriteContext(
-            scope, self._ports.journal, settings.qualify_recipient, domain, self._ports.concurrency
+            scope, self._ports.journal, settings.qualify_recipient, domain, concurrency=self._ports.concurrency
         )
         return await rewrite_message(parts, settings.rewrite, context)
 

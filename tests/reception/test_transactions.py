@@ -74,6 +74,23 @@ def test_who_may_leave_domains_out() -> None:
     assert other.mail("anna").reply.code == 501
 
 
+@pytest.mark.parametrize(
+    ("rules", "author", "readers"),
+    [
+        (ClientRules(), "anna", "bert"),
+        (ClientRules(sender_unqualified_hosts=US), "anna@relay.test", "bert"),
+        (ClientRules(recipient_unqualified_hosts=US), "anna", "bert@here.test"),
+        (ClientRules(sender_unqualified_hosts=OTHERS, recipient_unqualified_hosts=OTHERS), "anna", "bert"),
+    ],
+)
+def test_who_may_leave_them_out_may_do_so_in_the_header(rules: ClientRules, author: str, readers: str) -> None:
+    asking = client({Where.DATA: "accept message = $h_from: to $h_to:"}, clients=rules)
+    asking.hello()
+    asking.mail()
+    asking.rcpt()
+    assert asking.data(b"From: anna\r\nTo: bert\r\n\r\n").reply.text == f"{author} to {readers}"
+
+
 # Numbers
 
 
