@@ -265,7 +265,8 @@ def references(header: bytes) -> list[str]:
         earlier = [earlier[0], *earlier[1 - _MOST_REFERENCES :]]
     found = earlier + own
     while len(found) > 1 and len(" ".join(found)) > LONGEST_LINE - 20:
-        del found[0]
+        # The first of them is what the others hang on.
+        del found[1 if len(found) > 2 else 0]
     return [f"References: {' '.join(found)}"] if found else []
 
 

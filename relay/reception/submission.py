@@ -315,7 +315,7 @@ class Submission:
         if request.sender is None and originator.caller.trusted and cutter.from_line_sender:
             # The message is somebody else's, whose name is not ours.
             needs = replace(needs, full_name="")
-        if judge.effects.has(Switch.SUPPRESS_LOCAL_FIXUPS):
+        if session.peer is not None or judge.effects.has(Switch.SUPPRESS_LOCAL_FIXUPS):
             needs = replace(needs, fixing=Fixing.NONE, drop_sender_field=False)
         seen = replace(before, sender=sender, message_id=body.message_id)
         needs = await self._settings.header_id.completed(needs, lambda: self._scope(session, seen, now))

@@ -14,7 +14,7 @@ from delivery import reports
 from delivery.post import BODY, HEADER, NOW, make_message, make_recipient
 from delivery.reports import blocks, read, text_of, words
 from relay.delivery.bounce import make_bounce, status_code, to_report
-from relay.delivery.report import Report, ReportSettings, wanted_of_body
+from relay.delivery.report import Report, ReportSettings, references, wanted_of_body
 from relay.delivery.settle import GivenUp, Result, expired
 from relay.mail.address import address_from_text
 from relay.mail.envelope import BodyType
@@ -70,6 +70,15 @@ def test_the_envelope_and_header_of_a_bounce() -> None:
     assert report["Date"].datetime.timestamp() == NOW
     assert report["Received"].startswith("from fingerpost by relay.test with local (Fingerpost)")
     assert "for anna@laptop.test;" in report["Received"]
+
+
+def test_of_too_many_references_the_first_and_the_last_stay() -> None:
+    ids = [f"<{number}{'x' * 200}@a.test>" for number in range(6)]
+    (field,) = references(f"References: {' '.join(ids)}\r\nMessage-ID: <own@a.test>\r\n\r\n".encode())
+    found = field.split()[1:]
+    assert found[0] == ids[0]
+    assert found[-2:] == [ids[-1], "<own@a.test>"]
+    assert len(field) <= 998
 
 
 def test_what_people_read() -> None:

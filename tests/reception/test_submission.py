@@ -92,6 +92,15 @@ def test_who_is_trusted_may_name_the_message_that_it_is_about(who: Originator, n
     assert arrived.bounce_of == told
 
 
+def test_what_came_from_another_host_is_not_completed() -> None:
+    office = Office()
+    submit(office, replace(TO_BOB, given=(("address", "192.0.2.1"),)), ROOT, pieces=(b"Subject: x\n\nHello\n",))
+    assert "Message-Id:" not in office.queue.header()
+    assert "Date:" not in office.queue.header()
+    submit(office, TO_BOB, ROOT, pieces=(b"Subject: x\n\nHello\n",))
+    assert "Message-Id:" in office.queue.header(1)
+
+
 def test_untrusted_set_sender_allows_what_it_lists() -> None:
     async def list_address(address: Address) -> bool:
         return address.domain == "lists.example"
