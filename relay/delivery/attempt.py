@@ -255,6 +255,8 @@ class _Attempt:
         for member, outcome in zip(group.members, outcomes, strict=True):
             is_nowhere = here and member.leaf.text == _NOWHERE
             transport = _BYPASSED if is_nowhere else member.routed.transport
+            if isinstance(outcome, Delivered) and outcome.transport:
+                transport = outcome.transport
             found = await self._judged(member.leaf, outcome, member.routed.router, transport)
             if group.left is not None and not ports.first_pass.is_told:
                 found = [replace(each, is_logged=False) for each in found]

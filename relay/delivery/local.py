@@ -39,7 +39,7 @@ from relay.expand.evaluate import Expansion
 from relay.expand.scope import Scope
 from relay.mail.address import Address, address_from_text
 from relay.mail.events import MessageNote
-from relay.mail.outcome import ErrorClass, Failed, Outcome, with_return_path
+from relay.mail.outcome import Delivered, ErrorClass, Failed, Outcome, with_return_path
 from relay.mail.ports import Body, Clock, Journal, TemporaryFailure
 from relay.mail.queue import QueuedMessage
 from relay.mail.text import printable, to_wire
@@ -271,7 +271,12 @@ class LocalDelivery:
             what = f"{report.text} transport (for {report.output} format) not found"
             missing = deferred(what, ErrorClass.TRANSPORT).report
             return (missing.outcome(),) * len(addresses)
-        return await other.deliver(addresses, message, body)
+        outcomes = await other.deliver(addresses, message, body)
+        name = report.text
+        return tuple(
+            replace(each, transport=each.transport or name) if isinstance(each, Delivered) else each
+            for each in outcomes
+        )
 
     def _log_output(self, report: Report, errand: Errand) -> None:
         if report.output and self._driver.logs_output(report):

@@ -140,6 +140,8 @@ class Delivered:
     """With a server, which `confirmation` then is from."""
     is_bypassed: bool = False
     """Nothing was delivered: no transport was run (Exim: -N)."""
+    transport: str = ""
+    """The transport that has delivered in place of the one that was asked (Exim: file_format)."""
     shadow: str = ""
     """The transport that has made another copy, with what went wrong about it."""
     size: int = field(default=0, compare=False)

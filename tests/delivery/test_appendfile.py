@@ -198,7 +198,7 @@ def test_another_transport_for_another_format(tmp_path: Path) -> None:
     news = transport(common=LocalRules(name="news"), file=f"{tmp_path}/news")
     assert "news transport" in reason(deliver(box, BODY))
     box.know({"box": box, "news": news})
-    assert deliver(box, BODY) == Delivered(f"{tmp_path}/news")
+    assert deliver(box, BODY) == Delivered(f"{tmp_path}/news", transport="news")
 
 
 @pytest.mark.parametrize(

@@ -400,6 +400,14 @@ def test_servers_see_affixes_where_the_transport_shows_them(includes: bool, name
     assert event.named.shown == ("owner-a@far.test" if includes else "a@far.test"), "behind it, as the router saw it"
 
 
+def test_the_transport_that_has_delivered_is_named() -> None:
+    done = Attempted({}, "bert@here.test")
+    done.filing.outcome = Delivered("/box", transport="mmdf")
+    done.run()
+    (event,) = done.notebook.of(AddressDelivered)
+    assert event.transport == "mmdf"
+
+
 def test_other_hosts_are_another_group_and_have_their_port() -> None:
     done = Attempted({"a@far.test": SENT, "b@near.test": SENT})
     done.run()
