@@ -82,8 +82,11 @@ def macros_option(function: F) -> F:
 
 
 def read_file(path: str) -> str:
-    """What the configuration's reader is given; raises OSError and UnicodeError."""
-    return Path(path).read_text("utf-8")
+    """What the configuration's reader is given, in UTF-8 or, where it is not that, in ISO 8859-1; raises OSError."""
+    try:
+        return Path(path).read_text("utf-8")
+    except UnicodeDecodeError:
+        return Path(path).read_text("latin-1")
 
 
 def read_configuration(path: Path, macros: Mapping[str, str] | None = None) -> Configuration:

@@ -18,7 +18,7 @@ from relay.mail.source import Location, Problem
 from relay.policy.words import nearest
 
 FileReader = Callable[[str], str]
-"""Gives the text of a file, or raises OSError (FileNotFoundError where there is none) or UnicodeError."""
+"""Gives the text of a file, or raises OSError (FileNotFoundError where there is none) or ValueError."""
 
 INCLUDE_DEPTH = 20
 INCLUDED_FILES = 500

@@ -59,8 +59,11 @@ def refuse_errors(problems: list[Problem]) -> None:
 
 
 def read_file(path: str) -> str:
-    """What the configuration reader is given; raises OSError and UnicodeError."""
-    return Path(path).read_text("utf-8")
+    """What the configuration reader is given, in UTF-8 or, where it is not that, in ISO 8859-1; raises OSError."""
+    try:
+        return Path(path).read_text("utf-8")
+    except UnicodeDecodeError:
+        return Path(path).read_text("latin-1")
 
 
 def _check(compiled: Configuration) -> list[Problem]:

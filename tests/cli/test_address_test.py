@@ -115,6 +115,13 @@ def test_addresses_from_standard_input(
     assert lines == ["> anna@here.test verified", "> > bert@here.test verified", "> "]
 
 
+def test_a_configuration_in_another_character_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    conf = tmp_path / "conf"
+    text = f"# f\xfcr M\xfcller\nspool_directory = {tmp_path}\nprimary_hostname = relay.test\n"
+    conf.write_bytes(text.encode("latin-1"))
+    assert asked(capsys, "-C", str(conf), "-brw", "a@b.test")[0] == 0
+
+
 @pytest.mark.parametrize(
     ("words", "lines"),
     [
