@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from relay.expand.list_items import NoSuchList
-from relay.expand.lists import HostSubject, ListKind
+from relay.expand.lists import HostSubject, ListKind, ListMatch
+from relay.expand.values import Tainted
 from relay.mail.address import NULL_SENDER, Address
 from relay.mail.ports import TemporaryFailure
 from relay.policy.acl_hints import compile_ratelimit, compile_seen
@@ -95,13 +96,23 @@ def _in_list(kind: ListKind, subject: _Subject, data: str = "") -> Callable[[Arg
                 raise ACLBroken(str(error)) from None
             if found is None:
                 return Holds.NO
-            if data and getattr(run.scope, data) != (found.data or ""):
-                run.scope = run.scope.child(**{data: found.data or ""})
+            _learn_match(run, data, found)
             return Holds.YES
 
         return Compiled(test, unknown_lists=argument.unknown_lists(matches))
 
     return compile_test
+
+
+def _learn_match(run: Run, data: str, found: ListMatch) -> None:
+    """What the list found, and $0 and on for what follows. The parts are a peer's words."""
+    changes: dict[str, object] = {}
+    if data and getattr(run.scope, data) != (found.data or ""):
+        changes[data] = found.data or ""
+    if found.captures and found.captures != run.scope.captures:
+        changes["captures"] = tuple(map(Tainted, found.captures))
+    if changes:
+        run.scope = run.scope.child(**changes)
 
 
 def _client(run: Run) -> HostSubject:

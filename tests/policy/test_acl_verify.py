@@ -432,3 +432,27 @@ def test_a_warning_about_a_sender_says_why() -> None:
     (event,) = world.journal.events
     assert isinstance(event, events.Warned)
     assert event.text == "Sender verify failed: mx.test [192.0.2.9] : 550 no"
+
+
+# What lists have matched
+
+
+@pytest.mark.parametrize(
+    ("condition", "shown"),
+    [
+        ("domains = *.test", "far.test|far"),
+        (r"domains = ^f(.)r\\.(t..t)", "far.test|a"),
+        ("domains = far.test", "far.test|"),
+        ("senders = *@laptop.test", "anna@laptop.test|anna"),
+        ("!domains = else.test", "|"),
+    ],
+)
+def test_what_a_list_has_matched_is_known_to_what_follows(condition: str, shown: str) -> None:
+    world = World()
+    world.ask(f"accept {condition}\n logwrite = $0|$1")
+    assert world.journal.written == [shown]
+
+
+def test_what_a_list_has_matched_is_a_peers_word() -> None:
+    verdict = World().ask("accept domains = *.test\n acl = $1")
+    assert isinstance(verdict, Deferred)
