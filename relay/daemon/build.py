@@ -38,7 +38,7 @@ from relay.daemon.names import names_of
 from relay.daemon.operator_rights import control_factory
 from relay.daemon.operator_socket import ControlFactory
 from relay.daemon.privileges import Identity, identity_of
-from relay.daemon.queue_length import QueueLength
+from relay.daemon.queue_length import QueueLength, QueueSize
 from relay.daemon.remote import remote_ports
 from relay.daemon.reporting import frozen_rules, report_rules, retry_times, settle_rules
 from relay.daemon.retry_file import RetryFile
@@ -235,7 +235,7 @@ def build(configuration: Configuration, reactor: Any, path: str, wishes: Wishes,
     clock, journal, main, calls = world.clock, world.journal, configuration.main, world.calls.call
     spool = ThreadedSpool(reactor, queue_store(configuration), journal)
     passwords = password_threads(reactor)
-    scope = base_scope(configuration, world, passwords)
+    scope = base_scope(configuration, world, passwords).child(queue_size=QueueSize(spool, clock).now)
     here = scope.local_addresses
     routing = routing_ports(configuration, world.resolver, calls, journal, world.concurrency, here, world.watch)
     schedule = Schedule(Limits())

@@ -8,11 +8,29 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
 from relay.mail.events import DaemonNote, Trouble
-from relay.mail.ports import Journal, SpoolUnavailable
+from relay.mail.ports import Clock, Journal, SpoolUnavailable
 from relay.net.threads import ThreadedSpool
 
 INTERVAL = 60.0
 """Seconds from one look to the next."""
+
+
+class QueueSize:
+    """How many messages are queued, counted once a minute at most (Exim: queue_count_cached)."""
+
+    def __init__(self, spool: ThreadedSpool, clock: Clock) -> None:
+        self._spool = spool
+        self._clock = clock
+        self._counted_at = 0.0
+        self._count = 0
+
+    async def now(self) -> int:
+        """Raises SpoolUnavailable."""
+        now = self._clock.now()
+        if not 0 <= now - self._counted_at < INTERVAL:
+            self._count = await self._spool.read(lambda queue: queue.count())
+            self._counted_at = now
+        return self._count
 
 
 class QueueLength:

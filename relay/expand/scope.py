@@ -208,6 +208,8 @@ class Scope:
     dns: DNS | None = None
     client_names: Callable[[], Awaitable[tuple[str, ...]]] | None = None
     """Confirmed names of the session's client; None: by `resolver` (the caller that wants them cached gives this)."""
+    queue_size: Callable[[], Awaitable[int]] | None = None
+    """How many messages are queued; the caller that knows a queue gives this."""
     files: Files | None = None
     file_system: FileSystem | None = None
     may_read_files: bool = False

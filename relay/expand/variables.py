@@ -187,6 +187,12 @@ async def _host_name(frame: Frame) -> Value:
     return Tainted(names[0]) if names else ""
 
 
+async def _queue_size(frame: Frame) -> Value:
+    """$queue_size, counted when it is asked for. Raises TemporaryFailure."""
+    counted = frame.scope.queue_size
+    return "" if counted is None else str(await counted())
+
+
 # Times
 
 
@@ -232,7 +238,6 @@ CALLER_VARIABLES: dict[str, bool] = {
     "local_scan_data": True,
     "peer_senders": False,
     "queue_name": False,
-    "queue_size": False,
     "received_for": True,
     "recipient_verify_failure": False,
     "return_path": True,
@@ -393,6 +398,10 @@ _TABLE: dict[str, tuple[Getter, bool]] = {
 }
 
 
+# What somebody else has to be asked for.
+_ASKED: dict[str, Evaluator] = {"queue_size": _queue_size, "sender_host_name": _host_name}
+
+
 def _closure(get: Getter, outside: bool) -> Evaluator:
     if not outside:
 
@@ -418,8 +427,8 @@ def find(name: str) -> Evaluator | None:
     """The closure that reads the variable `name`, or None where there is no such variable."""
     if name in _TABLE:
         return _closure(*_TABLE[name])
-    if name == "sender_host_name":
-        return _host_name
+    if name in _ASKED:
+        return _ASKED[name]
     if name.startswith(("acl_c", "acl_m")) and not name[5:6].isalpha():
         return _acl_variable(name)
     if name.startswith("r_"):
@@ -448,7 +457,7 @@ def _acl_variable(name: str) -> Evaluator:
 
 def names() -> frozenset[str]:
     """Every variable that has a fixed name."""
-    return frozenset(_TABLE) | {"sender_host_name"}
+    return frozenset(_TABLE) | frozenset(_ASKED)
 
 
 # Variables of Exim's that there is nothing behind here, by their beginnings: to give nothing for them would decide

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
-from delivery.post import Notebook
-from relay.daemon.queue_length import INTERVAL, QueueLength
+from delivery.post import Notebook, run
+from relay.daemon.queue_length import INTERVAL, QueueLength, QueueSize
 from relay.mail.ports import SpoolUnavailable
 
 
@@ -52,3 +52,22 @@ def test_without_a_limit_nobody_looks(most: int, looks: int) -> None:
     length.start()
     assert spool.looks == looks
     length.stop()
+
+
+def test_the_variable_counts_once_a_minute() -> None:
+    @dataclass
+    class Time:
+        seconds: float = 1000.0
+
+        def now(self) -> float:
+            return self.seconds
+
+    time, spool = Time(), Spool(3)
+    size = QueueSize(spool, time)  # type: ignore[arg-type]
+    found = []
+    for seconds, number in ((0.0, 3), (INTERVAL - 1, 4), (1.0, 5), (-5000.0, 6)):
+        time.seconds += seconds
+        spool.number = number
+        found.append(run(size.now()))
+    assert found == [3, 3, 5, 6]
+    assert spool.looks == 3

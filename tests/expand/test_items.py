@@ -82,6 +82,14 @@ def test_a_local_caller_is_the_authenticated_one(expand) -> None:
 
 
 def test_the_caller_s_values(expand) -> None:
-    more = {"spool_space": "17", "queue_size": "3", "smtp_count_at_connection_start": "5", "atrn_host": "x.test"}
-    assert expand("$spool_space $queue_size $smtp_count_at_connection_start $atrn_host", more=more) == "17 3 5 x.test"
+    more = {"spool_space": "17", "smtp_count_at_connection_start": "5", "atrn_host": "x.test"}
+    assert expand("$spool_space $smtp_count_at_connection_start $atrn_host", more=more) == "17 5 x.test"
+
+
+def test_the_length_of_the_queue(expand) -> None:
+    async def counted() -> int:
+        return 3
+
+    assert expand("${if >{$queue_size}{2}{$queue_size}}", queue_size=counted) == "3"
+    assert expand("<$queue_size>") == "<>"
     assert expand("$config_dir", main={"config_file": "/etc/relay/relay.conf"}) == "/etc/relay"
