@@ -120,7 +120,7 @@ class Pipe:
         if not end.is_late:
             return misconfigured(f"T{end.text()[1:]}", ErrorClass.FILTER).report
         why = f"{end.text()} while writing to pipe"
-        return (deferred(why, ErrorClass.OTHER) if self._rules.timeout_defer else failed(why)).report
+        return (deferred(why, ErrorClass.COMMAND) if self._rules.timeout_defer else failed(why)).report
 
     # The command
 

@@ -11,7 +11,7 @@ import pytest
 from delivery.local_post import Desk, addresses, deliver
 from delivery.post import make_message, run
 from relay.delivery.command_line import compile_command
-from relay.delivery.jobs import Command, Identity, NotDelivered, Report, Verdict
+from relay.delivery.jobs import Command, FilterEnd, Identity, NotDelivered, Report, Verdict
 from relay.delivery.local import Errand, LocalDelivery, LocalRules, MessageRules
 from relay.delivery.pipe import Pipe, PipeRules
 from relay.expand.evaluate import compile_expansion
@@ -120,6 +120,14 @@ def test_only_commands_that_are_allowed() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root could run a command as root")
+@pytest.mark.parametrize(("defers", "verdict"), [(True, Verdict.DEFERRED), (False, Verdict.FAILED)])
+def test_a_filter_that_takes_too_long(defers: bool, verdict: Verdict) -> None:
+    driver = Pipe(rules("/bin/true", timeout_defer=defers), Desk().calls)
+    report = driver.filter_failed(FilterEnd(is_late=True), made(rules("/bin/true")))
+    assert (report.verdict, report.text) == (verdict, "transport filter timeout while writing to pipe")
+    assert not defers or report.error is ErrorClass.COMMAND
+
+
 def test_no_command_runs_as_root() -> None:
     outcome = deliver(LocalDelivery(LocalRules(name="p"), Pipe(rules("/bin/true"), Desk().calls), Desk().ports()), BODY)
     assert isinstance(outcome, Deferred)
