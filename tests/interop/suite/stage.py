@@ -125,16 +125,21 @@ class Stage:
     def configure(self, test: str) -> None:
         """Writes `test-config` for the test."""
         text = self.words.put_into(self.read(f"confs/{test}"), test)
-        self.write("test-config", text)
         included = self.suite / "aux-var-src/tls_conf_prefix"
+        # An Exim that knows that it is being tested has another default here than its manual says.
+        more = "" if self.program.patched or "smtputf8_advertise_hosts" in text else "smtputf8_advertise_hosts =\n"
         if not self.program.patched and included.exists():
-            # An Exim that knows that it is being tested has another default here than its manual says.
-            more = "" if "smtputf8_advertise_hosts" in text else "smtputf8_advertise_hosts =\n"
             prefix = self.words.put_into(self.read(f"aux-var-src/{included.name}"), test)
             self.write(f"aux-var/{included.name}", prefix + more)
+        self.write("test-config", text if "conf_prefix" in text else first_comment_as(more, text))
         if self.program.patched:
             # Exim, started by root, reads no file that belongs to somebody else.
             os.chown(self.directory / "test-config", 0, 0)
+
+
+def first_comment_as(option: str, text: str) -> str:
+    """A configuration with an option in place of its first line, a comment: lines keep their numbers."""
+    return option + text.partition("\n")[2] if option and text.startswith("#") else text
 
 
 def set_up(

@@ -14,7 +14,7 @@ from interop.suite.munging import MungingError, rules, started
 from interop.suite.playing import Result, Verdict, play
 from interop.suite.report import compared, load, save
 from interop.suite.running import unescaped
-from interop.suite.stage import Program, Stage, patched, set_up
+from interop.suite.stage import Program, Stage, first_comment_as, patched, set_up
 from interop.suite.steps import sized_lines
 from interop.suite.test_substitutions import WORDS
 
@@ -234,6 +234,12 @@ def test_a_program_that_knows_that_it_is_tested():
     binary = b"..>>>running<<<..4.96-1\0<<eximversion>>.."
     assert patched(binary) == b"..<<<testing>>>..x.yz\0" + b"*" * 17 + b".."
     assert len(patched(binary)) == len(binary)
+
+
+def test_an_option_takes_the_place_of_a_comment():
+    assert first_comment_as("a = b\n", "# test 1\nc = d\n") == "a = b\nc = d\n"
+    assert first_comment_as("a = b\n", "c = d\n") == "c = d\n"
+    assert first_comment_as("", "# test 1\nc = d\n") == "# test 1\nc = d\n"
 
 
 def test_numbers_choose_tests(tmp_path: Path):
