@@ -147,8 +147,9 @@ def test_a_name_that_was_asked_for(tmp_path: Path) -> None:
 def test_a_name_that_is_too_long_without_another(tmp_path: Path) -> None:
     box = NewFileWriter(NewFile(transport="box", directory=str(tmp_path), temporary="temp.1", maildir=False))
     box.complete([BODY])
-    with pytest.raises(MailboxTrouble, match="File name too long"):
+    with pytest.raises(MailboxTrouble) as caught:
         box.deliver("x" * 300)
+    assert caught.value.cause.errno == errno.ENAMETOOLONG
     assert os.listdir(tmp_path) == []
 
 
