@@ -121,6 +121,7 @@ class QueueEntry:
     due: float
     recipients: tuple[QueuedRecipient, ...]
     caller: str = ""
+    """The login of a local caller who is not trusted."""
     frozen_at: float | None = None
     """When delivery has frozen it; None: it is not frozen, or somebody did it by hand."""
 

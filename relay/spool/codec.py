@@ -111,14 +111,15 @@ def _acl_variables(fields: Fields) -> dict[str, str]:
 
 
 def encode_envelope(message: NewMessage | QueuedMessage) -> str:
-    """Sender, body type and parameters as JSON, with the login of a local caller for the listing."""
+    """Sender, body type and parameters as JSON, with the login of a local caller for the listing, where its word on the
+    sender does not count (Exim: -sender_set_untrusted)."""
     fields: Fields = {"v": VERSION, "s": [message.sender.local_part, message.sender.domain]}
     if message.body_type is not BodyType.SEVENBIT:
         fields["b"] = message.body_type.value
     if message.parameters.items:
         fields["p"] = message.parameters.items
     caller = message.facts.session.caller
-    if caller is not None:
+    if caller is not None and not caller.trusted:
         fields["c"] = caller.login
     return _encode(fields)
 
