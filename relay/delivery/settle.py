@@ -326,12 +326,17 @@ def _left(
 
 
 def _update(recipient: QueuedRecipient, deferred: Deferred, first_failed: float | None) -> RecipientUpdate:
-    return RecipientUpdate(recipient.number, RecipientState.PENDING, with_system_error(deferred), first_failed)
+    return RecipientUpdate(recipient.number, RecipientState.PENDING, _in_words(deferred), first_failed)
+
+
+def _in_words(deferred: Deferred) -> str:
+    """The reason where no number stands beside it: with the system's words, if it has a number of its own."""
+    return with_system_error(deferred) if deferred.errno else deferred.reason
 
 
 def expired(deferred: Deferred) -> Failed:
     """The failure that a delay becomes when its time is over, in Exim's words."""
-    reason = f"{with_system_error(deferred)}: {RETRY_TIMEOUT}" if deferred.reason else RETRY_TIMEOUT
+    reason = f"{_in_words(deferred)}: {RETRY_TIMEOUT}" if deferred.reason else RETRY_TIMEOUT
     words = deferred.told or (deferred.reason if deferred.reply is not None else "")
     told = f"{words}: {RETRY_TIMEOUT}" if words else RETRY_TIMEOUT
     host = None if deferred.error in _NOT_SPOKEN_TO else deferred.host

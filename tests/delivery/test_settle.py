@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 from dataclasses import replace
 
@@ -87,6 +88,13 @@ def test_who_ran_out_of_time_is_told_with_the_last_delay() -> None:
     late = "busy: retry timeout exceeded"
     assert given_up.failed == Failed(late, BUSY.reply, BUSY.host, told=late, is_expired=True)
     assert expired(Deferred("")).reason == "retry timeout exceeded"
+
+
+def test_only_a_number_of_its_own_is_put_in_words() -> None:
+    late = Deferred("SMTP timeout after DATA", ErrorClass.TIMEOUT)
+    assert expired(late).reason == "SMTP timeout after DATA: retry timeout exceeded"
+    closed = Deferred("creating lock file /mail/x.lock", errno=errno.EACCES)
+    assert expired(closed).reason == "creating lock file /mail/x.lock: Permission denied: retry timeout exceeded"
 
 
 def test_without_a_rule_a_delay_is_a_failure() -> None:
