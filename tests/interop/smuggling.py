@@ -75,11 +75,15 @@ def subjects(messages: Iterable[bytes], word: str) -> list[str]:
     return [each.removeprefix(f"{word} ") for each in found if each.startswith(f"{word} ")]
 
 
+PATIENCE_SECONDS = 120.0
+"""For a reply. A Postfix on a busy machine has taken more than half a minute for one to MAIL or RCPT."""
+
+
 class Client:
     """A client that says what it likes, in the pieces that it likes."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=30)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._file = self._socket.makefile("rb")
         self.reply()
