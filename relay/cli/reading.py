@@ -14,6 +14,7 @@ import click
 
 from relay.cli.faults import Fault
 from relay.cli.places import default_configuration
+from relay.daemon.configuration_file import read_file
 
 if TYPE_CHECKING:
     from relay.config.read import Configuration, Understood
@@ -79,14 +80,6 @@ def macros_option(function: F) -> F:
     return click.option(
         "-D", "macros", multiple=True, callback=_definitions, metavar="NAME=VALUE", help="Define a macro."
     )(function)
-
-
-def read_file(path: str) -> str:
-    """What the configuration's reader is given, in UTF-8 or, where it is not that, in ISO 8859-1; raises OSError."""
-    try:
-        return Path(path).read_text("utf-8")
-    except UnicodeDecodeError:
-        return Path(path).read_text("latin-1")
 
 
 def read_configuration(path: Path, macros: Mapping[str, str] | None = None) -> Configuration:

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from relay.config.read import read_configuration
 from relay.daemon.build import Relay, build
-from relay.daemon.plan import read_file
+from relay.daemon.configuration_file import read_file
 from relay.daemon.privileges import drop
 from relay.daemon.service import log_to_standard_error
 from relay.daemon.steady_clock import use_steady_clock

@@ -6,11 +6,11 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from relay.config.check import check_configuration
 from relay.config.inspection import inspect
 from relay.config.read import Configuration, read_configuration
+from relay.daemon.configuration_file import read_file
 from relay.daemon.wishes import NO_WISHES, Wishes
 from relay.mail.source import ConfigurationError, Problem, Severity
 
@@ -56,14 +56,6 @@ def refuse_errors(problems: list[Problem]) -> None:
     errors = [problem for problem in problems if problem.severity is Severity.ERROR]
     if errors:
         raise ConfigurationError(*errors)
-
-
-def read_file(path: str) -> str:
-    """What the configuration reader is given, in UTF-8 or, where it is not that, in ISO 8859-1; raises OSError."""
-    try:
-        return Path(path).read_text("utf-8")
-    except UnicodeDecodeError:
-        return Path(path).read_text("latin-1")
 
 
 def _check(compiled: Configuration) -> list[Problem]:
