@@ -405,6 +405,19 @@ def test_a_date_ends_a_handshake_as_the_verdict_does(version: str, days: float, 
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+def test_a_certificate_that_is_in_the_set_itself_ends_no_handshake(version: str, tmp_path: Path) -> None:
+    """Whoever named this very certificate knows its date; the verdict behind the handshake says what it is worth."""
+    server = self_signed("relay.test", days=-1)
+    certificate, key = server.write(tmp_path, "relay")
+    contexts: ContextCache[ClientTLS] = ContextCache(make_client_context)
+    policy = ClientTLS(verify_certificates=str(certificate), verify=VerifyServer.MUST)
+    client = contexts.get(policy, time.time())
+    wire = Wire(Stack(), Stack(), pinned(make_server_context(ServerTLS(str(certificate), str(key))), version))
+    wire.go_up(client)
+    assert isinstance(wire.at_client[-1], LayerUp)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 def test_resumption_is_off_unless_asked_for(files: Files, version: str) -> None:
     for wanted in (False, True):
         policy = ServerTLS(
